@@ -1,0 +1,1 @@
+"""unnoise: a minimal diffusion core plus domain plugins."""
