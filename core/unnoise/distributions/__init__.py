@@ -1,0 +1,12 @@
+"""Distributions over states."""
+
+from unnoise.distributions.distributions import (
+    Categorical,
+    Dirac,
+    Distribution,
+    Gaussian,
+    Product,
+    one_hot_log,
+)
+
+__all__ = ["Categorical", "Dirac", "Distribution", "Gaussian", "Product", "one_hot_log"]

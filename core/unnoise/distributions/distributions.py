@@ -1,0 +1,293 @@
+"""Distributions over states: what kernels and denoisers return.
+
+Every distribution knows the layout of its batch, so that `log_prob` and `kl` are per sample, (B,),
+in nats, with padding left out.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, final
+
+import torch
+from torch import Tensor
+
+from unnoise.errors import ConfigError, InputError
+from unnoise.noise import NoiseSource
+from unnoise.spaces import DataSpace, Euclidean, Layout, State, Time
+
+_CHUNK = 1 << 22  # entries of a categorical table worked on at a time: bounds temporary memory
+
+
+class Distribution(ABC):
+    """A distribution over one batch of states, independent between samples."""
+
+    if TYPE_CHECKING:  # a property or a field: a dataclass cannot override an abstract property
+
+        @property
+        def mean(self) -> State:
+            """The mean; for categories, the probabilities (..., K)."""
+
+    @property
+    @abstractmethod
+    def mode(self) -> State:
+        """The most probable state."""
+
+    @abstractmethod
+    def sample(self, noise: NoiseSource) -> State:
+        """One draw per sample. Reparametrised (differentiable) for continuous states."""
+
+    @abstractmethod
+    def log_prob(self, x: State) -> Tensor:
+        """(B,) log density or log probability of `x`, nats."""
+
+    @abstractmethod
+    def kl(self, other: Distribution) -> Tensor:
+        """(B,) Kullback-Leibler divergence KL(self || other), nats."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Dirac(Distribution):
+    """All mass on one state."""
+
+    value: State
+    layout: Layout | None = None
+
+    @property
+    def mean(self) -> State:
+        return self.value
+
+    @property
+    def mode(self) -> State:
+        return self.value
+
+    def sample(self, noise: NoiseSource) -> State:
+        return self.value
+
+    def log_prob(self, x: State) -> Tensor:
+        """0 where `x` is the value, else -inf (with respect to the counting measure)."""
+        if isinstance(self.value, dict) or isinstance(x, dict):
+            raise InputError("take the parts of a product state one by one")
+        layout = self.layout or _dense(self.value)
+        wrong = layout.sum((x != self.value).to(torch.float64))
+        return torch.where(wrong == 0, 0.0, -math.inf)
+
+    def kl(self, other: Distribution) -> Tensor:
+        """-log other(value) against categories; 0 or inf against another Dirac; inf to densities."""
+        if isinstance(other, Gaussian):
+            return torch.full_like(other.log_prob(self.value), math.inf)
+        return -other.log_prob(self.value)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Gaussian(Distribution):
+    """N(mean, std^2), isotropic per sample or elementwise, on a linear space.
+
+    Attributes
+    ----------
+    mean : (rows, ...).
+    std : a float, (B,) one value per sample, or a tensor of the mean's shape. 0 is a Dirac.
+    space : where the noise lives; a constrained space (ZeroCoM) needs an isotropic std.
+    layout : of the batch; dense by default.
+    """
+
+    mean: Tensor
+    std: Time = 1.0
+    space: DataSpace = field(default_factory=Euclidean)
+    layout: Layout | None = None
+
+    @property
+    def mode(self) -> State:
+        return self.mean
+
+    @property
+    def scale(self) -> Time:
+        """The standard deviation in a shape that broadcasts over the mean."""
+        if self._elementwise:
+            return self.std
+        return self._layout.expand(self.std, self.mean)
+
+    def sample(self, noise: NoiseSource) -> State:
+        if isinstance(self.std, float | int) and self.std == 0:
+            return self.mean
+        z = self.space.project(noise.normal(self._layout), self._layout)
+        assert isinstance(z, Tensor)
+        scale = self.scale
+        if isinstance(scale, Tensor):
+            return torch.addcmul(self.mean, z.to(self.mean.dtype), scale)
+        return torch.add(self.mean, z.to(self.mean.dtype), alpha=scale)
+
+    def log_prob(self, x: State) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise InputError("a Gaussian takes one tensor", value=type(x).__name__)
+        squares = self._layout.sum(((x - self.mean) / self.scale) ** 2)
+        return -0.5 * squares - self._log_volume() - 0.5 * math.log(2 * math.pi) * self._dim()
+
+    def kl(self, other: Distribution) -> Tensor:
+        if not isinstance(other, Gaussian):
+            return torch.full_like(self._dim(), math.inf)
+        ratio = self.scale / other.scale
+        trace = (
+            self._layout.sum((ratio * torch.ones_like(self.mean)) ** 2)
+            if self._elementwise or other._elementwise
+            else torch.as_tensor(_flat(ratio) ** 2, device=self.mean.device) * self._dim()
+        )
+        shift = self._layout.sum(((self.mean - other.mean) / other.scale) ** 2)
+        return 0.5 * (trace + shift - self._dim()) + other._log_volume() - self._log_volume()
+
+    @property
+    def _layout(self) -> Layout:
+        return self.layout or self.space.layout(self.mean)
+
+    @property
+    def _elementwise(self) -> bool:
+        return isinstance(self.std, Tensor) and self.std.ndim > 0 and self.std.shape == self.mean.shape
+
+    def _dim(self) -> Tensor:
+        return self.space.dim(self._layout).to(self.mean.dtype)
+
+    def _log_volume(self) -> Tensor:
+        """(B,) sum of log std over the degrees of freedom."""
+        if not self._elementwise:
+            return torch.log(torch.as_tensor(_flat(self.std), dtype=self.mean.dtype)) * self._dim()
+        if (self.space.dim(self._layout) != self._layout.sizes).any():
+            raise ConfigError(
+                "an elementwise std has no density on a constrained space",
+                value=type(self.space).__name__,
+                fix="give one std per sample",
+            )
+        assert isinstance(self.std, Tensor)
+        return self._layout.sum(self.std.log())
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Categorical(Distribution):
+    """Independent categories.
+
+    Attributes
+    ----------
+    log_probs : (rows, ..., K), normalised over the last axis; -inf is allowed.
+    layout : of the tokens (rows, ...); dense by default.
+    """
+
+    log_probs: Tensor
+    layout: Layout | None = None
+
+    @staticmethod
+    def from_logits(logits: Tensor, layout: Layout | None = None) -> Categorical:
+        """Normalise unnormalised log probabilities (rows, ..., K)."""
+        return Categorical(logits.log_softmax(-1), layout)
+
+    @property
+    def mean(self) -> State:
+        return self.log_probs.exp()
+
+    @property
+    def mode(self) -> State:
+        return self._layout.zero_padding(self.log_probs.argmax(-1))
+
+    def sample(self, noise: NoiseSource) -> State:
+        """Inverse of the distribution function at one float64 uniform per token.
+
+        float64 reaches the tail: float32 Gumbel noise cannot, and so sharpens the distribution.
+        """
+        u = noise.uniform(self._layout)
+        return self._layout.zero_padding(_by_rows(_invert_cdf, self.log_probs.detach(), u))
+
+    def log_prob(self, x: State) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise InputError("a Categorical takes one tensor of tokens", value=type(x).__name__)
+        return self._layout.sum(self.log_probs.gather(-1, x[..., None])[..., 0])
+
+    def kl(self, other: Distribution) -> Tensor:
+        if isinstance(other, Dirac):
+            other = Categorical(one_hot_log(_tokens(other.value), self.log_probs), self.layout)
+        if not isinstance(other, Categorical):
+            raise InputError("no divergence between categories and", value=type(other).__name__)
+        return self._layout.sum(_by_rows(_kl_rows, self.log_probs, other.log_probs))
+
+    @property
+    def _layout(self) -> Layout:
+        return self.layout or _dense(self.log_probs[..., 0], torch.int64)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Product(Distribution):
+    """Independent parts of a product state, by name."""
+
+    parts: Mapping[str, Distribution]
+
+    @property
+    def mean(self) -> State:
+        return {name: _tensor(part.mean) for name, part in self.parts.items()}
+
+    @property
+    def mode(self) -> State:
+        return {name: _tensor(part.mode) for name, part in self.parts.items()}
+
+    def sample(self, noise: NoiseSource) -> State:
+        return {name: _tensor(part.sample(noise)) for name, part in self.parts.items()}
+
+    def log_prob(self, x: State) -> Tensor:
+        assert isinstance(x, dict)
+        return _total([part.log_prob(x[name]) for name, part in self.parts.items()])
+
+    def kl(self, other: Distribution) -> Tensor:
+        assert isinstance(other, Product)
+        return _total([part.kl(other.parts[name]) for name, part in self.parts.items()])
+
+
+def one_hot_log(x: Tensor, like: Tensor) -> Tensor:
+    """log of the indicator of tokens `x` (...) over the last axis of `like` (..., K)."""
+    out = torch.full_like(like, -math.inf)
+    return out.scatter_(-1, x[..., None], 0.0)
+
+
+def _kl_rows(p: Tensor, q: Tensor) -> Tensor:
+    # p log p is 0 at p = 0; where q is 0 but p is not, the divergence is infinite
+    terms = torch.where(p > -math.inf, p.exp() * (p - q), 0.0)
+    return terms.sum(-1)
+
+
+def _invert_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
+    cdf = log_probs.double().exp().cumsum(-1)
+    target = (u[..., None] * cdf[..., -1:]).contiguous()
+    # right=True: a category of probability 0 is never drawn, not even at u = 0
+    return torch.searchsorted(cdf, target, right=True)[..., 0].clamp_(max=cdf.shape[-1] - 1)
+
+
+def _by_rows(function: Callable[[Tensor, Tensor], Tensor], table: Tensor, other: Tensor) -> Tensor:
+    """`function` on matching pieces of (rows, ..., K) tables, to bound its temporary memory."""
+    shape, k = table.shape[:-1], table.shape[-1]
+    rows = max(1, _CHUNK // k)
+    table = table.reshape(-1, k)
+    other = other.reshape(table.shape if other.numel() == table.numel() else (-1,))
+    pieces = [function(a, b) for a, b in zip(table.split(rows), other.split(rows), strict=True)]
+    return torch.cat(pieces).view(shape)
+
+
+def _flat(v: Time) -> Time:
+    return v.flatten() if isinstance(v, Tensor) else v
+
+
+def _total(values: list[Tensor]) -> Tensor:
+    return torch.stack([v.double() for v in values]).sum(0)
+
+
+def _tensor(x: State) -> Tensor:
+    assert isinstance(x, Tensor)
+    return x
+
+
+_tokens = _tensor
+
+
+def _dense(x: Tensor, dtype: torch.dtype | None = None) -> Layout:
+    return Layout.dense(x.shape[0], x.shape[1:], dtype=dtype or x.dtype, device=x.device)

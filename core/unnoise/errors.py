@@ -1,0 +1,72 @@
+"""The errors of unnoise. Each says what was given, what is allowed, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnnoiseError(Exception):
+    """Base of every error that unnoise raises on purpose.
+
+    Parameters
+    ----------
+    message : what is wrong, in one sentence.
+    value : the offending value, as given.
+    limit : what would have been accepted.
+    fix : what the user can do about it.
+    """
+
+    def __init__(
+        self, message: str, *, value: object = None, limit: object = None, fix: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message, self.value, self.limit, self.fix = message, value, limit, fix
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.value is not None:
+            parts.append(f"got {self.value!r}")
+        if self.limit is not None:
+            parts.append(f"allowed: {self.limit}")
+        if self.fix:
+            parts.append(self.fix)
+        return "; ".join(parts)
+
+
+class InputError(UnnoiseError):
+    """A value in a request, or data handed in, cannot be used."""
+
+
+class ConfigError(UnnoiseError):
+    """A configuration contradicts itself or names something unknown."""
+
+
+class BundleError(UnnoiseError):
+    """A saved model is missing, damaged, unsafe or of another version."""
+
+
+class PluginError(UnnoiseError):
+    """A plugin is missing, broken or claims a name that is taken."""
+
+
+class IncompatibleSampler(UnnoiseError):
+    """A sampler was asked to run on a kernel that it does not fit."""
+
+
+class NonFiniteError(UnnoiseError):
+    """NaN or infinity appeared in a state or a loss."""
+
+
+class Cancelled(UnnoiseError):
+    """The work was stopped by the caller or by its deadline."""
+
+
+class LimitExceeded(UnnoiseError):
+    """A request is larger than a stated limit."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """A suggestion to append to an error message: the closest of `options`, or nothing."""
+    close = difflib.get_close_matches(name, list(options), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,46 @@
+"""Transition kernels, their schedules and corruptions."""
+
+from unnoise.kernels.base import TransitionKernel, training_times
+from unnoise.kernels.categorical import CategoricalKernel
+from unnoise.kernels.corruptions import (
+    Absorbing,
+    Corruption,
+    DenseCorruption,
+    Matrices,
+    RandomWalk,
+    Uniform,
+)
+from unnoise.kernels.gaussian import GaussianKernel
+from unnoise.kernels.product import ProductKernel
+from unnoise.kernels.schedules import (
+    VE,
+    BetaTable,
+    Geometric,
+    Linear,
+    Schedule,
+    SubVP,
+    VPCosine,
+    VPLinear,
+)
+
+__all__ = [
+    "VE",
+    "Absorbing",
+    "BetaTable",
+    "CategoricalKernel",
+    "Corruption",
+    "DenseCorruption",
+    "GaussianKernel",
+    "Geometric",
+    "Linear",
+    "Matrices",
+    "ProductKernel",
+    "RandomWalk",
+    "Schedule",
+    "SubVP",
+    "TransitionKernel",
+    "Uniform",
+    "VPCosine",
+    "VPLinear",
+    "training_times",
+]

@@ -1,0 +1,102 @@
+"""The categorical kernel: tokens moved by a corruption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from unnoise.distributions import Categorical, Dirac, Distribution, one_hot_log
+from unnoise.errors import ConfigError, InputError
+from unnoise.kernels.base import TransitionKernel
+from unnoise.kernels.corruptions import Absorbing, Corruption
+from unnoise.spaces import Layout, State, Time, Tokens
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CategoricalKernel(TransitionKernel):
+    """q(x_t | x_s) = Q(s, t)[x_s, x_t], independently for each token (Austin 2021, D3PM).
+
+    Parameters
+    ----------
+    space : the vocabulary; for `Absorbing` it includes the mask.
+    corruption : Uniform, Absorbing, RandomWalk or Matrices.
+    posterior : how `reverse` integrates over a Categorical law of x_0. "mixture" averages the
+        posteriors q(x_s | x_t, x_0), the exact rule; "joint" is D3PM's normalised
+        sum_i p0_i q(x_s, x_t | x_0 = i). Equal for `Absorbing` and for a Dirac.
+    """
+
+    space: Tokens
+    corruption: Corruption
+    posterior: Literal["mixture", "joint"] = "mixture"
+
+    def __post_init__(self) -> None:
+        corruption = self.corruption
+        if isinstance(corruption, Absorbing) and not 0 <= corruption.mask < self.space.vocab:
+            raise ConfigError(
+                "the mask is a token of the vocabulary",
+                value=corruption.mask,
+                limit=f"0 to {self.space.vocab - 1}",
+            )
+        if self.posterior not in ("mixture", "joint"):
+            raise ConfigError("unknown posterior", value=self.posterior, limit="mixture, joint")
+
+    @property
+    def steps(self) -> int | None:
+        return self.corruption.steps
+
+    def marginal(self, x0: State, t: Time, layout: Layout) -> Categorical:
+        return self.transition(x0, 0.0, t, layout)
+
+    def transition(self, x_s: State, s: Time, t: Time, layout: Layout) -> Categorical:
+        table = self.corruption.log_rows(_tokens(x_s), s, t, self.space.vocab, layout)
+        return Categorical(table, layout)
+
+    def reverse(
+        self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
+    ) -> Categorical:
+        x_t = _tokens(x_t)
+        log_p0 = self._log_probs(x0, x_t)
+        rule = self.corruption.log_posterior
+        if self.posterior == "joint" and isinstance(x0, Categorical):
+            rule = self.corruption.log_joint
+        return Categorical(rule(log_p0, x_t, t, s, layout), layout)
+
+    def prior(self, layout: Layout) -> Categorical:
+        log_prior = self.corruption.log_prior(self.space.vocab).to(layout.device)
+        return Categorical(log_prior.expand(*layout.shape, -1), layout)
+
+    def reconstruction(
+        self, x_t: State, x0: Distribution, t: Time, layout: Layout
+    ) -> Categorical:
+        """The step from t to 0."""
+        return self.reverse(x_t, x0, t, 0.0, layout)
+
+    def _log_probs(self, x0: Distribution, x_t: Tensor) -> Tensor:
+        if isinstance(x0, Categorical):
+            if x0.log_probs.shape != (*x_t.shape, self.space.vocab):
+                raise InputError(
+                    "the prediction has another shape than the tokens",
+                    value=tuple(x0.log_probs.shape),
+                    limit=(*x_t.shape, self.space.vocab),
+                )
+            return x0.log_probs
+        if isinstance(x0, Dirac):
+            like = torch.empty(1, dtype=torch.float64, device=x_t.device)
+            return one_hot_log(_tokens(x0.value), like.expand(*x_t.shape, self.space.vocab))
+        raise InputError(
+            "a categorical kernel needs a Dirac or Categorical prediction of x_0",
+            value=type(x0).__name__,
+        )
+
+
+def _tokens(x: State) -> Tensor:
+    if not isinstance(x, Tensor) or x.dtype != torch.int64:
+        raise InputError(
+            "a categorical kernel takes one int64 tensor",
+            value=x.dtype if isinstance(x, Tensor) else type(x).__name__,
+        )
+    return x

@@ -1,0 +1,359 @@
+"""Schedules: how much signal alpha(t) and noise sigma(t) a state holds at time t in [0, 1].
+
+Time 0 is the data itself: alpha(0) = 1 and sigma(0) = 0 exactly. Some published schedules start at
+a smallest noise level above zero; they keep it for every t > 0, and the step to t = 0 is the last
+denoising step.
+
+Every function takes a float and returns a float (one time for a whole batch, no tensor work), or
+takes a float64 tensor and returns one of the same shape.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unnoise.errors import ConfigError
+from unnoise.spaces import Time
+
+
+class Schedule(ABC):
+    """alpha(t) and sigma(t), with alpha/sigma decreasing, and their derivatives."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int | None:
+        """Number of discrete steps T when the schedule is a table, else None."""
+
+    @abstractmethod
+    def alpha(self, t: Time) -> Time:
+        """Signal coefficient."""
+
+    @abstractmethod
+    def sigma(self, t: Time) -> Time:
+        """Noise standard deviation."""
+
+    @abstractmethod
+    def d_alpha(self, t: Time) -> Time:
+        """d alpha / dt."""
+
+    @abstractmethod
+    def d_sigma(self, t: Time) -> Time:
+        """d sigma / dt."""
+
+    def log_snr(self, t: Time) -> Time:
+        """log(alpha^2 / sigma^2)."""
+        m = _module(t)
+        value: Time = 2 * (m.log(self.alpha(t)) - m.log(self.sigma(t)))
+        return value
+
+
+@final
+@dataclass(frozen=True)
+class VPLinear(Schedule):
+    """Variance preserving, beta(t) linear: log alpha = -t^2 (b1 - b0) / 4 - t b0 / 2 (Song 2021)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.beta_min < self.beta_max, "0 <= beta_min < beta_max", self)
+
+    @property
+    def steps(self) -> int | None:
+        return None
+
+    def _log_alpha(self, t: Time) -> Time:
+        return -t * (t * (self.beta_max - self.beta_min) / 4 + self.beta_min / 2)
+
+    def _half_beta(self, t: Time) -> Time:
+        return 0.5 * (self.beta_min + t * (self.beta_max - self.beta_min))
+
+    def alpha(self, t: Time) -> Time:
+        return _exp(self._log_alpha(t))
+
+    def sigma(self, t: Time) -> Time:
+        return _sqrt(-_expm1(2 * self._log_alpha(t)))
+
+    def d_alpha(self, t: Time) -> Time:
+        return -self._half_beta(t) * self.alpha(t)
+
+    def d_sigma(self, t: Time) -> Time:
+        return self._half_beta(t) * self.alpha(t) ** 2 / self.sigma(t)
+
+
+@final
+@dataclass(frozen=True)
+class SubVP(Schedule):
+    """Sub-VP: the mean of `VPLinear`, sigma = 1 - alpha^2 (Song 2021)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.beta_min < self.beta_max, "0 <= beta_min < beta_max", self)
+
+    @property
+    def steps(self) -> int | None:
+        return None
+
+    @property
+    def _vp(self) -> VPLinear:
+        return VPLinear(self.beta_min, self.beta_max)
+
+    def alpha(self, t: Time) -> Time:
+        return self._vp.alpha(t)
+
+    def sigma(self, t: Time) -> Time:
+        return -_expm1(2 * self._vp._log_alpha(t))
+
+    def d_alpha(self, t: Time) -> Time:
+        return self._vp.d_alpha(t)
+
+    def d_sigma(self, t: Time) -> Time:
+        return -2 * self.alpha(t) * self.d_alpha(t)
+
+
+@final
+@dataclass(frozen=True)
+class VPCosine(Schedule):
+    """Variance preserving: (alpha, sigma) = (cos, sin) of an angle linear in t, with
+    log SNR(t) = -2 log tan(a t + b) from `log_snr_max` to `log_snr_min` (Salimans & Ho 2022)."""
+
+    log_snr_min: float = -20.0
+    log_snr_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        _require(self.log_snr_min < self.log_snr_max, "log_snr_min < log_snr_max", self)
+
+    @property
+    def steps(self) -> int | None:
+        return None
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        b = math.atan(math.exp(-0.5 * self.log_snr_max))
+        return b, math.atan(math.exp(-0.5 * self.log_snr_min)) - b
+
+    def _angle(self, t: Time) -> Time:
+        b, a = self._ends
+        return _clean_at_zero(t, a * t + b)
+
+    def alpha(self, t: Time) -> Time:
+        angle = self._angle(t)
+        value: Time = _module(angle).cos(angle)
+        return value
+
+    def sigma(self, t: Time) -> Time:
+        angle = self._angle(t)
+        value: Time = _module(angle).sin(angle)
+        return value
+
+    def d_alpha(self, t: Time) -> Time:
+        return -self._ends[1] * self.sigma(t)
+
+    def d_sigma(self, t: Time) -> Time:
+        return self._ends[1] * self.alpha(t)
+
+
+@final
+@dataclass(frozen=True)
+class VE(Schedule):
+    """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t (Song 2021)."""
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.sigma_min < self.sigma_max, "0 < sigma_min < sigma_max", self)
+
+    @property
+    def steps(self) -> int | None:
+        return None
+
+    @property
+    def _log_ratio(self) -> float:
+        return math.log(self.sigma_max / self.sigma_min)
+
+    def alpha(self, t: Time) -> Time:
+        return torch.ones_like(t) if isinstance(t, Tensor) else 1.0
+
+    def sigma(self, t: Time) -> Time:
+        return _clean_at_zero(t, self.sigma_min * _exp(t * self._log_ratio))
+
+    def d_alpha(self, t: Time) -> Time:
+        return torch.zeros_like(t) if isinstance(t, Tensor) else 0.0
+
+    def d_sigma(self, t: Time) -> Time:
+        return self._log_ratio * self.sigma(t)
+
+
+@final
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """alpha = 1 - (1 - alpha_1) t, sigma = 1 - alpha.
+
+    With alpha_1 = 0 the straight path of flow matching (Lipman 2023); for categories, the survival
+    probability whose discrete rate is 1 / (T - t + 1).
+    """
+
+    alpha_1: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.alpha_1 < 1, "0 <= alpha_1 < 1", self)
+
+    @property
+    def steps(self) -> int | None:
+        return None
+
+    def alpha(self, t: Time) -> Time:
+        return 1 - (1 - self.alpha_1) * t
+
+    def sigma(self, t: Time) -> Time:
+        return (1 - self.alpha_1) * t
+
+    def d_alpha(self, t: Time) -> Time:
+        return 0 * t - (1 - self.alpha_1)
+
+    def d_sigma(self, t: Time) -> Time:
+        return 0 * t + (1 - self.alpha_1)
+
+
+@final
+@dataclass(frozen=True)
+class Geometric(Schedule):
+    """Geometric VPSDE: sigma^2 = v_min r^t - v_min + v_0 with r = v_max / v_min, and
+    alpha^2 = (1 - sigma^2) / (1 - v_0): data of variance 1 - v_0 keeps variance 1 (Vahdat 2021)."""
+
+    v_min: float = 3e-5
+    v_max: float = 0.999
+    v_0: float = 3e-5
+
+    def __post_init__(self) -> None:
+        _require(0 < self.v_min < self.v_max and 0 <= self.v_0, "0 < v_min < v_max, v_0 >= 0", self)
+        _require(self.v_max - self.v_min + self.v_0 < 1, "v_max - v_min + v_0 < 1", self)
+
+    @property
+    def steps(self) -> int | None:
+        return None
+
+    def _growth(self, t: Time) -> Time:
+        return self.v_min * _expm1(t * math.log(self.v_max / self.v_min))
+
+    def _d_growth(self, t: Time) -> Time:
+        log_r = math.log(self.v_max / self.v_min)
+        return self.v_min * log_r * _exp(t * log_r)
+
+    def alpha(self, t: Time) -> Time:
+        return _sqrt(1 - self._growth(t) / (1 - self.v_0))
+
+    def sigma(self, t: Time) -> Time:
+        return _clean_at_zero(t, _sqrt(self._growth(t) + self.v_0))
+
+    def d_alpha(self, t: Time) -> Time:
+        return -self._d_growth(t) / (2 * (1 - self.v_0) * self.alpha(t))
+
+    def d_sigma(self, t: Time) -> Time:
+        return self._d_growth(t) / (2 * self.sigma(t))
+
+
+@final
+@dataclass(frozen=True)
+class BetaTable(Schedule):
+    """A discrete variance-preserving schedule: alpha_bar_i = prod_{j <= i} (1 - beta_j), i = 0..T.
+
+    Step i is time i / T; between steps log alpha_bar is interpolated linearly.
+    """
+
+    betas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(float(b) for b in self.betas))
+        _require(
+            len(self.betas) > 0 and all(0 < b < 1 for b in self.betas), "every 0 < beta < 1", None
+        )
+
+    @staticmethod
+    def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> BetaTable:
+        """beta from `first` to `last` in equal steps (Ho 2020)."""
+        return BetaTable(tuple(torch.linspace(first, last, steps, dtype=torch.float64).tolist()))
+
+    @staticmethod
+    def quadratic(steps: int = 50, first: float = 1e-4, last: float = 0.5) -> BetaTable:
+        """sqrt(beta) in equal steps (Tashiro 2021)."""
+        root = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64)
+        return BetaTable(tuple((root**2).tolist()))
+
+    @property
+    def steps(self) -> int | None:
+        return len(self.betas)
+
+    @cached_property
+    def _log_alpha(self) -> list[float]:
+        table, total = [0.0], 0.0
+        for beta in self.betas:
+            total += 0.5 * math.log1p(-beta)
+            table.append(total)
+        return table
+
+    def _at(self, t: Time) -> tuple[Time, Time]:
+        """log alpha and its slope in t."""
+        table, n = self._log_alpha, len(self.betas)
+        if not isinstance(t, Tensor):
+            i = min(max(math.ceil(t * n - 1e-9) - 1, 0), n - 1)
+            rise = table[i + 1] - table[i]
+            return table[i] + rise * (t * n - i), rise * n
+        values = torch.tensor(table, dtype=torch.float64, device=t.device)
+        left = (torch.ceil(t * n - 1e-9) - 1).clamp(0, n - 1)
+        j = left.long()
+        slope = values[j + 1] - values[j]
+        return values[j] + slope * (t * n - left), slope * n
+
+    def alpha(self, t: Time) -> Time:
+        return _exp(self._at(t)[0])
+
+    def sigma(self, t: Time) -> Time:
+        log_alpha = self._at(t)[0]
+        if isinstance(log_alpha, Tensor):
+            return torch.sqrt(-torch.expm1(2 * log_alpha.clamp(max=0)))
+        return math.sqrt(-math.expm1(2 * min(log_alpha, 0.0)))
+
+    def d_alpha(self, t: Time) -> Time:
+        return self._at(t)[1] * self.alpha(t)
+
+    def d_sigma(self, t: Time) -> Time:
+        return -self._at(t)[1] * self.alpha(t) ** 2 / self.sigma(t)
+
+
+def _require(condition: bool, rule: str, value: object) -> None:
+    if not condition:
+        raise ConfigError("a schedule's parameters contradict each other", value=value, limit=rule)
+
+
+def _module(t: Time) -> ModuleType:
+    return torch if isinstance(t, Tensor) else math
+
+
+def _exp(v: Time) -> Time:
+    return torch.exp(v) if isinstance(v, Tensor) else math.exp(v)
+
+
+def _expm1(v: Time) -> Time:
+    return torch.expm1(v) if isinstance(v, Tensor) else math.expm1(v)
+
+
+def _sqrt(v: Time) -> Time:
+    return torch.sqrt(v) if isinstance(v, Tensor) else math.sqrt(v)
+
+
+def _clean_at_zero(t: Time, v: Time) -> Time:
+    if isinstance(t, Tensor):
+        return torch.where(t == 0, torch.zeros_like(t), torch.as_tensor(v))
+    return 0.0 if t == 0 else v

@@ -1,0 +1,175 @@
+"""Layout: everything about a batch that is not diffused, and the only broadcasting code.
+
+A state is a tensor whose leading axis counts *rows*. Rows are samples (dense layouts, shape
+(B, ...)) or parts of samples (ragged layouts, shape (R, ...) with `index` naming the sample of
+each row, as in a torch-geometric batch). A product state is a dict of such tensors, and its layout
+holds one layout per field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from unnoise.errors import InputError
+
+State: TypeAlias = "Tensor | dict[str, Tensor]"
+"""A batch of states: a tensor, or for a product space a dict of tensors."""
+
+Time: TypeAlias = "float | Tensor"
+"""A time in [0, 1], clean at 0: a float when the whole batch shares it, else a float64 (B,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Batch size, shape, row -> sample index, padding mask, device and dtype of a batch.
+
+    Attributes
+    ----------
+    batch : number of samples B.
+    shape : shape of the state tensor, rows first; () for a product.
+    index : (R,) int64, sorted, the sample of each row; None when rows are samples.
+    mask : bool, True where the data is real; its axes are the leading axes of `shape`.
+    fields : the layouts of a product's parts, by name.
+    dtype, device : of the state tensor.
+    """
+
+    batch: int
+    shape: tuple[int, ...] = ()
+    index: Tensor | None = None
+    mask: Tensor | None = None
+    fields: Mapping[str, Layout] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+
+    @staticmethod
+    def dense(
+        batch: int,
+        event_shape: Sequence[int] = (),
+        *,
+        mask: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Layout:
+        """Samples of one shape: states are (batch, *event_shape).
+
+        `mask` (batch, L, ...) marks real entries of padded samples: True is real.
+        """
+        shape = (batch, *event_shape)
+        if mask is not None:
+            if mask.dtype != torch.bool or tuple(mask.shape) != shape[: mask.ndim]:
+                raise InputError(
+                    "a padding mask is boolean and has the leading axes of the state",
+                    value=(mask.dtype, tuple(mask.shape)),
+                    limit=f"torch.bool, {shape}",
+                )
+            mask = mask.to(device)
+        return Layout(batch, shape, mask=mask, dtype=dtype, device=torch.device(device))
+
+    @staticmethod
+    def ragged(
+        counts: Sequence[int],
+        event_shape: Sequence[int] = (),
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Layout:
+        """Samples of `counts` rows each, concatenated: states are (sum(counts), *event_shape)."""
+        if any(n < 1 for n in counts):
+            raise InputError("every sample needs at least one row", value=list(counts), limit=">= 1")
+        index = torch.repeat_interleave(torch.arange(len(counts)), torch.as_tensor(list(counts)))
+        shape = (len(index), *event_shape)
+        return Layout(
+            len(counts), shape, index=index.to(device), dtype=dtype, device=torch.device(device)
+        )
+
+    @staticmethod
+    def product(fields: Mapping[str, Layout]) -> Layout:
+        """The layout of a dict of states that share their samples."""
+        sizes = {name: layout.batch for name, layout in fields.items()}
+        if len(set(sizes.values())) != 1:
+            raise InputError("the parts of a product hold the same samples", value=sizes)
+        device = next(iter(fields.values())).device
+        return Layout(next(iter(sizes.values())), fields=dict(fields), device=device)
+
+    def __getitem__(self, name: str) -> Layout:
+        return self.fields[name]
+
+    def to(self, device: torch.device | str) -> Layout:
+        """The same layout on another device."""
+        return replace(
+            self,
+            device=torch.device(device),
+            index=None if self.index is None else self.index.to(device),
+            mask=None if self.mask is None else self.mask.to(device),
+            fields={name: layout.to(device) for name, layout in self.fields.items()},
+        )
+
+    def expand(self, v: Time, like: Tensor) -> Time:
+        """A per-sample value (B,) in the shape that broadcasts over `like` (rows, ...).
+
+        A float serves every sample and is returned as it is. Tensors take the dtype of `like`, so
+        coefficients computed in float64 are cast last.
+        """
+        if not isinstance(v, Tensor):
+            return v
+        if v.ndim == 0:
+            return v.to(like.dtype)
+        rows = v if self.index is None else v[self.index]
+        return rows.to(like.dtype).view(-1, *(1,) * (like.ndim - 1))
+
+    def sum(self, v: Tensor) -> Tensor:
+        """Sum everything that belongs to one sample: (rows, ...) -> (B,). Padding counts nothing."""
+        if self.mask is not None:
+            v = v.masked_fill(~_unsqueeze_right(self.mask, v.ndim), 0)
+        rows = v.reshape(v.shape[0], -1).sum(1)
+        if self.index is None:
+            return rows
+        return rows.new_zeros(self.batch).index_add(0, self.index, rows)
+
+    def mean_point(self, v: Tensor) -> Tensor:
+        """Mean over the points of each sample, broadcast back over `v` (rows, ..., d).
+
+        Points are rows in a ragged layout and the second axis in a dense one.
+        """
+        counts = self.points.to(v.dtype)
+        if self.index is not None:
+            total = v.new_zeros((self.batch, *v.shape[1:])).index_add(0, self.index, v)
+            return (total / counts.view(-1, *(1,) * (v.ndim - 1)))[self.index]
+        if self.mask is not None:
+            v = v.masked_fill(~_unsqueeze_right(self.mask, v.ndim), 0)
+        return v.sum(1, keepdim=True) / counts.view(-1, *(1,) * (v.ndim - 1))
+
+    @property
+    def points(self) -> Tensor:
+        """(B,) int64, the number of points (rows, positions) of each sample."""
+        if self.index is not None:
+            return torch.bincount(self.index, minlength=self.batch)
+        if self.mask is not None:
+            return self.mask.reshape(self.batch, -1).sum(1)
+        n = self.shape[1] if len(self.shape) > 1 else 1
+        return torch.full((self.batch,), n, device=self.device)
+
+    @property
+    def sizes(self) -> Tensor:
+        """(B,) int64, the number of scalars of each sample, padding excluded."""
+        if self.index is not None:
+            return self.points * math.prod(self.shape[1:])
+        if self.mask is not None:
+            return self.points * math.prod(self.shape[self.mask.ndim :])
+        return torch.full((self.batch,), math.prod(self.shape[1:]), device=self.device)
+
+    def zero_padding(self, x: Tensor) -> Tensor:
+        """`x` with zeros where the layout says padding."""
+        if self.mask is None:
+            return x
+        return x.masked_fill(~_unsqueeze_right(self.mask, x.ndim), 0)
+
+
+def _unsqueeze_right(mask: Tensor, ndim: int) -> Tensor:
+    return mask.view(*mask.shape, *(1,) * (ndim - mask.ndim))

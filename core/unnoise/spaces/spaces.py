@@ -1,0 +1,180 @@
+"""Data spaces: where the data of a diffusion lives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unnoise.errors import InputError, NonFiniteError
+from unnoise.spaces.layout import Layout, State
+
+
+class DataSpace(ABC):
+    """A space of states. Implementations hold no state of their own beyond their parameters."""
+
+    @abstractmethod
+    def layout(self, x: State) -> Layout:
+        """The layout of a dense batch `x` (B, ...)."""
+
+    @abstractmethod
+    def validate(self, x: State, layout: Layout) -> None:
+        """Raise InputError or NonFiniteError unless `x` is a batch of this space."""
+
+    @abstractmethod
+    def project(self, x: State, layout: Layout) -> State:
+        """The orthogonal projection of `x` onto the space: idempotent."""
+
+    @abstractmethod
+    def dim(self, layout: Layout) -> Tensor:
+        """(B,) int64, degrees of freedom of each sample."""
+
+
+@final
+@dataclass(frozen=True)
+class Euclidean(DataSpace):
+    """Real vectors, images, signals: any floating-point tensor."""
+
+    def layout(self, x: State) -> Layout:
+        x = _tensor(x)
+        return Layout.dense(x.shape[0], x.shape[1:], dtype=x.dtype, device=x.device)
+
+    def validate(self, x: State, layout: Layout) -> None:
+        _check_real(_tensor(x), layout)
+
+    def project(self, x: State, layout: Layout) -> State:
+        return layout.zero_padding(_tensor(x))
+
+    def dim(self, layout: Layout) -> Tensor:
+        return layout.sizes
+
+
+@final
+@dataclass(frozen=True)
+class ZeroCoM(DataSpace):
+    """Sets of points (rows, d) whose mean is zero in each sample: positions up to translation.
+
+    A sample of n points in d dimensions has d (n - 1) degrees of freedom. Layouts are ragged, or
+    dense with states (B, n, d) and an optional padding mask (B, n).
+    """
+
+    def layout(self, x: State) -> Layout:
+        x = _tensor(x)
+        if x.ndim != 3:
+            raise InputError(
+                "a dense batch of point sets is (B, n, d)",
+                value=tuple(x.shape),
+                fix="use Layout.ragged(counts, (d,)) for samples of different sizes",
+            )
+        return Layout.dense(x.shape[0], x.shape[1:], dtype=x.dtype, device=x.device)
+
+    def validate(self, x: State, layout: Layout) -> None:
+        x = _tensor(x)
+        _check_real(x, layout)
+        centre = layout.mean_point(x).abs().max().item()
+        scale = max(1.0, x.abs().max().item())
+        limit = 100 * torch.finfo(x.dtype).eps * scale
+        if centre > limit:
+            raise InputError(
+                "the mean of each sample must be zero",
+                value=centre,
+                limit=f"{limit:.1e}",
+                fix="call space.project(x, layout) first",
+            )
+
+    def project(self, x: State, layout: Layout) -> State:
+        x = _tensor(x)
+        return layout.zero_padding(x - layout.mean_point(x))
+
+    def dim(self, layout: Layout) -> Tensor:
+        return layout.sizes - layout.shape[-1]
+
+
+@final
+@dataclass(frozen=True)
+class Tokens(DataSpace):
+    """Sequences or arrays of categories 0 .. vocab - 1, int64."""
+
+    vocab: int
+
+    def __post_init__(self) -> None:
+        if self.vocab < 2:
+            raise InputError("a vocabulary needs at least two tokens", value=self.vocab, limit=">= 2")
+
+    def layout(self, x: State) -> Layout:
+        x = _tensor(x)
+        return Layout.dense(x.shape[0], x.shape[1:], dtype=torch.int64, device=x.device)
+
+    def validate(self, x: State, layout: Layout) -> None:
+        x = _tensor(x)
+        if x.dtype != torch.int64:
+            raise InputError("tokens are int64", value=x.dtype, fix="convert with x.long()")
+        _check_shape(x, layout)
+        real = x if layout.mask is None else x[layout.mask]
+        if real.numel() and (real.min() < 0 or real.max() >= self.vocab):
+            raise InputError(
+                "token out of range",
+                value=(int(real.min()), int(real.max())),
+                limit=f"0 to {self.vocab - 1}",
+            )
+
+    def project(self, x: State, layout: Layout) -> State:
+        return layout.zero_padding(_tensor(x))
+
+    def dim(self, layout: Layout) -> Tensor:
+        return layout.sizes
+
+
+@final
+@dataclass(frozen=True)
+class Product(DataSpace):
+    """Several spaces diffused together: states are dicts, one tensor per part."""
+
+    parts: Mapping[str, DataSpace]
+
+    def layout(self, x: State) -> Layout:
+        x = self._dict(x)
+        return Layout.product({name: space.layout(x[name]) for name, space in self.parts.items()})
+
+    def validate(self, x: State, layout: Layout) -> None:
+        x = self._dict(x)
+        for name, space in self.parts.items():
+            space.validate(x[name], layout[name])
+
+    def project(self, x: State, layout: Layout) -> State:
+        x = self._dict(x)
+        projected = {n: space.project(x[n], layout[n]) for n, space in self.parts.items()}
+        return {name: _tensor(value) for name, value in projected.items()}
+
+    def dim(self, layout: Layout) -> Tensor:
+        return torch.stack([space.dim(layout[n]) for n, space in self.parts.items()]).sum(0)
+
+    def _dict(self, x: State) -> dict[str, Tensor]:
+        if isinstance(x, Tensor) or set(x) != set(self.parts):
+            given = type(x).__name__ if isinstance(x, Tensor) else sorted(x)
+            raise InputError("wrong parts of a product state", value=given, limit=sorted(self.parts))
+        return x
+
+
+def _tensor(x: State) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise InputError("this space takes one tensor", value=type(x).__name__)
+    return x
+
+
+def _check_shape(x: Tensor, layout: Layout) -> None:
+    if tuple(x.shape) != layout.shape:
+        raise InputError("wrong shape of the state", value=tuple(x.shape), limit=layout.shape)
+
+
+def _check_real(x: Tensor, layout: Layout) -> None:
+    if not x.dtype.is_floating_point:
+        raise InputError("a real state is floating point", value=x.dtype, fix="use x.float()")
+    _check_shape(x, layout)
+    if not torch.isfinite(layout.zero_padding(x)).all():
+        bad = int((~torch.isfinite(x)).sum())
+        raise NonFiniteError("the state has NaN or infinite entries", value=bad, limit=0)
