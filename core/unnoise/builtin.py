@@ -1,0 +1,34 @@
+"""What the core itself provides, through the same hooks as any plugin. Light."""
+
+from __future__ import annotations
+
+from unnoise.specs import KernelSpec, SamplerSpec, SpaceSpec, hookimpl
+
+
+@hookimpl
+def unnoise_kernels() -> list[KernelSpec]:
+    return [
+        KernelSpec("gaussian", "alpha x + sigma noise", "unnoise.kernels:GaussianKernel"),
+        KernelSpec("categorical", "tokens jump by a matrix", "unnoise.kernels:CategoricalKernel"),
+        KernelSpec("product", "one kernel for each part", "unnoise.kernels:ProductKernel"),
+    ]
+
+
+@hookimpl
+def unnoise_spaces() -> list[SpaceSpec]:
+    return [
+        SpaceSpec("euclidean", "real arrays", "unnoise.spaces:Euclidean"),
+        SpaceSpec("tokens", "symbols of a vocabulary", "unnoise.spaces:Tokens"),
+        SpaceSpec("zero_com", "points whose mean is zero", "unnoise.spaces:ZeroCoM"),
+        SpaceSpec("product", "several spaces together", "unnoise.spaces:Product"),
+    ]
+
+
+@hookimpl
+def unnoise_samplers() -> list[SamplerSpec]:
+    return [
+        SamplerSpec(
+            "ancestral", "Bayes' rule step by step; any kernel", "unnoise.samplers:Ancestral"
+        ),
+        SamplerSpec("ddim", "deterministic, few steps; Gaussian kernels", "unnoise.samplers:DDIM"),
+    ]

@@ -1,0 +1,147 @@
+"""What a plugin says about itself. Light: importing this module imports no torch.
+
+A plugin is an installed distribution with an entry point in the group ``unnoise``. Its value is a
+small module of hooks, each returning a list of specs; what a spec points to (``target``) is
+imported when somebody asks for it and not before:
+
+    from unnoise.specs import DomainSpec, hookimpl
+
+    @hookimpl
+    def unnoise_domains():
+        return [DomainSpec("text", summary="sentences", target="unnoise_text.domain:Text")]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, final
+
+from pluggy import HookimplMarker
+
+from unnoise.errors import PluginError
+
+API_VERSION: Final = 1
+"""The version of the interface between the core and its plugins that this release speaks."""
+
+hookimpl = HookimplMarker("unnoise")
+
+Kind = Literal["domains", "kernels", "spaces", "samplers", "schedules"]
+State = Literal["ok", "broken", "conflict", "disabled", "ignored"]
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def normal(name: str) -> str:
+    """The form in which names are compared (PEP 503): ``Zero_COM`` and ``zero-com`` are one."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def is_name(name: object) -> bool:
+    """Whether `name` may name a plugin or something that a plugin provides."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One thing that a plugin provides; see the five final classes below.
+
+    Parameters
+    ----------
+    name : what users type, letters, digits and ``-_.``; compared after PEP 503 normalisation.
+    summary : one line for listings.
+    target : ``"module:attribute"``, imported on first use.
+    api_version : the version of the plugin interface it was written for.
+    """
+
+    name: str
+    summary: str = ""
+    target: str = ""
+    api_version: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise PluginError("not a usable name", value=self.name, limit="letters, digits, -_.")
+        if not isinstance(self.target, str) or not _TARGET.fullmatch(self.target):
+            raise PluginError(
+                f"{self.name!r} has no usable target", value=self.target, limit="'module:attribute'"
+            )
+        if not isinstance(self.summary, str):
+            raise PluginError(
+                f"{self.name!r} has no usable summary", value=self.summary, limit="one line of text"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class DomainSpec(Spec):
+    """A kind of data: its target is a class that implements `unnoise.domain.Domain`."""
+
+
+@final
+@dataclass(frozen=True)
+class KernelSpec(Spec):
+    """A way to destroy data: its target is a `TransitionKernel` class."""
+
+
+@final
+@dataclass(frozen=True)
+class SpaceSpec(Spec):
+    """A place where data lives: its target is a `DataSpace` class."""
+
+
+@final
+@dataclass(frozen=True)
+class SamplerSpec(Spec):
+    """A way back from noise: its target is a `Sampler` class."""
+
+
+@final
+@dataclass(frozen=True)
+class ScheduleSpec(Spec):
+    """How much noise at which time: its target is a `Schedule` class or a function making one."""
+
+
+KINDS: Final[Mapping[Kind, type[Spec]]] = MappingProxyType(
+    {
+        "domains": DomainSpec,
+        "kernels": KernelSpec,
+        "spaces": SpaceSpec,
+        "samplers": SamplerSpec,
+        "schedules": ScheduleSpec,
+    }
+)
+
+
+@final
+@dataclass(frozen=True)
+class PluginInfo:
+    """One plugin that was found: what it is, what it provides and whether it works.
+
+    `state` is ``ok``; ``broken`` (`reason` says why, `fix` what to do); ``conflict`` (a name it
+    claims belongs to another, the rest of it works); ``disabled`` by `unnoise plugins disable`; or
+    ``ignored`` because the variable UNNOISE_PLUGINS leaves it out.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    provides: Mapping[Kind, tuple[str, ...]]
+    state: State
+    reason: str = ""
+    fix: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class DomainInfo:
+    """One domain that can be used, and the distribution it comes from."""
+
+    name: str
+    summary: str
+    plugin: str
+    distribution: str
+    version: str
