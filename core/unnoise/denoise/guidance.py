@@ -1,0 +1,117 @@
+"""Guidance: denoisers around denoisers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unnoise import distributions
+from unnoise.denoise.base import Condition, Denoiser
+from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
+from unnoise.errors import ConfigError
+from unnoise.kernels import GaussianKernel
+from unnoise.spaces import Layout, State, Time
+
+
+@final
+class ClassifierFree(Denoiser):
+    """Classifier-free guidance: prediction = u + scale (c - u) (Ho & Salimans 2022).
+
+    c is the prediction with the given condition, u the one with `unconditional`; the rule acts on
+    E[x_0] for real data (the same as on eps), on log probabilities for tokens. Scale 1 is c,
+    scale 0 is u.
+
+    Parameters
+    ----------
+    unconditional : the condition that stands for "none"; rows are repeated over the batch.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, scale: float, unconditional: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.kernel = denoiser.kernel
+        self.scale = scale
+        self.unconditional = dict(unconditional)
+
+    def forward(
+        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
+    ) -> Distribution:
+        if self.scale == 1.0:
+            return self.denoiser(x_t, t, layout, condition)
+        none = {
+            name: value.to(layout.device).expand(layout.batch, *value.shape[1:])
+            for name, value in self.unconditional.items()
+        }
+        u = self.denoiser(x_t, t, layout, none)
+        if self.scale == 0.0:
+            return u
+        return _extrapolate(u, self.denoiser(x_t, t, layout, condition), self.scale)
+
+
+@final
+class ClassifierGuided(Denoiser):
+    """Classifier guidance: E[x_0] + scale (sigma^2 / alpha) grad log p(y | x_t)
+    (Dhariwal & Nichol 2021), for Gaussian kernels.
+
+    Parameters
+    ----------
+    log_prob : (x_t, t, layout, condition) -> (B,) log p(y | x_t), differentiable in x_t.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        scale: float,
+        log_prob: Callable[[Tensor, Time, Layout, Condition], Tensor],
+    ) -> None:
+        super().__init__()
+        if not isinstance(denoiser.kernel, GaussianKernel):
+            raise ConfigError(
+                "classifier guidance needs a gradient in x_t, so a GaussianKernel",
+                value=type(denoiser.kernel).__name__,
+                fix="use ClassifierFree",
+            )
+        self.denoiser = denoiser
+        self.kernel = denoiser.kernel
+        self.schedule = denoiser.kernel.schedule
+        self.scale = scale
+        self.log_prob = log_prob
+
+    def forward(
+        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
+    ) -> Distribution:
+        assert isinstance(x_t, Tensor)
+        with torch.enable_grad():
+            x = x_t if x_t.requires_grad else x_t.detach().requires_grad_()
+            value = self.log_prob(x, t, layout, condition).sum()
+            (gradient,) = torch.autograd.grad(value, x, create_graph=x_t.requires_grad)
+        law = self.denoiser(x_t, t, layout, condition)
+        weight = self.scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
+        assert isinstance(law.mean, Tensor)
+        mean = law.mean + layout.expand(weight, x_t) * gradient
+        if isinstance(law, Gaussian):
+            return Gaussian(mean, law.std, law.space, law.layout)
+        return Dirac(mean, layout)
+
+
+def _extrapolate(u: Distribution, c: Distribution, scale: float) -> Distribution:
+    if isinstance(u, distributions.Product) and isinstance(c, distributions.Product):
+        return distributions.Product(
+            {name: _extrapolate(u.parts[name], c.parts[name], scale) for name in c.parts}
+        )
+    if isinstance(u, Categorical) and isinstance(c, Categorical):
+        # where c rules a token out, -inf - -inf must not become NaN
+        logits = torch.where(
+            torch.isinf(c.log_probs), c.log_probs, torch.lerp(u.log_probs, c.log_probs, scale)
+        )
+        return Categorical.from_logits(logits, c.layout)
+    assert isinstance(u.mean, Tensor) and isinstance(c.mean, Tensor)
+    mean = torch.lerp(u.mean, c.mean, scale)
+    if isinstance(c, Gaussian):
+        return Gaussian(mean, c.std, c.space, c.layout)
+    return Dirac(mean, getattr(c, "layout", None))

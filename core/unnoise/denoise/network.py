@@ -1,0 +1,67 @@
+"""A network, its parametrization and its kernel: the denoiser that is trained and saved."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from unnoise.denoise.base import Condition, Denoiser
+from unnoise.denoise.parametrizations import Parametrization
+from unnoise.distributions import Dirac, Distribution
+from unnoise.kernels import TransitionKernel
+from unnoise.spaces import Layout, State, Time
+
+
+@final
+class NetworkDenoiser(Denoiser):
+    """p(x_0 | x_t) from a network.
+
+    Parameters
+    ----------
+    network : called as network(inputs, label, layout, condition), label (B,) float32.
+    kernel : the process it was trained on.
+    parametrization : what its output means.
+    clip : clamp predicted x_0 to this range (a point prediction of real data only).
+
+    Raises
+    ------
+    ConfigError : the parametrization does not fit the kernel.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        kernel: TransitionKernel,
+        parametrization: Parametrization,
+        clip: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        parametrization.check(kernel)
+        self.network = network
+        self.kernel = kernel
+        self.parametrization = parametrization
+        self.clip = clip
+
+    def forward(
+        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
+    ) -> Distribution:
+        output = self.output(x_t, t, layout, condition)
+        law = self.parametrization.law(self.kernel, output, x_t, t, layout)
+        if self.clip is not None and isinstance(law, Dirac) and isinstance(law.value, Tensor):
+            return Dirac(law.value.clamp(*self.clip), layout)
+        return law
+
+    def output(
+        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
+    ) -> State:
+        """The network's raw output."""
+        label = self.parametrization.label(self.kernel, t)
+        if isinstance(label, Tensor):
+            label = label.to(layout.device, torch.float32)
+        else:
+            label = torch.full((layout.batch,), label, device=layout.device)
+        inputs = self.parametrization.inputs(self.kernel, x_t, t, layout)
+        result: State = self.network(inputs, label, layout, condition)
+        return result

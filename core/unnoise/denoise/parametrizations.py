@@ -1,0 +1,328 @@
+"""Parametrizations: from what a network puts out to a law of x_0, and what it is trained on."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from unnoise import distributions
+from unnoise.distributions import Categorical, Dirac, Distribution, one_hot_log
+from unnoise.errors import ConfigError
+from unnoise.kernels import CategoricalKernel, GaussianKernel, ProductKernel, TransitionKernel
+from unnoise.kernels.gaussian import combine
+from unnoise.kernels.schedules import Schedule
+from unnoise.spaces import Layout, State, Time
+
+
+class Parametrization(ABC):
+    """Ties a network to a kernel. Networks see `inputs` and a time label, and put out anything."""
+
+    @abstractmethod
+    def check(self, kernel: TransitionKernel) -> None:
+        """Raise ConfigError unless x_0 can be read off the output at every t in (0, 1]."""
+
+    @abstractmethod
+    def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
+        """What the network sees of the state."""
+
+    @abstractmethod
+    def label(self, kernel: TransitionKernel, t: Time) -> Time:
+        """What the network sees of the time."""
+
+    @abstractmethod
+    def law(
+        self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
+    ) -> Distribution:
+        """The law of x_0."""
+
+    @abstractmethod
+    def loss(
+        self,
+        kernel: TransitionKernel,
+        output: State,
+        x0: State,
+        x_t: State,
+        t: Time,
+        layout: Layout,
+    ) -> Tensor:
+        """(B,) mean training loss per entry: squared error to the target, or cross-entropy."""
+
+
+class Affine(NamedTuple):
+    """x_0 = skip x_t + out F(scale x_t, label), F the network."""
+
+    skip: Time
+    out: Time
+    scale: Time
+    label: Time
+
+
+class GaussianParametrization(Parametrization):
+    """Every parametrization of a Gaussian kernel is affine in the state and the output."""
+
+    @abstractmethod
+    def affine(self, schedule: Schedule, t: Time) -> Affine:
+        """The coefficients at time t."""
+
+    def check(self, kernel: TransitionKernel) -> None:
+        schedule = _gaussian(kernel).schedule
+        try:
+            finite = all(map(math.isfinite, self.affine(schedule, 1.0)))  # type: ignore[arg-type]
+        except ZeroDivisionError:
+            finite = False
+        if not finite:
+            raise ConfigError(
+                f"{type(self).__name__} cannot recover x_0 at t = 1 where alpha is 0",
+                value=type(schedule).__name__,
+                fix="use the Clean, V or Flow parametrization",
+            )
+
+    def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
+        x_t = _tensor(x_t)
+        scale = self.affine(_gaussian(kernel).schedule, t).scale
+        if isinstance(scale, float) and scale == 1.0:
+            return x_t
+        return layout.expand(scale, x_t) * x_t
+
+    def label(self, kernel: TransitionKernel, t: Time) -> Time:
+        return self.affine(_gaussian(kernel).schedule, t).label
+
+    def law(
+        self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
+    ) -> Distribution:
+        skip, out, _, _ = self.affine(_gaussian(kernel).schedule, t)
+        return Dirac(combine(layout, skip, _tensor(x_t), out, _tensor(output)), layout)
+
+    def loss(
+        self,
+        kernel: TransitionKernel,
+        output: State,
+        x0: State,
+        x_t: State,
+        t: Time,
+        layout: Layout,
+    ) -> Tensor:
+        skip, out, _, _ = self.affine(_gaussian(kernel).schedule, t)
+        x0, x_t, output = _tensor(x0), _tensor(x_t), _tensor(output)
+        target = (x0 - layout.expand(skip, x_t) * x_t) / layout.expand(out, x_t)
+        return layout.sum((output - target) ** 2) / layout.sizes
+
+
+@final
+@dataclass(frozen=True)
+class Noise(GaussianParametrization):
+    """F = eps: x_0 = (x_t - sigma eps) / alpha (Ho 2020)."""
+
+    def affine(self, schedule: Schedule, t: Time) -> Affine:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        return Affine(1 / alpha, -sigma / alpha, 1.0, t)
+
+
+@final
+@dataclass(frozen=True)
+class Clean(GaussianParametrization):
+    """F = x_0."""
+
+    def affine(self, schedule: Schedule, t: Time) -> Affine:
+        return Affine(0.0, 1.0, 1.0, t)
+
+
+@final
+@dataclass(frozen=True)
+class V(GaussianParametrization):
+    """F = v = alpha eps - sigma x_0: x_0 = (alpha x_t - sigma v) / (alpha^2 + sigma^2)
+    (Salimans & Ho 2022, for any schedule)."""
+
+    def affine(self, schedule: Schedule, t: Time) -> Affine:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        norm = alpha**2 + sigma**2
+        return Affine(alpha / norm, -sigma / norm, 1.0, t)
+
+
+@final
+@dataclass(frozen=True)
+class Score(GaussianParametrization):
+    """F = grad log q(x_t): x_0 = (x_t + sigma^2 F) / alpha (Song 2021)."""
+
+    def affine(self, schedule: Schedule, t: Time) -> Affine:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        return Affine(1 / alpha, sigma**2 / alpha, 1.0, t)
+
+
+@final
+@dataclass(frozen=True)
+class Flow(GaussianParametrization):
+    """F = dx/dt = alpha' x_0 + sigma' eps: x_0 = (sigma' x_t - sigma F)/(alpha sigma' - alpha' sigma)
+    (Lipman 2023)."""
+
+    def affine(self, schedule: Schedule, t: Time) -> Affine:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        d_alpha, d_sigma = schedule.d_alpha(t), schedule.d_sigma(t)
+        wronskian = alpha * d_sigma - d_alpha * sigma
+        return Affine(d_sigma / wronskian, -sigma / wronskian, 1.0, t)
+
+
+@final
+@dataclass(frozen=True)
+class EDM(GaussianParametrization):
+    """The preconditioning of Karras 2022, with s = sigma / alpha and data of std `sigma_data`:
+    c_skip = sd^2/(s^2 + sd^2), c_out = s sd/sqrt(s^2 + sd^2), c_in = 1/sqrt(s^2 + sd^2),
+    label ln(s)/4."""
+
+    sigma_data: float = 0.5
+
+    def affine(self, schedule: Schedule, t: Time) -> Affine:
+        alpha = schedule.alpha(t)
+        s = schedule.sigma(t) / alpha
+        norm = s**2 + self.sigma_data**2
+        root = norm**0.5
+        log = torch.log(s) if isinstance(s, Tensor) else math.log(s)
+        skip = self.sigma_data**2 / norm
+        return Affine(skip / alpha, s * self.sigma_data / root, 1 / (root * alpha), log / 4)
+
+
+class CategoricalParametrization(Parametrization):
+    """Networks for tokens put out logits (rows, ..., K) over x_0."""
+
+    @abstractmethod
+    def law(
+        self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
+    ) -> Categorical: ...
+
+    def check(self, kernel: TransitionKernel) -> None:
+        if not isinstance(kernel, CategoricalKernel):
+            raise ConfigError(
+                f"{type(self).__name__} needs a CategoricalKernel", value=type(kernel).__name__
+            )
+
+    def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
+        return x_t
+
+    def label(self, kernel: TransitionKernel, t: Time) -> Time:
+        return t
+
+    def loss(
+        self,
+        kernel: TransitionKernel,
+        output: State,
+        x0: State,
+        x_t: State,
+        t: Time,
+        layout: Layout,
+    ) -> Tensor:
+        return -self.law(kernel, output, x_t, t, layout).log_prob(x0) / layout.sizes
+
+
+@final
+@dataclass(frozen=True)
+class Logits(CategoricalParametrization):
+    """p(x_0 | x_t) = softmax of the output."""
+
+    def law(
+        self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
+    ) -> Categorical:
+        return Categorical.from_logits(_tensor(output), layout)
+
+
+@final
+@dataclass(frozen=True)
+class Masked(CategoricalParametrization):
+    """For the absorbing kernel: x_0 is never the mask, and what is not masked is x_0 already
+    (Sahoo 2024)."""
+
+    mask: int
+
+    def law(
+        self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
+    ) -> Categorical:
+        x_t, logits = _tensor(x_t), _tensor(output)
+        column = torch.arange(logits.shape[-1], device=logits.device) == self.mask
+        table = logits.masked_fill(column, -math.inf).log_softmax(-1)
+        seen = (x_t != self.mask)[..., None]
+        return Categorical(torch.where(seen, one_hot_log(x_t, table), table), layout)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Joint(Parametrization):
+    """One parametrization per part of a product; the losses are summed with `weights` (default 1)."""
+
+    parts: Mapping[str, Parametrization]
+    weights: Mapping[str, float] | None = None
+
+    def check(self, kernel: TransitionKernel) -> None:
+        if not isinstance(kernel, ProductKernel) or set(kernel.parts) != set(self.parts):
+            raise ConfigError(
+                "a joint parametrization has the parts of its product kernel",
+                value=sorted(self.parts),
+                limit=sorted(kernel.parts) if isinstance(kernel, ProductKernel) else type(kernel),
+            )
+        for name, part in self.parts.items():
+            part.check(kernel.parts[name])
+
+    def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
+        kernels = _parts(kernel)
+        return {
+            name: _tensor(part.inputs(kernels[name], _part(x_t, name), t, layout[name]))
+            for name, part in self.parts.items()
+        }
+
+    def label(self, kernel: TransitionKernel, t: Time) -> Time:
+        return t
+
+    def law(
+        self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
+    ) -> Distribution:
+        kernels = _parts(kernel)
+        return distributions.Product(
+            {
+                n: p.law(kernels[n], _part(output, n), _part(x_t, n), t, layout[n])
+                for n, p in self.parts.items()
+            }
+        )
+
+    def loss(
+        self,
+        kernel: TransitionKernel,
+        output: State,
+        x0: State,
+        x_t: State,
+        t: Time,
+        layout: Layout,
+    ) -> Tensor:
+        kernels, weights = _parts(kernel), self.weights or {}
+        losses = [
+            weights.get(n, 1.0)
+            * p.loss(
+                kernels[n], _part(output, n), _part(x0, n), _part(x_t, n), t, layout[n]
+            )
+            for n, p in self.parts.items()
+        ]
+        return torch.stack(losses).sum(0)
+
+
+def _gaussian(kernel: TransitionKernel) -> GaussianKernel:
+    if not isinstance(kernel, GaussianKernel):
+        raise ConfigError("this parametrization needs a GaussianKernel", value=type(kernel).__name__)
+    return kernel
+
+
+def _parts(kernel: TransitionKernel) -> Mapping[str, TransitionKernel]:
+    assert isinstance(kernel, ProductKernel)
+    return kernel.parts
+
+
+def _part(x: State, name: str) -> Tensor:
+    assert isinstance(x, dict)
+    return x[name]
+
+
+def _tensor(x: State) -> Tensor:
+    assert isinstance(x, Tensor)
+    return x

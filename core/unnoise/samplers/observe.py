@@ -1,0 +1,223 @@
+"""Where a run starts, and what is known of its result: inpainting, infilling, imputation, editing.
+
+Both methods work with every kernel: the known part of a state at time t is a draw of its own
+marginal, and RePaint's jumps are draws of the kernel's transition.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unnoise.denoise import Condition, Denoiser
+from unnoise.errors import ConfigError, IncompatibleSampler, InputError
+from unnoise.kernels import TransitionKernel
+from unnoise.noise import NoiseSource
+from unnoise.samplers.base import Sampler, Step
+from unnoise.spaces import Layout, State
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Start half-way: from clean `value` diffused to time t, or from a state that is already there.
+
+    Attributes
+    ----------
+    value : a state.
+    t : in (0, 1].
+    corrupt : draw x_t from the marginal of clean `value`; False takes `value` as x_t.
+    """
+
+    value: State
+    t: float = 1.0
+    corrupt: bool = True
+
+    def state(self, kernel: TransitionKernel, layout: Layout, noise: NoiseSource) -> State:
+        """x_t."""
+        kernel.space.validate(self.value, layout)
+        if not self.corrupt:
+            return self.value
+        return kernel.marginal(self.value, self.t, layout).sample(noise)
+
+
+class Conditioning(ABC):
+    """How a known part steers a run."""
+
+    @abstractmethod
+    def path(self, steps: int) -> list[int]:
+        """Positions on a grid of `steps` steps, in the order they are visited."""
+
+
+@final
+@dataclass(frozen=True)
+class Replacement(Conditioning):
+    """After every step the known part is replaced by a draw of its own marginal."""
+
+    def path(self, steps: int) -> list[int]:
+        return list(range(steps + 1))
+
+
+@final
+@dataclass(frozen=True)
+class RePaint(Conditioning):
+    """Replacement, and every `jump` steps back to the noise, `resample` times in all
+    (Lugmayr 2022): known and unknown parts get time to agree. `jump` steps need a one-step
+    sampler."""
+
+    jump: int = 10
+    resample: int = 10
+
+    def __post_init__(self) -> None:
+        if self.jump < 1 or self.resample < 1:
+            raise ConfigError("jump and resample are at least 1", value=(self.jump, self.resample))
+
+    def path(self, steps: int) -> list[int]:
+        left = {steps - 1 - j: self.resample - 1 for j in range(0, steps - self.jump, self.jump)}
+        path, i = [0], 0
+        while i < steps:
+            i += 1
+            path.append(i)
+            if left.get(i, 0) > 0:
+                left[i] -= 1
+                path.extend(range(i - 1, i - self.jump - 1, -1))
+                i -= self.jump
+        return path
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """A known part of the result.
+
+    Attributes
+    ----------
+    value : a clean state; entries outside the mask are ignored.
+    mask : bool, True where known; broadcasts against the state (a dict for products; a part that
+        is left out is unknown).
+    method : Replacement() or RePaint().
+    paste : put the known part into the final state exactly as given.
+    """
+
+    value: State
+    mask: State
+    method: Conditioning = field(default_factory=Replacement)
+    paste: bool = True
+
+    def check(self, layout: Layout) -> None:
+        """Raise InputError unless value and mask fit the layout."""
+        for value, mask, part in _zip(self.value, self.mask, layout):
+            if tuple(value.shape) != part.shape:
+                raise InputError(
+                    "the observed value has another shape than the state",
+                    value=tuple(value.shape),
+                    limit=part.shape,
+                )
+            if mask.dtype != torch.bool:
+                raise InputError("a mask is boolean, True where known", value=mask.dtype)
+            try:
+                fits = torch.broadcast_shapes(mask.shape, part.shape) == torch.Size(part.shape)
+            except RuntimeError:
+                fits = False
+            if not fits:
+                raise InputError(
+                    "the mask does not broadcast against the state",
+                    value=tuple(mask.shape),
+                    limit=part.shape,
+                )
+            known = value[mask.expand(part.shape)]
+            if value.dtype.is_floating_point and not torch.isfinite(known).all():
+                raise InputError("the known part has NaN or infinite entries")
+
+    def put(
+        self, x: State, t: float, kernel: TransitionKernel, layout: Layout, noise: NoiseSource
+    ) -> State:
+        """`x` with its known part drawn from the marginal at t; exact at t = 0."""
+        if t > 0:
+            known = kernel.marginal(self._clean(), t, layout).sample(noise)
+            return kernel.space.project(_where(self.mask, known, x), layout)
+        return _where(self.mask, self.value, x) if self.paste else x
+
+    def _clean(self) -> State:
+        # what is outside the mask may be NaN, or a token that does not exist
+        if isinstance(self.value, Tensor) and isinstance(self.mask, Tensor):
+            return torch.where(self.mask, self.value, torch.zeros_like(self.value))
+        assert isinstance(self.value, dict) and isinstance(self.mask, dict)
+        return {
+            n: torch.where(self.mask[n], v, torch.zeros_like(v)) if n in self.mask else v
+            for n, v in self.value.items()
+        }
+
+
+def walk(
+    sampler: Sampler,
+    denoiser: Denoiser,
+    x: State,
+    grid: Tensor,
+    layout: Layout,
+    noise: NoiseSource,
+    condition: Condition = None,
+    observation: Observation | None = None,
+) -> Iterator[Step]:
+    """Run `sampler` over `grid`, with the known part put in after every step."""
+    kernel = denoiser.kernel
+    sampler.check(kernel)
+    if observation is None:
+        yield from sampler(denoiser, x, grid, layout, noise, condition)
+        return
+    observation.check(layout)
+    times = grid.tolist()
+    path = observation.method.path(len(times) - 1)
+    x = observation.put(x, times[0], kernel, layout, noise)
+    for start, stop in _runs(path):
+        if start > stop:
+            if not sampler.one_step:
+                raise IncompatibleSampler(
+                    f"{type(sampler).__name__} remembers earlier steps and cannot jump back",
+                    fix="use a one-step sampler, or Replacement()",
+                )
+            for i in range(start, stop, -1):
+                x = kernel.transition(x, times[i], times[i - 1], layout).sample(noise)
+            x = observation.put(x, times[stop], kernel, layout, noise)
+            continue
+        steps = sampler(denoiser, x, grid[start : stop + 1], layout, noise, condition)
+        step: Step | None = next(steps)
+        while step is not None:
+            x = observation.put(step.x, step.t, kernel, layout, noise)
+            yield Step(step.t, x, step.x0)
+            try:
+                step = steps.send(x)
+            except StopIteration:
+                step = None
+
+
+def _runs(path: list[int]) -> Iterator[tuple[int, int]]:
+    """Split a path into its monotone runs."""
+    start = 0
+    for i in range(1, len(path)):
+        last = i == len(path) - 1
+        if last or (path[i + 1] > path[i]) != (path[i] > path[i - 1]):
+            yield path[start], path[i]
+            start = i
+
+
+def _where(mask: State, a: State, b: State) -> State:
+    if isinstance(mask, Tensor) and isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.where(mask, a, b)
+    assert isinstance(mask, dict) and isinstance(a, dict) and isinstance(b, dict)
+    return {n: torch.where(mask[n], a[n], v) if n in mask else v for n, v in b.items()}
+
+
+def _zip(value: State, mask: State, layout: Layout) -> Iterator[tuple[Tensor, Tensor, Layout]]:
+    if isinstance(value, Tensor) and isinstance(mask, Tensor):
+        yield value, mask, layout
+    elif isinstance(value, dict) and isinstance(mask, dict):
+        for name, part in mask.items():
+            yield value[name], part, layout[name]
+    else:
+        raise InputError("value and mask are both tensors, or both dicts of a product state")
