@@ -1,0 +1,1 @@
+"""The parts of the trainer: options, data order, averaging, checkpoints, log, loop."""

@@ -1,0 +1,181 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+
+    checkpoints/step-00001000/state.json              step, configuration, data, hashes
+                              weights.safetensors     the raw weights and buffers
+                              average.safetensors     the averaged ones
+                              optimizer.safetensors   AdamW's moments and step counts
+    checkpoints/latest                                the name of the newest complete folder
+
+A folder is written under a temporary name, synced and renamed before `latest` names it; old ones
+go only after that. Whenever the process dies, `latest` names a complete checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unnoise.bundle import file_digest, fit_weights, json_bytes, read_tensors, tensor_bytes
+from unnoise.errors import BundleError
+from unnoise.files import disk_errors, new_folder, remove_leftovers, replace_file, write_file
+
+FORMAT = 1
+LATEST = "latest"
+STATE = "state.json"
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is on the disk; `state` is its `state.json`."""
+
+    folder: Path
+    step: int
+    state: Mapping[str, Any]
+
+
+def folder_of(run: Path) -> Path:
+    """Where the run in `run` keeps its checkpoints."""
+    return run / "checkpoints"
+
+
+def latest(run: Path) -> Checkpoint | None:
+    """The newest complete checkpoint, or None when there is none yet.
+
+    Raises
+    ------
+    BundleError : the one that `latest` names is missing or damaged.
+    """
+    pointer = folder_of(run) / LATEST
+    if not pointer.is_file():
+        return None
+    name = pointer.read_text().strip()
+    if not _NAME.fullmatch(name):
+        raise BundleError(
+            f"{str(pointer)!r} names no checkpoint", value=name, limit="step-NNNNNNNN"
+        )
+    folder = pointer.parent / name
+    try:
+        state = json.loads((folder / STATE).read_bytes())
+        if state["format"] != FORMAT:
+            raise BundleError(
+                f"checkpoint {str(folder)!r} is of another format",
+                value=state["format"],
+                limit=FORMAT,
+                fix="continue with the version of unnoise that wrote it",
+            )
+        return Checkpoint(folder, int(state["step"]), state)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def save(
+    run: Path,
+    step: int,
+    state: Mapping[str, Any],
+    weights: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+) -> Checkpoint:
+    """Write the checkpoint of `step` and make it the latest; then drop all but the newest `keep`.
+
+    Raises
+    ------
+    LimitExceeded, InputError : the disk refused; the last good checkpoint is still the latest.
+    """
+    parent = folder_of(run)
+    folder = parent / f"step-{step:08d}"
+    fix = "free some space and continue with resume=True; the last good checkpoint is kept"
+    with disk_errors(f"writing the checkpoint of step {step}", fix):
+        parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists():  # written, but killed before `latest` named it
+            shutil.rmtree(folder)
+        tensors = {
+            "weights": weights.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer_tensors(weights, optimizer),
+        }
+        with new_folder(folder) as temporary:
+            digests = {}
+            for name, group in tensors.items():
+                data = tensor_bytes(group)
+                digests[name] = hashlib.sha256(data).hexdigest()
+                write_file(temporary / f"{name}.safetensors", data)
+            content = {"format": FORMAT, "step": step, **state, "sha256": digests}
+            write_file(temporary / STATE, json_bytes(content))
+        replace_file(parent / LATEST, f"{folder.name}\n".encode())
+        for old in all_of(run)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+    return Checkpoint(folder, step, content)
+
+
+def restore(
+    checkpoint: Checkpoint, weights: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Put the content of `checkpoint` into the three.
+
+    Raises
+    ------
+    BundleError : a file is damaged, or does not fit the network.
+    """
+    groups = {}
+    for name in ("weights", "average", "optimizer"):
+        path = checkpoint.folder / f"{name}.safetensors"
+        try:
+            if file_digest(path) != checkpoint.state["sha256"][name]:
+                raise ValueError(f"the SHA-256 of {path.name} does not match")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(checkpoint.folder, error) from error
+        groups[name] = read_tensors(path)
+    origin = f"the weights of checkpoint {str(checkpoint.folder)!r}"
+    fit_weights(weights, groups["weights"], origin)
+    fit_weights(average, groups["average"], origin)
+    parameters = dict(weights.named_parameters())
+    for key, tensor in groups["optimizer"].items():
+        name, _, entry = key.rpartition("/")
+        parameter = parameters[name]
+        # AdamW keeps its step counts on the CPU unless fused on an accelerator.
+        fused = bool(optimizer.param_groups[0].get("fused"))
+        where = parameter.device if entry != "step" or fused else torch.device("cpu")
+        optimizer.state[parameter][entry] = tensor.to(where)
+
+
+def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of `optimizer` under the parameters' names: "layer.weight/exp_avg"."""
+    return {
+        f"{name}/{entry}": value
+        for name, parameter in module.named_parameters()
+        for entry, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def all_of(run: Path) -> list[Path]:
+    """The complete checkpoint folders of a run, oldest first."""
+    parent = folder_of(run)
+    found = [path for path in parent.glob("step-*") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def clean(run: Path) -> None:
+    """Remove what a killed run left half-written."""
+    for folder in (run, folder_of(run)):
+        remove_leftovers(folder)
+
+
+def _damaged(folder: Path, error: Exception) -> BundleError:
+    others = ", ".join(path.name for path in folder.parent.glob("step-*") if path != folder)
+    return BundleError(
+        f"checkpoint {str(folder)!r} is damaged: {error}",
+        fix=f"write the name of another one ({others or 'there is none'}) into"
+        f" {str(folder.parent / LATEST)!r}, or start anew in another folder",
+    )

@@ -1,0 +1,136 @@
+"""Which samples a step sees: a pure function of (seed, step).
+
+Position p = step * batch_size + i of the run is item `permutation(epoch)[p mod n]` of the data
+with epoch = p // n, the permutation being drawn by a counter-based generator keyed with
+(seed, epoch). Nothing has to be remembered to resume, and R processes cut the same global batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from unnoise.objectives import Batch
+
+if TYPE_CHECKING:
+    from unnoise.domain import Domain
+
+
+def mix(*numbers: int) -> int:
+    """63 bits that depend on every one of `numbers`."""
+    packed = struct.pack(f"<{len(numbers)}q", *numbers)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The order of `length` items in `epoch`."""
+    key = np.array([seed, epoch], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(length)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of each global batch that one process works on: rows `rank` of `processes`."""
+
+    batch_size: int
+    rank: int = 0
+    processes: int = 1
+
+    def positions(self, step: int) -> range:
+        """Positions in the run, which are also the sample numbers of the noise."""
+        start = step * self.batch_size
+        cut = self.batch_size * self.rank // self.processes
+        end = self.batch_size * (self.rank + 1) // self.processes
+        return range(start + cut, start + end)
+
+
+class Batches(Dataset[Any]):
+    """Maps a step to this process's part of its batch, collated, on the CPU.
+
+    Before an item is made, torch's generator is seeded from (seed, position), so augmentation
+    that draws from it neither depends on the number of processes nor breaks a resume. numpy's and
+    Python's global generators are seeded once per step.
+    """
+
+    def __init__(
+        self, domain: Domain, dataset: Dataset[Any], length: int, seed: int, shard: Shard
+    ) -> None:
+        self.domain, self.dataset, self.length = domain, dataset, length
+        self.seed, self.shard = seed, shard
+
+    def __getitem__(self, step: int) -> Batch:
+        positions = self.shard.positions(step)
+        number = mix(self.seed, step, self.shard.rank)
+        random.seed(number)
+        np.random.seed(number & 0xFFFFFFFF)
+        items = []
+        for position in positions:
+            epoch, row = divmod(position, self.length)
+            index = int(permutation(self.seed, epoch, self.length)[row])
+            torch.default_generator.manual_seed(mix(self.seed, position))
+            items.append(self.dataset[index])
+        return self.domain.collate(items)
+
+
+def in_order(batches: Batches, start: int, end: int, workers: int) -> Iterator[Batch]:
+    """The batches of steps `start` to `end` - 1, loaded ahead by `workers` processes."""
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(start, end),
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_calm if workers else None,
+    )
+    return iter(loader)
+
+
+def fingerprint(domain: Domain, dataset: Dataset[Any], length: int) -> str:
+    """A short hash of a dataset: its own `fingerprint`, or its length and 16 items spread over it.
+
+    Enough to notice that a run is resumed on other data, cheap enough to do each time.
+    """
+    own = getattr(dataset, "fingerprint", None)
+    digest = hashlib.sha256(str(length).encode())
+    if isinstance(own, str):
+        digest.update(own.encode())
+        return digest.hexdigest()[:16]
+    for index in sorted({length * k // 16 for k in range(16)} | {length - 1}):
+        torch.default_generator.manual_seed(mix(index))
+        random.seed(index)
+        np.random.seed(index & 0xFFFFFFFF)
+        batch = domain.collate([dataset[index]])
+        _digest(batch.x0, digest)
+        _digest(batch.condition, digest)
+    return digest.hexdigest()[:16]
+
+
+def _digest(value: object, digest: Any) -> None:
+    if isinstance(value, torch.Tensor):
+        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, Mapping):
+        for name in sorted(value):
+            digest.update(str(name).encode())
+            _digest(value[name], digest)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _calm(_: int) -> None:
+    # Ctrl-C reaches the whole process group; only the trainer decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,135 @@
+"""What can be chosen about a training run, and how keywords become a checked configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unnoise.errors import ConfigError, nearest
+
+C = TypeVar("C", bound=BaseModel)
+
+# What may change between a checkpoint and its continuation without changing the weights.
+_FREE = {
+    "checkpoint_every",
+    "keep",
+    "log_every",
+    "validate_every",
+    "validation_batches",
+    "bound_samples",
+    "bound_evaluations",
+    "workers",
+    "max_minutes",
+    "resume",
+    "device",
+    "card",
+}
+
+
+class TrainingConfiguration(BaseModel):
+    """The options of the trainer; all others of `unnoise.train` belong to the domain."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    steps: int = Field(10_000, ge=1, le=10**9, description="optimiser steps in total")
+    batch_size: int = Field(
+        128, ge=1, le=10**6, description="samples per step, over all processes together"
+    )
+    learning_rate: float = Field(3e-4, gt=0, le=10, description="peak learning rate of AdamW")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's two decay rates")
+    weight_decay: float = Field(
+        0.0, ge=0, le=10, description="AdamW's weight decay, on tensors of two or more dimensions"
+    )
+    warmup: int = Field(
+        100, ge=0, le=10**9, description="steps over which the learning rate rises linearly"
+    )
+    decay: Literal["none", "cosine", "linear"] = Field(
+        "cosine", description="how the learning rate falls from the warm-up to the last step"
+    )
+    floor: float = Field(
+        0.0, ge=0, le=1, description="where the decay ends, as a fraction of learning_rate"
+    )
+    ema: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="decay of the averaged weights; at step n it is min(ema, (1+n)/(10+n))",
+    )
+    clip_norm: float | None = Field(
+        1.0, gt=0, description="largest norm of the whole gradient; None for no clipping"
+    )
+    precision: Literal["no", "bf16", "fp16"] = Field("no", description="mixed precision")
+    seed: int = Field(0, ge=0, lt=2**63, description="of weights, data order, noise and dropout")
+    checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints")
+    keep: int = Field(2, ge=1, le=10**6, description="number of newest checkpoints to keep")
+    log_every: int = Field(50, ge=1, description="steps between lines of the log")
+    validate_every: int = Field(1000, ge=1, description="steps between validations")
+    validation_batches: int = Field(
+        4, ge=0, le=10**6, description="batches of the validation loss; 0 for no validation"
+    )
+    bound_samples: int = Field(
+        16, ge=0, le=10**6, description="validation samples whose variational bound is computed"
+    )
+    bound_evaluations: int = Field(
+        25, ge=1, le=10**5, description="times at which that bound calls the network"
+    )
+    workers: int = Field(0, ge=0, le=256, description="processes that load data; 0 loads in line")
+    max_minutes: float | None = Field(
+        None, gt=0, description="stop with a checkpoint after this time; resume continues"
+    )
+    resume: bool = Field(False, description="continue the run in `out` if there is one")
+    device: Literal["auto", "cpu"] = Field("auto", description="auto takes an accelerator")
+    card: dict[str, str] = Field(
+        default_factory=dict, description="free text for the bundle's card, e.g. data, licence"
+    )
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of the step with number `step` (0 is the first)."""
+        peak = self.learning_rate
+        if step < self.warmup:
+            return peak * (step + 1) / self.warmup
+        if self.decay == "none":
+            return peak
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        shape = (1 + math.cos(math.pi * done)) / 2 if self.decay == "cosine" else 1 - done
+        return peak * (self.floor + (1 - self.floor) * shape)
+
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide the weights: a continued run must repeat them."""
+        return self.model_dump(mode="json", exclude=_FREE)
+
+
+def checked(kind: type[C], options: Mapping[str, Any], also: tuple[str, ...] = ()) -> C:
+    """`kind(**options)`; what pydantic refuses becomes one ConfigError with the nearest name.
+
+    `also` names options that are accepted elsewhere, for the suggestion only.
+    """
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        raise refused(error, (*kind.model_fields, *also)) from error
+
+
+def refused(error: ValidationError, names: tuple[str, ...]) -> ConfigError:
+    """The first complaint of a pydantic error, as an error of ours."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or error.title
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return unknown(name, names)
+    text = first["msg"]
+    if first["type"] == "missing":
+        return ConfigError(f"option {name!r} is missing{more}", fix=f"pass {name}=...")
+    return ConfigError(f"option {name!r} cannot be used: {text}{more}", value=first.get("input"))
+
+
+def unknown(name: str, names: tuple[str, ...]) -> ConfigError:
+    """The error for an option that neither the trainer nor the domain knows."""
+    return ConfigError(
+        f"unknown option {name!r}",
+        limit=", ".join(sorted(names)),
+        fix=nearest(name, names),
+    )

@@ -1,0 +1,205 @@
+"""What happens before the first step: options, processes, the folder, data, agreement."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from pydantic import BaseModel, ValidationError
+from torch import nn
+from torch.utils.data import Dataset
+
+from unnoise.bundle import CONFIG
+from unnoise.errors import ConfigError, InputError
+from unnoise.training import checkpoint as checkpoints
+from unnoise.training.checkpoint import Checkpoint
+from unnoise.training.data import fingerprint
+from unnoise.training.options import TrainingConfiguration, checked, refused, unknown
+from unnoise.training.record import LOG
+
+if TYPE_CHECKING:
+    from unnoise.domain import Domain
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a run: the domain's completed configuration and the two parts."""
+
+    configuration: BaseModel
+    train: Dataset[Any]
+    length: int
+    held_out: Dataset[Any]
+    held_out_length: int
+    fingerprint: str
+
+
+def split_options(
+    domain: Domain, options: Mapping[str, Any]
+) -> tuple[TrainingConfiguration, dict[str, Any]]:
+    """(the trainer's options, those of the domain); ConfigError for what neither knows."""
+    mine, own = TrainingConfiguration.model_fields, domain.Configuration.model_fields
+    names = (*mine, *own, "objective")
+    for name in options:
+        if name not in names:
+            raise unknown(name, names)
+    training = checked(TrainingConfiguration, {k: v for k, v in options.items() if k in mine})
+    return training, {k: v for k, v in options.items() if k not in mine}
+
+
+def start_processes(options: TrainingConfiguration) -> Accelerator:
+    """The accelerator for `options`; ConfigError where the machine cannot do what they ask."""
+    # accelerate keeps one state per process and refuses to change its precision: runs in the same
+    # Python process would otherwise depend on the first one.
+    AcceleratorState._reset_state(not torch.distributed.is_initialized())
+    try:
+        accelerator = Accelerator(
+            mixed_precision=options.precision,
+            cpu=options.device == "cpu",
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"precision cannot be used here: {error}",
+            value=options.precision,
+            fix="pass precision='no'",
+        ) from error
+    if options.batch_size < accelerator.num_processes:
+        raise ConfigError(
+            "batch_size is smaller than the number of processes",
+            value=options.batch_size,
+            limit=f"at least {accelerator.num_processes}",
+        )
+    return accelerator
+
+
+def look(folder: Path, options: TrainingConfiguration) -> Checkpoint | None:
+    """The checkpoint to continue from, or None to start. Nothing is written.
+
+    Raises
+    ------
+    InputError : `folder` contains a run or a bundle that would be overwritten.
+    BundleError : the checkpoint is damaged.
+    """
+    found = [name for name in (CONFIG, LOG, "checkpoints") if (folder / name).exists()]
+    good = checkpoints.latest(folder) if options.resume else None
+    if found and not options.resume:
+        raise InputError(
+            f"{str(folder)!r} already contains a run ({', '.join(found)})",
+            fix="choose another folder, or continue that run with resume=True",
+        )
+    if CONFIG in found and good is None:
+        raise InputError(
+            f"{str(folder)!r} contains a bundle but no checkpoint to continue from",
+            fix="choose another folder",
+        )
+    return good
+
+
+def open_data(domain: Domain, source: Any, own: dict[str, Any]) -> Data:
+    """Complete the configuration from the data and open both parts.
+
+    Raises
+    ------
+    ConfigError : an option of the domain that cannot be used.
+    InputError : there is nothing to train on.
+    """
+    try:
+        configuration = domain.configure(source, own)
+    except ValidationError as error:
+        raise refused(error, tuple(domain.Configuration.model_fields)) from error
+    train = domain.dataset(source, configuration, "train")
+    held_out = domain.dataset(source, configuration, "validation")
+    length = _length(train)
+    if length == 0:
+        raise InputError("there is nothing to train on: the data are empty", value=str(source))
+    return Data(
+        configuration,
+        train,
+        length,
+        held_out,
+        _length(held_out),
+        fingerprint(domain, train, length),
+    )
+
+
+def describe(objective: object) -> str:
+    """An objective by its class and, where it has them, its fields."""
+    kind = type(objective)
+    if is_dataclass(objective):
+        return f"{kind.__module__}.{objective!r}"
+    return f"{kind.__module__}.{getattr(objective, '__qualname__', kind.__qualname__)}"
+
+
+def agree(good: Checkpoint, identity: Mapping[str, Any], options: TrainingConfiguration) -> None:
+    """Check that a run continues itself.
+
+    Raises
+    ------
+    ConfigError : data, configuration or an option that decides the weights differ.
+    """
+    differ = []
+    for part in ("domain", "objective", "data", "configuration", "training"):
+        before, now = good.state.get(part), identity[part]
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            names = sorted({*before, *now})
+            pairs = [(f"{part}.{name}", before.get(name), now.get(name)) for name in names]
+        else:
+            pairs = [(part, before, now)]
+        differ += [pair for pair in pairs if pair[1] != pair[2]]
+    # With no decay, the steps so far do not depend on how many are to come.
+    if options.decay == "none" and options.steps >= good.step:
+        differ = [pair for pair in differ if pair[0] != "training.steps"]
+    if differ:
+        text = ", ".join(f"{name} was {before!r} and is {now!r}" for name, before, now in differ)
+        raise ConfigError(
+            f"this is not the run that stopped at step {good.step}: {text}",
+            fix="repeat the data and options of that run, or start anew in another folder",
+        )
+
+
+def adamw(module: nn.Module, options: TrainingConfiguration) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters, decay on matrices only, fused where that exists."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    if not trainable:
+        raise ConfigError("the network has no trainable parameter")
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    arguments: dict[str, Any] = {"lr": options.learning_rate, "betas": options.betas}
+    try:
+        return torch.optim.AdamW(groups, fused=True, **arguments)
+    except RuntimeError:  # a device or type without a fused kernel
+        return torch.optim.AdamW(groups, foreach=True, **arguments)
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Training seeds the global generators at each step; the caller gets them back as they were."""
+    python, numbers = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numbers)
+
+
+def _length(dataset: Dataset[Any]) -> int:
+    try:
+        return len(cast(Sized, dataset))
+    except TypeError as error:
+        raise ConfigError(
+            "the dataset of a domain must have a length and be indexed by number",
+            value=type(dataset).__name__,
+        ) from error

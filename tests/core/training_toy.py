@@ -1,0 +1,89 @@
+"""A domain small enough to train in a second: points on a ring, in two classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from unnoise.denoise import NetworkDenoiser, Noise
+from unnoise.domain import Domain
+from unnoise.kernels import GaussianKernel, VPCosine
+from unnoise.objectives import Batch
+from unnoise.spaces import Euclidean, Layout
+
+
+class Configuration(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    width: int = 16
+    dropout: float = 0.0
+    items: int = 50
+
+
+class Ring(Dataset):
+    """Item k is a noisy point of the ring; the noise is drawn from torch's global generator."""
+
+    def __init__(self, items: int, phase: float) -> None:
+        self.items, self.phase = items, phase
+
+    def __len__(self) -> int:
+        return self.items
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        angle = torch.tensor(2 * torch.pi * index / self.items + self.phase)
+        point = torch.stack((angle.cos(), angle.sin())) + 0.01 * torch.randn(2)
+        return point, index % 2
+
+
+class Network(nn.Module):
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.label = nn.Embedding(2, width)
+        self.enter = nn.Linear(3, width)
+        self.middle = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
+        self.leave = nn.Sequential(nn.SiLU(), nn.Linear(width, 2))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor, label: Tensor, layout: Layout, condition: dict) -> Tensor:
+        if self.training:
+            self.seen += 1
+        h = self.enter(torch.cat((x, label[:, None]), 1)) + self.label(condition["label"])
+        return self.leave(h + self.middle(h))
+
+
+class Toy(Domain):
+    name = "toy"
+    Request = BaseModel
+    Configuration = Configuration
+    bundle = Path("nowhere")
+
+    def configure(self, source: object, options: dict) -> Configuration:
+        return Configuration(**options)
+
+    def build(self, configuration: Configuration) -> NetworkDenoiser:
+        network = Network(configuration.width, configuration.dropout)
+        return NetworkDenoiser(network, GaussianKernel(Euclidean(), VPCosine()), Noise())
+
+    def dataset(self, source: object, configuration: Configuration, part: str) -> Ring:
+        if part == "train":
+            return Ring(configuration.items, float(source))
+        return Ring(min(8, configuration.items), float(source) + 0.1)
+
+    def collate(self, items: list[tuple[Tensor, int]]) -> Batch:
+        x0 = torch.stack([point for point, _ in items])
+        label = torch.tensor([label for _, label in items])
+        return Batch(x0, Layout.dense(len(items), (2,)), {"label": label})
+
+    def plan(self, request: object, model: object, ids: list[int]):
+        raise NotImplementedError
+        yield
+
+    def write(self, sample: object, folder: Path, stem: str) -> Path:
+        raise NotImplementedError
+
+    def preview(self, samples: list) -> str:
+        return ""
