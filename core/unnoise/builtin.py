@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unnoise.specs import KernelSpec, SamplerSpec, SpaceSpec, hookimpl
+from unnoise.specs import KernelSpec, SamplerSpec, ScheduleSpec, SpaceSpec, hookimpl
 
 
 @hookimpl
@@ -31,4 +31,17 @@ def unnoise_samplers() -> list[SamplerSpec]:
             "ancestral", "Bayes' rule step by step; any kernel", "unnoise.samplers:Ancestral"
         ),
         SamplerSpec("ddim", "deterministic, few steps; Gaussian kernels", "unnoise.samplers:DDIM"),
+    ]
+
+
+@hookimpl
+def unnoise_schedules() -> list[ScheduleSpec]:
+    return [
+        ScheduleSpec("vp_linear", "variance preserving, beta linear", "unnoise.kernels:VPLinear"),
+        ScheduleSpec("vp_cosine", "variance preserving, cosine", "unnoise.kernels:VPCosine"),
+        ScheduleSpec("sub_vp", "below variance preserving", "unnoise.kernels:SubVP"),
+        ScheduleSpec("ve", "variance exploding", "unnoise.kernels:VE"),
+        ScheduleSpec("flow", "straight lines: flow matching", "unnoise.kernels:Linear"),
+        ScheduleSpec("geometric", "the variance grows geometrically", "unnoise.kernels:Geometric"),
+        ScheduleSpec("beta_table", "from the betas of discrete steps", "unnoise.kernels:BetaTable"),
     ]

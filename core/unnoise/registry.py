@@ -38,6 +38,11 @@ def domains() -> dict[str, DomainInfo]:
     return found
 
 
+def named(name: str) -> list[PluginInfo]:
+    """The plugins that `name` (a plugin's or a distribution's) means; at least one."""
+    return [plugin.info for plugin in _named(name)]
+
+
 def specs_of(kind: Kind) -> dict[str, Spec]:
     """Everything of one kind that can be used, by name."""
     return {spec.name: spec for spec, _ in _registry().table[kind].values()}
@@ -92,7 +97,7 @@ def enable(name: str) -> list[PluginInfo]:
     disabled = settings.read_disabled()
     settings.write_disabled(disabled - {normal(name)} - {n for p in chosen for n in p.names})
     reload()
-    return [plugin.info for plugin in _named(name)]
+    return named(name)
 
 
 def disable(name: str) -> list[PluginInfo]:
@@ -101,7 +106,7 @@ def disable(name: str) -> list[PluginInfo]:
         raise PluginError("the core's own part cannot be switched off", value=name)
     settings.write_disabled(settings.read_disabled() | {normal(name)})
     reload()
-    return [plugin.info for plugin in _named(name)]
+    return named(name)
 
 
 def reload() -> None:
@@ -123,7 +128,10 @@ class _Registry:
 @cache
 def _registry() -> _Registry:
     allowed, disabled = _allowed(), settings.read_disabled()
-    found = [_filtered(plugin, allowed, disabled) for plugin in installed()]
+    by_name = sorted(
+        installed(), key=lambda p: (not p.is_core, *map(normal, (p.info.name, str(p))))
+    )
+    found = [_filtered(plugin, allowed, disabled) for plugin in by_name]
     known = frozenset[str]().union(*(plugin.names for plugin in found))
     for name in sorted((allowed or frozenset()) - known):
         warn(f"UNNOISE_PLUGINS names {name!r}, which is not installed")

@@ -27,7 +27,7 @@ def read_disabled() -> frozenset[str]:
     path = config_folder() / "plugins.json"
     try:
         disabled = json.loads(path.read_text(encoding="utf-8"))["disabled"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return frozenset()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unusable(path) from error

@@ -76,31 +76,26 @@ class Spec:
 
 
 @final
-@dataclass(frozen=True)
 class DomainSpec(Spec):
     """A kind of data: its target is a class that implements `unnoise.domain.Domain`."""
 
 
 @final
-@dataclass(frozen=True)
 class KernelSpec(Spec):
     """A way to destroy data: its target is a `TransitionKernel` class."""
 
 
 @final
-@dataclass(frozen=True)
 class SpaceSpec(Spec):
     """A place where data lives: its target is a `DataSpace` class."""
 
 
 @final
-@dataclass(frozen=True)
 class SamplerSpec(Spec):
     """A way back from noise: its target is a `Sampler` class."""
 
 
 @final
-@dataclass(frozen=True)
 class ScheduleSpec(Spec):
     """How much noise at which time: its target is a `Schedule` class or a function making one."""
 

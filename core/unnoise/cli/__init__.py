@@ -1,0 +1,117 @@
+"""The command line. `main` decides what to import: listings and --help answer without a parser.
+
+Exit codes: 0 done; 1 `plugins doctor` found something, or a bug (with its traceback); 2 a wrong
+command line or an error of ours, in one line on stderr; 130 interrupted. ``--debug`` shows the
+traceback of an error of ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from unnoise.errors import InputError, UnnoiseError, nearest
+
+
+class Command(NamedTuple):
+    """A command: its function (or functions, by the name of the subcommand) and its help line.
+
+    A function whose flags depend on the domain parses its words itself.
+    """
+
+    target: str
+    summary: str
+    parses: bool = False
+
+
+COMMANDS: Final = {
+    "demo": Command("demo:demo", "a page of samples from every installed domain"),
+    "generate": Command("generate:generate", "samples of a domain, into a folder", parses=True),
+    "train": Command("train:train", "a model of your own data", parses=True),
+    "evaluate": Command("evaluate:evaluate", "how good a model is on held-out data", parses=True),
+    "domains": Command("listings:domains", "what can be generated"),
+    "samplers": Command("listings:samplers", "the ways from noise to data"),
+    "plugins": Command("plugins:COMMANDS", "what is installed: list, show, doctor, ..."),
+}
+
+_QUICK: Final = {
+    ("domains",): "listings:domains",
+    ("samplers",): "listings:samplers",
+    ("plugins", "list"): "plugins:list_",
+}
+"""Command lines, each with or without --json, that are answered without importing the parser,
+which would take longer than they do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except UnnoiseError as error:
+        if debug:
+            raise
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        return _complain("interrupted", code=130)
+    except BrokenPipeError:  # `unnoise domains | head -1`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    if words in ([], ["-h"], ["--help"], ["help"]):
+        return _say(_help())
+    if words == ["--version"]:
+        from unnoise import __version__
+
+        return _say(__version__)
+    if words[0] not in COMMANDS:
+        raise InputError("no such command", value=words[0], fix=nearest(words[0], COMMANDS))
+    as_json = words[-1] == "--json"
+    if quick := _QUICK.get(tuple(words[: len(words) - as_json])):
+        return _say(_load(quick)(json=as_json))
+    command = COMMANDS[words[0]]
+    if command.parses:
+        return int(_load(command.target)(words[1:]))
+
+    from unnoise.cli.parser import run
+
+    answer = run(words[0], _load(command.target), words[1:])
+    return _say(answer) if isinstance(answer, str) else answer
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(f"unnoise.cli.{module}"), name)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: unnoise COMMAND [--help] [--debug]\n",
+            "Diffusion models for any kind of data, offline and from one core.\n",
+            *lines,
+            "\nStart with `unnoise demo`. `unnoise generate DOMAIN --help` shows a domain's flags.",
+        ]
+    )
+
+
+def _say(text: str) -> int:
+    print(text)
+    sys.stdout.flush()
+    return 0
+
+
+def _complain(message: str, code: int = 2) -> int:
+    print(f"unnoise: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,39 @@
+"""`unnoise domains` and `unnoise samplers`. Neither imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from unnoise import registry
+from unnoise.cli.text import as_json, table
+
+
+def domains(*, json: bool = False) -> str:
+    """What can be generated.
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    found = registry.domains()
+    if json:
+        return as_json({name: asdict(info) for name, info in found.items()})
+    rows = [
+        (info.name, f"{info.distribution} {info.version}", info.summary) for info in found.values()
+    ]
+    return table(("DOMAIN", "FROM", ""), rows, "no domain is installed; pip install unnoise-images")
+
+
+def samplers(*, json: bool = False) -> str:
+    """The ways from noise to data; `--sampler NAME` chooses one.
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    found = registry.specs_of("samplers")
+    if json:
+        return as_json({name: asdict(spec) for name, spec in found.items()})
+    return table(("SAMPLER", ""), [(s.name, s.summary) for s in found.values()], "none")

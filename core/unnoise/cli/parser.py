@@ -1,0 +1,153 @@
+"""The parser: cyclopts, with commands imported when they are called.
+
+`flags` makes the command line of a pydantic model, so that a domain's request or configuration is
+declared once and has its flags, their help and their defaults from there. What cyclopts cannot
+read from words (a picture, a tensor) is handed on as the text that was given, and the model's own
+validation decides.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from unnoise.errors import InputError
+
+Command = Callable[..., str | int | None] | Mapping[str, Callable[..., str | int | None]]
+
+_STYLE: Any = {
+    "version_flags": (),
+    "help_format": "plaintext",
+    "default_parameter": Parameter(negative=(), consume_multiple=True),
+}
+_SCALARS = (bool, int, float, str, Path)
+
+
+def run(name: str, command: Command, words: Sequence[str]) -> str | int:
+    """Call a function, or the one of several that the first word names, with its words parsed."""
+    app = App(name=f"unnoise {name}", **_STYLE)
+    if callable(command):
+        app.default(command)
+    else:
+        for word, function in command.items():
+            app.command(function, name=word)
+    answer = _call(app, words)
+    return 0 if answer is None else answer
+
+
+def parse(
+    name: str, about: str, flags: Iterable[inspect.Parameter], words: Sequence[str]
+) -> dict[str, Any] | None:
+    """The flags that were given, by parameter name; None when --help was asked for and shown."""
+
+    def given(**values: Any) -> dict[str, Any]:
+        return values
+
+    given.__signature__ = inspect.Signature(list(flags))  # type: ignore[attr-defined]
+    given.__doc__ = about
+    app = App(name=name, **_STYLE)
+    app.default(given)
+    values = _call(app, words)
+    return values if isinstance(values, dict) else None
+
+
+def flag(
+    name: str, annotation: Any, about: str, default: Any = None, group: str = "", **how: Any
+) -> inspect.Parameter:
+    """One flag. Without a default (`inspect.Parameter.empty`) it must be given."""
+    if annotation is bool and default is True:
+        how["negative"] = f"--no-{name.replace('_', '-')}"
+    parameter = Parameter(help=about, group=Group(group) if group else None, **how)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[annotation, parameter],
+        default=default,
+    )
+
+
+def flags(
+    model: type[BaseModel], group: str, skip: Iterable[str] = (), *, required: bool = True
+) -> list[inspect.Parameter]:
+    """A flag for every field of `model` that is not in `skip`."""
+    return [
+        _of_field(name, field, group, required)
+        for name, field in model.model_fields.items()
+        if name not in set(skip)
+    ]
+
+
+def tidy(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """One word for a field that takes one value or a list of them is the value, not a list."""
+
+    def single(name: str, value: Any) -> Any:
+        field = model.model_fields.get(name)
+        if field is None or not isinstance(value, list) or len(value) != 1:
+            return value
+        return value[0] if _takes_one(field.annotation) else value
+
+    return {name: single(name, value) for name, value in values.items()}
+
+
+def _call(app: App, words: Sequence[str]) -> Any:
+    try:
+        return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        raise InputError(str(error).rstrip("."), fix=f"see {app.name[0]} --help") from error
+
+
+def _of_field(name: str, field: FieldInfo, group: str, required: bool) -> inspect.Parameter:
+    default = inspect.Parameter.empty if required and field.is_required() else None
+    if not field.is_required() and not callable(field.default_factory):
+        default = field.default
+    about = " ".join(filter(None, [field.description, _limits(field)]))
+    return flag(name, _readable(field.annotation), about, default, group)
+
+
+def _limits(field: FieldInfo) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = [
+        f"{sign} {getattr(rule, name)}"
+        for rule in field.metadata
+        for name, sign in signs.items()
+        if getattr(rule, name, None) is not None
+    ]
+    return f"({', '.join(found)})" if found else ""
+
+
+def _readable(annotation: Any) -> Any:
+    """The nearest type that can be read from words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _readable(arguments[0])
+    if origin in (Union, types.UnionType):
+        options = [_readable(option) for option in arguments if option is not type(None)]
+        many = [option for option in options if get_origin(option) in (list, tuple, dict)]
+        options.sort(key=lambda option: option is str)  # last: any word is a str
+        return many[0] if many else Union[tuple(options)]  # noqa: UP007  # made at run time
+    if origin is Literal or annotation in _SCALARS:
+        return annotation
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return annotation
+    if origin is tuple and Ellipsis not in arguments:
+        return tuple[tuple(_readable(item) for item in arguments)]  # type: ignore[misc]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return dict[str, _readable(arguments[1])]  # type: ignore[misc]
+    if isinstance(origin, type) and issubclass(origin, Iterable):
+        return list[_readable(arguments[0])]  # type: ignore[misc]
+    return str
+
+
+def _takes_one(annotation: Any) -> bool:
+    """Whether the annotation is a union of lists and something else."""
+    options = [o for o in get_args(annotation) if o is not type(None)]
+    united = get_origin(annotation) in (Union, types.UnionType)
+    return united and any(get_origin(_readable(option)) is None for option in options)

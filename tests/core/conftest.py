@@ -1,0 +1,110 @@
+"""Plugins for the tests: truly installed distributions, in a folder of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from unnoise import registry
+
+Install = Callable[..., None]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """The folder that `install` installs into."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def install(site: Path) -> Install:
+    """install(plugin, source, distribution=..., **modules): what pip leaves behind for a wheel."""
+
+    def write(
+        plugin: str, source: str, distribution: str = "", version: str = "1.0", **modules: str
+    ) -> None:
+        distribution = distribution or f"unnoise-{plugin}"
+        package = distribution.replace("-", "_").lower()
+        info = site / f"{package}-{version}.dist-info"
+        files = {
+            site / package / "__init__.py": source,
+            **{site / package / f"{name}.py": text for name, text in modules.items()},
+            info / "METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n",
+            info / "entry_points.txt": f"[unnoise]\n{plugin} = {package}\n",
+            info / "INSTALLER": "pip\n",
+        }
+        for path, text in files.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        record = "".join(f"{path.relative_to(site)},,\n" for path in files)
+        (info / "RECORD").write_text(f"{record}{info.name}/RECORD,,\n")
+
+    return write
+
+
+@pytest.fixture
+def environment(site: Path, tmp_path: Path) -> dict[str, str]:
+    """Environment of a process that sees what `install` installed, and no settings of the user."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("UNNOISE_")}
+    path = os.pathsep.join(filter(None, [str(site), kept.get("PYTHONPATH", "")]))
+    return {
+        **kept,
+        "PYTHONPATH": path,
+        "UNNOISE_CONFIG_DIR": str(tmp_path / "settings"),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "100",
+    }
+
+
+@pytest.fixture
+def python(environment: dict[str, str], tmp_path: Path) -> Run:
+    """python(*arguments, env={}): run this Python in a process of its own."""
+
+    def run(*words: str, env: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words],
+            env={**environment, **env},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def command(python: Run) -> Run:
+    """command(*words, env={}): run `unnoise` in a process of its own."""
+
+    def run(*words: str, env: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+        return python("-c", "import sys, unnoise.cli as c; sys.exit(c.main())", *words, env=env)
+
+    return run
+
+
+@pytest.fixture
+def here(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.MonkeyPatch]:
+    """This process sees what `install` installed, and no settings of the user."""
+    for name in [name for name in os.environ if name.startswith("UNNOISE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("UNNOISE_CONFIG_DIR", str(tmp_path / "settings"))
+    monkeypatch.syspath_prepend(str(site))
+    modules = set(sys.modules)
+    registry.reload()
+    yield monkeypatch
+    registry.reload()
+    for name in set(sys.modules) - modules:
+        if str(site) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
