@@ -16,14 +16,15 @@ _STATE = torch.Generator().manual_seed(0).get_state().numpy()
 _WORDS = slice(24, 24 + 624 * 8)  # the Mersenne twister's words in torch's serialised state
 
 
-def _stream(seed: int, number: int) -> torch.Generator:
-    """A generator whose whole state is a function of (seed, number).
+def _stream(seed: int, number: int, branch: int) -> torch.Generator:
+    """A generator whose whole state is a function of (seed, number, branch).
 
     `torch.Generator.manual_seed` keeps 32 bits of its seed, so that 65,000 samples would contain
-    two alike; the state is filled from a Philox cipher keyed with both numbers instead.
+    two alike; the state is filled from a Philox cipher instead.
     """
     state = _STATE.copy()
-    words = np.random.Philox(key=(seed, number)).random_raw(312).view(np.uint32)
+    cipher = np.random.Philox(key=(seed, number), counter=(0, 0, 0, branch))
+    words = cipher.random_raw(312).view(np.uint32)
     state[_WORDS].view(np.uint64)[:] = words
     generator = torch.Generator()
     generator.set_state(torch.from_numpy(state))
@@ -40,16 +41,22 @@ class NoiseSource:
     ----------
     seed : 0 <= seed < 2**64.
     ids : the sample numbers of the batch, each 0 <= id < 2**64; ids[i] belongs to sample i.
+    branch : streams of different branches are independent.
     """
 
-    def __init__(self, seed: int, ids: Sequence[int]) -> None:
+    def __init__(self, seed: int, ids: Sequence[int], branch: int = 0) -> None:
         if not 0 <= seed < 2**64:
             raise InputError("seed is out of range", value=seed, limit="0 to 2**64 - 1")
         if any(not 0 <= i < 2**64 for i in ids):
             raise InputError("a sample number is out of range", limit="0 to 2**64 - 1")
         self.seed = seed
         self.ids = list(ids)
-        self._streams = [_stream(seed, i) for i in self.ids]
+        self.branch = branch
+        self._streams = [_stream(seed, i, branch) for i in self.ids]
+
+    def fork(self) -> NoiseSource:
+        """Fresh streams of the same samples, so that extra draws leave these undisturbed."""
+        return NoiseSource(self.seed, self.ids, self.branch + 1)
 
     def normal(self, layout: Layout) -> Tensor:
         """Standard normal numbers in the layout's shape, dtype and device; zero in the padding."""

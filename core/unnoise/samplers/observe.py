@@ -173,7 +173,8 @@ def walk(
     observation.check(layout)
     times = grid.tolist()
     path = observation.method.path(len(times) - 1)
-    x = observation.put(x, times[0], kernel, layout, noise)
+    own = noise.fork()  # with nothing known, the run is the unconditional one, bit for bit
+    x = observation.put(x, times[0], kernel, layout, own)
     for start, stop in _runs(path):
         if start > stop:
             if not sampler.one_step:
@@ -183,12 +184,12 @@ def walk(
                 )
             for i in range(start, stop, -1):
                 x = kernel.transition(x, times[i], times[i - 1], layout).sample(noise)
-            x = observation.put(x, times[stop], kernel, layout, noise)
+            x = observation.put(x, times[stop], kernel, layout, own)
             continue
         steps = sampler(denoiser, x, grid[start : stop + 1], layout, noise, condition)
         step: Step | None = next(steps)
         while step is not None:
-            x = observation.put(step.x, step.t, kernel, layout, noise)
+            x = observation.put(step.x, step.t, kernel, layout, own)
             yield Step(step.t, x, step.x0)
             try:
                 step = steps.send(x)

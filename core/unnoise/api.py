@@ -1,0 +1,131 @@
+"""The public functions: one `generate` for every modality, and `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from unnoise.bundle import CONFIG, fit_weights, read_bundle
+from unnoise.domain import Domain, Model
+from unnoise.engine import Output, collect
+from unnoise.engine import generate_iter as run
+from unnoise.errors import BundleError, PluginError
+from unnoise.registry import domains, find, resolve
+
+__all__ = ["Output", "domain_named", "generate", "generate_iter", "load"]
+
+
+def generate(domain: str, *, model: str | Path | Model | None = None, **request: Any) -> Output:
+    """Generate samples of any domain.
+
+    Parameters
+    ----------
+    domain : name of an installed domain, see `unnoise.domains()`.
+    model : a bundle folder, a hub id or a loaded Model; the domain's shipped one by default.
+    num_samples : samples per input, 1 to 1,000,000 in all.
+    steps : number of steps, or the decreasing times of a grid; the model's own by default.
+    sampler : a name (`unnoise samplers`) or a Sampler; the model's own by default.
+    seed : sample i of a seed is the same at any batch size, order, process and device.
+    device : "cpu", "cuda", ...; a GPU when there is one.
+    batch_size : samples run at once, 64 by default.
+    guidance_scale : strength of the condition, for domains that have one.
+    observation : an `Observation`, the known part of the states.
+    start : a `Start`, a state to begin with.
+    callback : called with a `Progress` after each step; what it raises ends the run.
+    return_trajectory : keep every state.
+    deadline : seconds after which `Cancelled` is raised.
+    ids : the sample numbers to generate, out of all `num_samples`; all by default.
+    **request : the domain's own fields, see `unnoise generate DOMAIN --help`.
+
+    Raises
+    ------
+    PluginError : no such domain. InputError, LimitExceeded : a request that cannot be met.
+    BundleError : a model that cannot be loaded. IncompatibleSampler : a sampler that does not fit.
+    NonFiniteError : the model produced NaN. Cancelled : the deadline passed.
+    """
+    return collect(generate_iter(domain, model=model, **request))
+
+
+def generate_iter(
+    domain: str, *, model: str | Path | Model | None = None, **request: Any
+) -> Iterator[Output]:
+    """As `generate`, in batches as they are finished: millions of samples in bounded memory."""
+    kind = domain_named(domain)
+    chosen = model if isinstance(model, Model) else _cached(domain if model is None else str(model))
+    if chosen.domain.name != kind.name:
+        raise BundleError(
+            f"this model belongs to the domain {chosen.domain.name!r}",
+            value=domain,
+            fix=f"call generate({chosen.domain.name!r}, ...)",
+        )
+    return run(chosen, **request)
+
+
+def load(source: str | Path) -> Model:
+    """Load a model: a bundle folder, the name of a domain (its shipped model), or a hub id.
+
+    Raises BundleError when there is no such model, or when it is damaged, unsafe or newer.
+    """
+    bundle = read_bundle(_folder(source))
+    domain = domain_named(bundle.domain)
+    configuration = domain.Configuration(**bundle.configuration)
+    denoiser = domain.build(configuration)
+    fit_weights(denoiser, bundle.state_dict, f"the weights of {str(source)!r}")
+    return Model(
+        domain, denoiser.eval(), configuration, bundle.defaults, bundle.card, bundle.hash
+    )
+
+
+def domain_named(name: str) -> Domain:
+    """The installed domain of this name; PluginError says what there is, or how to install it."""
+    found = resolve(find("domains", name))
+    domain = found() if isinstance(found, type) else found
+    if not isinstance(domain, Domain):
+        raise PluginError(f"domain {name!r} is not an unnoise Domain", value=type(domain).__name__)
+    return domain
+
+
+@lru_cache(maxsize=4)
+def _cached_at(source: str, changed: float) -> Model:
+    return load(source)
+
+
+def _cached(source: str) -> Model:
+    """The model of `source`, read again only when its configuration has changed."""
+    config = _folder(source) / CONFIG
+    return _cached_at(source, config.stat().st_mtime if config.exists() else 0.0)
+
+
+def _folder(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        return path
+    name = str(source)
+    if name in domains():
+        shipped = domain_named(name).bundle
+        if shipped is None or not shipped.is_dir():
+            raise BundleError(f"the domain {name!r} ships no model", fix="pass model=FOLDER")
+        return shipped
+    if name.count("/") == 1 and not name.startswith(("/", ".")):
+        return _from_hub(name)
+    raise BundleError(
+        "there is no model here",
+        value=name,
+        limit=f"a bundle folder, a hub id (owner/name), or a domain: {', '.join(domains())}",
+    )
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.md"]))
+    except (OSError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise BundleError(
+            "this model cannot be fetched from the hub",
+            value=name,
+            fix=f"{type(error).__name__}: check the name and the connection, or pass a folder",
+        ) from error

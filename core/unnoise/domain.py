@@ -1,0 +1,166 @@
+"""What a plugin implements: a domain, and the tasks that it hands to the engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, final
+
+from pydantic import BaseModel
+from torch.utils.data import Dataset
+
+from unnoise.denoise import Condition, Denoiser
+from unnoise.errors import InputError
+from unnoise.objectives import Batch, Bound, Objective, Simple
+from unnoise.samplers import Observation, Start
+from unnoise.spaces import Layout, State
+
+if TYPE_CHECKING:
+    from unnoise.engine import Output
+
+__all__ = ["Batch", "Domain", "Model", "Plan", "Task"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One diffusion to run.
+
+    Attributes
+    ----------
+    layout : of the batch; any device, the engine moves it.
+    condition : tensors with one leading row per sample.
+    observation : a known part of the result.
+    start : a state to start from instead of the prior.
+    denoiser : when it is not the model's own, e.g. with guidance around it.
+    """
+
+    layout: Layout
+    condition: Condition = None
+    observation: Observation | None = None
+    start: Start | None = None
+    denoiser: Denoiser | None = None
+
+
+Plan: TypeAlias = "Generator[Task, State, list[Any]]"
+"""Yields tasks, is sent their final states (on the CPU), returns native objects, one per sample."""
+
+
+class Domain(ABC):
+    """A modality: how requests become diffusions, and their final states native objects.
+
+    Attributes
+    ----------
+    name : as registered.
+    Request : pydantic model of what a user may ask for; unknown fields forbidden.
+    Configuration : pydantic model of everything that `build` needs; saved in the bundle.
+    bundle : folder of the trained model that ships with the plugin.
+    defaults : "steps" and "sampler" for models trained from here on.
+
+    The methods that are not abstract may be replaced where the default does not fit.
+    """
+
+    name: ClassVar[str]
+    Request: ClassVar[type[BaseModel]]
+    Configuration: ClassVar[type[BaseModel]]
+    bundle: ClassVar[Path | None] = None
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    @abstractmethod
+    def build(self, configuration: Any) -> Denoiser:
+        """A denoiser with fresh weights."""
+
+    @abstractmethod
+    def plan(self, request: Any, model: Model, ids: Sequence[int]) -> Plan:
+        """Generate the samples numbered `ids`.
+
+        A generator: it yields a Task with len(ids) samples, receives the final state, and returns
+        a list of len(ids) native objects. It may yield several tasks, one after the other.
+        """
+
+    @abstractmethod
+    def dataset(
+        self, source: Any, configuration: Any, part: Literal["train", "validation"]
+    ) -> Dataset[Any]:
+        """The examples of one part of `source`; the split is the domain's."""
+
+    @abstractmethod
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """Examples to a batch of clean data."""
+
+    @abstractmethod
+    def write(self, sample: Any, folder: Path, stem: str) -> Path:
+        """Write one native object into `folder` as a file called `stem`, and return its path."""
+
+    @abstractmethod
+    def preview(self, samples: Sequence[Any]) -> str:
+        """A self-contained HTML fragment that shows the samples."""
+
+    def configure(self, source: Any, options: Mapping[str, Any]) -> Any:
+        """A configuration from the user's options, completed by what the data tell."""
+        return self.Configuration(**options)
+
+    def objective(self, configuration: Any) -> Objective:
+        """What to train on when the user does not say."""
+        return Simple()
+
+    def inputs(self, request: Any) -> int:
+        """How many inputs a request holds; each gets `num_samples` samples, in order."""
+        return 1
+
+    def input_of(self, request: Any, number: int, num_samples: int) -> int:
+        """Which input the sample with this number belongs to."""
+        return number // num_samples
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model: a domain with a denoiser, ready to generate.
+
+    Attributes
+    ----------
+    domain, denoiser, configuration : what was trained.
+    defaults : "steps", "sampler" when a request does not say.
+    card : data, licence, split, command, numbers.
+    hash : identifies weights and configuration.
+    """
+
+    domain: Domain
+    denoiser: Denoiser
+    configuration: Any
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    hash: str = ""
+
+    def generate(self, **request: Any) -> Output:
+        """As `unnoise.generate`, from this model."""
+        from unnoise.engine import collect, generate_iter
+
+        return collect(generate_iter(self, **request))
+
+    def bound(
+        self, x: Sequence[Any], *, seed: int = 0, steps: int = 1000, evaluations: int | None = 100
+    ) -> Bound:
+        """The variational bound of data items, as the domain's dataset yields them: nats, (B,)."""
+        from unnoise.engine import evaluate_bound
+
+        if len(x) == 0:
+            raise InputError("the bound needs at least one item")
+        return evaluate_bound(self, self.domain.collate(x), seed, steps, evaluations)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as a bundle folder."""
+        from unnoise.bundle import write_bundle
+
+        write_bundle(
+            path,
+            self.domain.name,
+            self.configuration.model_dump(mode="json"),
+            self.denoiser.state_dict(),
+            self.defaults,
+            self.card,
+        )
+        return Path(path)

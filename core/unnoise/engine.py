@@ -1,0 +1,509 @@
+"""The engine: a request is cut into batches of sample numbers, and every plan's tasks are run."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+from unnoise.errors import (
+    Cancelled,
+    ConfigError,
+    InputError,
+    LimitExceeded,
+    NonFiniteError,
+    nearest,
+)
+from unnoise.files import replace_file, writable_folder
+from unnoise.kernels import GaussianKernel
+from unnoise.noise import NoiseSource
+from unnoise.objectives import Batch, Bound, bound
+from unnoise.samplers import DDIM, Ancestral, Observation, Sampler, Start, grids, walk
+from unnoise.spaces import Layout, State
+
+if TYPE_CHECKING:
+    from unnoise.domain import Model, Task
+
+MAX_SAMPLES: Final = 1_000_000
+"""Samples of one request that are held in memory; `generate_iter` shares the limit per call."""
+
+_CHECK_EVERY = 10  # steps between two looks for NaN: a look costs about as much as a step's algebra
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """Where a run is, for a callback: step `step` of `steps` in batch `batch` of `batches`.
+
+    `steps` is that of the current task and counts RePaint's repetitions only as they come.
+    """
+
+    batch: int
+    batches: int
+    step: int
+    steps: int
+    t: float
+    x: State
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One step of a trajectory: the state at time t and the prediction of x_0 behind it."""
+
+    t: float
+    x: State
+    x0: State
+
+
+Callback: TypeAlias = Callable[[Progress], None]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a request produced.
+
+    Attributes
+    ----------
+    samples : native objects, in the order of their numbers.
+    states : final states, concatenated; a list of batches where their shapes differ.
+    provenance : seed, model, versions, sampler, steps, evaluations, seconds.
+    trajectory : a Frame per step, when it was asked for.
+    """
+
+    samples: list[Any]
+    states: Any
+    provenance: dict[str, Any]
+    trajectory: list[Frame] = field(default_factory=list)
+    model: Model | None = None
+    inputs: tuple[int, ...] = ()
+
+    def groups(self) -> list[list[Any]]:
+        """The samples by input: one list for each of the request's inputs."""
+        found: dict[int, list[Any]] = {i: [] for i in self.inputs}
+        for i, sample in zip(self.inputs, self.samples, strict=True):
+            found[i].append(sample)
+        return [found[i] for i in sorted(found)]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write one file per sample and `provenance.json`; return the paths of the samples."""
+        assert self.model is not None
+        target = Path(folder)
+        writable_folder(target)
+        ids, domain = self.provenance["ids"], self.model.domain
+        paths = [
+            domain.write(sample, target, f"{i:05d}")
+            for i, sample in zip(ids, self.samples, strict=True)
+        ]
+        replace_file(
+            target / "provenance.json", json.dumps(self.provenance, indent=2, default=str).encode()
+        )
+        return paths
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """The choices of a request that every batch shares."""
+
+    model: Model
+    request: BaseModel
+    sampler: Sampler
+    steps: int | Sequence[float]
+    seed: int
+    device: torch.device
+    observation: Observation | None
+    start: Start | None
+    callback: Callback | None
+    keep: bool
+    until: float
+    positions: Mapping[int, int]  # sample number -> row in the user's observation and start
+
+
+def generate_iter(
+    model: Model,
+    *,
+    num_samples: int = 1,
+    steps: int | Sequence[float] | None = None,
+    sampler: str | Sampler | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    batch_size: int | None = None,
+    observation: Observation | None = None,
+    start: Start | None = None,
+    callback: Callback | None = None,
+    return_trajectory: bool = False,
+    deadline: float | None = None,
+    ids: Sequence[int] | None = None,
+    **request: Any,
+) -> Iterator[Output]:
+    """Finished batches as they come. Parameters: see `unnoise.generate`."""
+    checked = validate_request(model.domain.Request, request)
+    inputs = model.domain.inputs(checked)
+    numbers = _numbers(num_samples, inputs, ids)
+    size = 64 if batch_size is None else batch_size
+    if size < 1:
+        raise InputError("batch_size is at least 1", value=batch_size, limit=">= 1")
+    NoiseSource(seed, [])  # a seed out of range is an error before any work
+    if deadline is not None and not deadline > 0:
+        raise InputError("a deadline is a positive number of seconds", value=deadline)
+    kernel = model.denoiser.kernel
+    chosen = _sampler(sampler or model.defaults.get("sampler"), isinstance(kernel, GaussianKernel))
+    chosen.check(kernel)
+    steps = model.defaults.get("steps", 50) if steps is None else steps
+    _grid(model, steps, 1.0 if start is None else start.t)
+    where = _device(device)
+    model.denoiser.to(where).eval()
+    batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+    run = _Run(
+        model,
+        _with_count(checked, num_samples),
+        chosen,
+        steps,
+        seed,
+        where,
+        observation,
+        start,
+        callback,
+        return_trajectory,
+        time.monotonic() + (deadline or float("inf")),
+        {number: row for row, number in enumerate(sorted(numbers))},
+    )
+    for i, batch in enumerate(batches):
+        output = _run_batch(run, batch, i, len(batches))
+        groups = tuple(model.domain.input_of(checked, n, num_samples) for n in batch)
+        yield replace(output, inputs=groups)
+
+
+def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
+    begun = time.monotonic()
+    noise = NoiseSource(run.seed, ids)
+    frames: list[Frame] = []
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    hook = run.model.denoiser.register_forward_pre_hook(count)
+    plan = run.model.domain.plan(run.request, run.model, ids)
+    state: Any = None
+    tasks = 0
+    try:
+        while True:
+            try:
+                task = next(plan) if tasks == 0 else plan.send(_cpu(state))
+            except StopIteration as stop:
+                samples = list(stop.value)
+                break
+            tasks += 1
+            state = _run_task(run, task, noise, frames, index, batches, len(ids))
+    finally:
+        hook.remove()
+        plan.close()
+    if len(samples) != len(ids):
+        raise ConfigError(
+            f"the plan of domain {run.model.domain.name!r} returned another number of samples",
+            value=len(samples),
+            limit=len(ids),
+        )
+    provenance = _provenance(run, ids, calls, time.monotonic() - begun)
+    return Output(samples, _cpu(state), provenance, frames, run.model)
+
+
+@torch.no_grad()
+def _run_task(
+    run: _Run,
+    task: Task,
+    noise: NoiseSource,
+    frames: list[Frame],
+    index: int,
+    batches: int,
+    size: int,
+) -> State:
+    """Run one diffusion and return its final state."""
+    denoiser = run.model.denoiser if task.denoiser is None else task.denoiser.to(run.device)
+    kernel, layout = denoiser.kernel, task.layout.to(run.device)
+    if layout.batch != size:
+        raise ConfigError("a task has one state per sample", value=layout.batch, limit=size)
+    start = _only(task.start, run.start, "start")
+    observation = _only(task.observation, run.observation, "observation")
+    rows = [run.positions[i] for i in noise.ids]
+    if observation is run.observation and observation is not None:
+        value, mask = observation.value, observation.mask
+        observation = replace(
+            observation, value=_rows(value, rows, run), mask=_rows(mask, rows, run)
+        )
+    if start is run.start and start is not None:
+        start = replace(start, value=_rows(start.value, rows, run))
+    if observation is not None:
+        observation = replace(
+            observation,
+            value=_to(observation.value, run.device),
+            mask=_to(observation.mask, run.device),
+        )
+    if start is None:
+        x = kernel.prior(layout).sample(noise)
+    else:
+        value = _to(start.value, run.device)
+        x = replace(start, value=value).state(kernel, layout, noise)
+    grid = _grid(run.model, run.steps, 1.0 if start is None else start.t)
+    condition = None
+    if task.condition is not None:
+        condition = {name: value.to(run.device) for name, value in task.condition.items()}
+    if run.keep:
+        frames.append(Frame(float(grid[0]), _cpu(x), _cpu(x)))
+    walked = walk(run.sampler, denoiser, x, grid, layout, noise, condition, observation)
+    for i, step in enumerate(walked, 1):
+        x = step.x
+        if run.keep:
+            frames.append(Frame(step.t, _cpu(x), _cpu(step.x0.mean)))
+        if run.callback is not None:
+            run.callback(Progress(index, batches, i, len(grid) - 1, step.t, x))
+        if time.monotonic() > run.until:
+            raise Cancelled(
+                f"the deadline passed at t = {step.t:.3g} of batch {index + 1} of {batches}",
+                fix="allow more time, or fewer steps; finished batches come from generate_iter",
+            )
+        if i % _CHECK_EVERY == 0 or step.t == 0:
+            _check_finite(x, step.t, layout)
+    return x
+
+
+def evaluate_bound(
+    model: Model, batch: Batch, seed: int, steps: int, evaluations: int | None
+) -> Bound:
+    """The variational bound of one batch under a model."""
+    model.denoiser.eval()
+    kernel = model.denoiser.kernel
+    kernel.space.validate(batch.x0, batch.layout)
+    noise = NoiseSource(seed, range(batch.layout.batch))
+    steps = kernel.steps or steps
+    with torch.no_grad():
+        return bound(
+            model.denoiser,
+            batch.x0,
+            batch.layout,
+            noise,
+            batch.condition,
+            steps=steps,
+            evaluations=evaluations,
+        )
+
+
+def collect(outputs: Iterable[Output]) -> Output:
+    """One output from the batches of a request."""
+    parts = list(outputs)
+    first = parts[0]
+    samples = [sample for part in parts for sample in part.samples]
+    provenance = dict(first.provenance)
+    provenance["ids"] = [i for part in parts for i in part.provenance["ids"]]
+    provenance["evaluations"] = max(part.provenance["evaluations"] for part in parts)
+    provenance["seconds"] = round(sum(part.provenance["seconds"] for part in parts), 3)
+    same = len({len(part.trajectory) for part in parts}) == 1
+    frames = [
+        Frame(row[0].t, _cat([f.x for f in row]), _cat([f.x0 for f in row]))
+        for row in zip(*(part.trajectory for part in parts), strict=same)
+    ]
+    return replace(
+        first,
+        samples=samples,
+        states=_cat([part.states for part in parts]),
+        provenance=provenance,
+        trajectory=frames,
+        inputs=tuple(i for part in parts for i in part.inputs),
+    )
+
+
+def validate_request(kind: type[BaseModel], fields: Mapping[str, Any]) -> BaseModel:
+    """`kind(**fields)`; a field that is unknown or wrong becomes one InputError.
+
+    None means "not given" for the fields that all domains share by name (guidance_scale).
+    """
+    fields = {
+        name: value
+        for name, value in fields.items()
+        if not (name == "guidance_scale" and value is None)
+    }
+    known = list(kind.model_fields)
+    for name in fields:
+        if name not in known:
+            raise InputError(
+                f"unknown request field {name!r}",
+                limit=", ".join([*sorted(known), *COMMON]),
+                fix=nearest(name, [*known, *COMMON]),
+            )
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"request field {where!r}: {first['msg']}", value=first["input"]) from error
+
+
+COMMON: Final = (
+    "num_samples",
+    "steps",
+    "sampler",
+    "seed",
+    "model",
+    "device",
+    "batch_size",
+    "guidance_scale",
+    "observation",
+    "start",
+    "callback",
+    "return_trajectory",
+    "deadline",
+    "ids",
+)
+"""The arguments of `generate` that every domain shares."""
+
+
+def _numbers(num_samples: int, inputs: int, ids: Sequence[int] | None) -> list[int]:
+    if inputs < 1:
+        raise InputError("a request needs at least one input")
+    if num_samples < 1:
+        raise InputError("num_samples is at least 1", value=num_samples, limit=f"1 to {MAX_SAMPLES}")
+    total = num_samples * inputs
+    if total > MAX_SAMPLES:
+        raise LimitExceeded(
+            "too many samples for one request",
+            value=total,
+            limit=MAX_SAMPLES,
+            fix="pass ids=range(a, b) and run several requests; samples do not depend on the cut",
+        )
+    numbers = list(range(total)) if ids is None else [int(i) for i in ids]
+    if not numbers or len(set(numbers)) != len(numbers):
+        raise InputError("ids are distinct sample numbers, at least one", value=numbers[:8])
+    if max(numbers) >= total or min(numbers) < 0:
+        raise InputError(
+            "a sample number is out of range",
+            value=max(numbers),
+            limit=f"0 to {total - 1}",
+            fix="num_samples counts all samples of the request, of which ids picks some",
+        )
+    return numbers
+
+
+def _sampler(chosen: str | Sampler | None, gaussian: bool) -> Sampler:
+    if chosen is None:
+        return DDIM() if gaussian else Ancestral()
+    if isinstance(chosen, Sampler):
+        return chosen
+    from unnoise.registry import find, resolve  # names are looked up only when one is given
+
+    kind = resolve(find("samplers", chosen))
+    if not isinstance(kind, type) or not issubclass(kind, Sampler):
+        raise ConfigError(f"sampler {chosen!r} is not an unnoise Sampler", value=kind)
+    return kind()
+
+
+def _grid(model: Model, steps: int | Sequence[float], start: float) -> Tensor:
+    if isinstance(steps, int):
+        return grids.uniform(model.denoiser.kernel, steps, start)
+    grid = grids.custom(steps)
+    if float(grid[0]) != start:
+        raise InputError("the grid must begin where the run starts", value=steps[0], limit=start)
+    return grid
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "this device cannot be used", value=str(device), fix=str(error).splitlines()[0]
+        ) from error
+    return chosen
+
+
+def _with_count(request: BaseModel, num_samples: int) -> BaseModel:
+    """The request as a plan sees it: it may declare `num_samples` to learn it."""
+    if "num_samples" in type(request).model_fields:
+        return request.model_copy(update={"num_samples": num_samples})
+    return request
+
+
+def _only(own: Any, given: Any, what: str) -> Any:
+    if own is not None and given is not None:
+        raise InputError(f"this request already fixes its {what}", fix=f"leave {what} out")
+    return given if own is None else own
+
+
+def _rows(x: State, rows: list[int], run: _Run) -> State:
+    """The rows of a user's state that belong to a batch; a single row serves all samples."""
+    if isinstance(x, dict):
+        return {name: _one(value, rows, run) for name, value in x.items()}
+    return _one(x, rows, run)
+
+
+def _one(x: Tensor, rows: list[int], run: _Run) -> Tensor:
+    if x.ndim and x.shape[0] == 1:
+        return x.expand(len(rows), *x.shape[1:])
+    if x.ndim == 0 or x.shape[0] != len(run.positions):
+        raise InputError(
+            "observation and start have one row per sample, or one for all",
+            value=tuple(x.shape),
+            limit=f"{len(run.positions)} rows",
+        )
+    return x[rows]
+
+
+def _to(x: State, device: torch.device) -> State:
+    return x.to(device) if isinstance(x, Tensor) else {n: v.to(device) for n, v in x.items()}
+
+
+def _cpu(x: State) -> State:
+    return _to(x, torch.device("cpu"))
+
+
+def _cat(states: Sequence[Any]) -> Any:
+    """States of batches as one; a list where their shapes do not fit together."""
+    if isinstance(states[0], dict):
+        return {name: _cat([state[name] for state in states]) for name in states[0]}
+    if len({tuple(state.shape[1:]) for state in states}) > 1:
+        return list(states)
+    return torch.cat(list(states))
+
+
+def _check_finite(x: State, t: float, layout: Layout) -> None:
+    for name, value in {"": x}.items() if isinstance(x, Tensor) else x.items():
+        if value.dtype.is_floating_point and not torch.isfinite(value.sum()):
+            part = layout[name] if name else layout
+            bad = torch.nonzero(~torch.isfinite(part.sum(value.double()))).flatten().tolist()
+            if bad:
+                raise NonFiniteError(
+                    f"NaN or infinity in the state{' ' + name if name else ''} at t = {t:.3g}",
+                    value=f"samples {bad[:8]} of the batch",
+                    fix="lower guidance_scale, use more steps, or check the model's weights",
+                )
+
+
+def _provenance(run: _Run, ids: list[int], calls: int, seconds: float) -> dict[str, Any]:
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    versions["unnoise"] = metadata.version("unnoise")
+    return {
+        "domain": run.model.domain.name,
+        "model": run.model.hash,
+        "seed": run.seed,
+        "ids": ids,
+        "sampler": repr(run.sampler),
+        "steps": run.steps if isinstance(run.steps, int) else list(run.steps),
+        "evaluations": calls,
+        "seconds": round(seconds, 3),
+        "device": str(run.device),
+        "request": json.loads(run.request.model_dump_json(exclude_none=True, fallback=str)),
+        "versions": versions,
+    }
