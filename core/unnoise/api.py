@@ -9,9 +9,9 @@ from typing import Any
 
 from unnoise.bundle import CONFIG, fit_weights, read_bundle
 from unnoise.domain import Domain, Model
-from unnoise.engine import Output, collect
 from unnoise.engine import generate_iter as run
 from unnoise.errors import BundleError, PluginError
+from unnoise.output import Output, collect
 from unnoise.registry import domains, find, resolve
 
 __all__ = ["Output", "domain_named", "generate", "generate_iter", "load"]
@@ -73,9 +73,7 @@ def load(source: str | Path) -> Model:
     configuration = domain.Configuration(**bundle.configuration)
     denoiser = domain.build(configuration)
     fit_weights(denoiser, bundle.state_dict, f"the weights of {str(source)!r}")
-    return Model(
-        domain, denoiser.eval(), configuration, bundle.defaults, bundle.card, bundle.hash
-    )
+    return Model(domain, denoiser.eval(), configuration, bundle.defaults, bundle.card, bundle.hash)
 
 
 def domain_named(name: str) -> Domain:
@@ -122,7 +120,9 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.md"]))
+        return Path(
+            snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.md"])
+        )
     except (OSError, HFValidationError, LocalEntryNotFoundError) as error:
         raise BundleError(
             "this model cannot be fetched from the hub",

@@ -18,7 +18,7 @@ from unnoise.samplers import Observation, Start
 from unnoise.spaces import Layout, State
 
 if TYPE_CHECKING:
-    from unnoise.engine import Output
+    from unnoise.output import Output
 
 __all__ = ["Batch", "Domain", "Model", "Plan", "Task"]
 
@@ -137,7 +137,8 @@ class Model:
 
     def generate(self, **request: Any) -> Output:
         """As `unnoise.generate`, from this model."""
-        from unnoise.engine import collect, generate_iter
+        from unnoise.engine import generate_iter
+        from unnoise.output import collect
 
         return collect(generate_iter(self, **request))
 

@@ -5,36 +5,32 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import Tensor
 
-from unnoise.errors import (
-    Cancelled,
-    ConfigError,
-    InputError,
-    LimitExceeded,
-    NonFiniteError,
-    nearest,
-)
-from unnoise.files import replace_file, writable_folder
+from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, Bound, bound
-from unnoise.samplers import DDIM, Ancestral, Observation, Sampler, Start, grids, walk
+from unnoise.output import Frame, Output
+from unnoise.requests import (
+    chosen_device,
+    chosen_grid,
+    chosen_sampler,
+    sample_numbers,
+    validate_request,
+)
+from unnoise.samplers import Observation, Sampler, Start, walk
 from unnoise.spaces import Layout, State
 
 if TYPE_CHECKING:
     from unnoise.domain import Model, Task
-
-MAX_SAMPLES: Final = 1_000_000
-"""Samples of one request that are held in memory; `generate_iter` shares the limit per call."""
 
 _CHECK_EVERY = 10  # steps between two looks for NaN: a look costs about as much as a step's algebra
 
@@ -55,60 +51,7 @@ class Progress:
     x: State
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One step of a trajectory: the state at time t and the prediction of x_0 behind it."""
-
-    t: float
-    x: State
-    x0: State
-
-
 Callback: TypeAlias = Callable[[Progress], None]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Output:
-    """What a request produced.
-
-    Attributes
-    ----------
-    samples : native objects, in the order of their numbers.
-    states : final states, concatenated; a list of batches where their shapes differ.
-    provenance : seed, model, versions, sampler, steps, evaluations, seconds.
-    trajectory : a Frame per step, when it was asked for.
-    """
-
-    samples: list[Any]
-    states: Any
-    provenance: dict[str, Any]
-    trajectory: list[Frame] = field(default_factory=list)
-    model: Model | None = None
-    inputs: tuple[int, ...] = ()
-
-    def groups(self) -> list[list[Any]]:
-        """The samples by input: one list for each of the request's inputs."""
-        found: dict[int, list[Any]] = {i: [] for i in self.inputs}
-        for i, sample in zip(self.inputs, self.samples, strict=True):
-            found[i].append(sample)
-        return [found[i] for i in sorted(found)]
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write one file per sample and `provenance.json`; return the paths of the samples."""
-        assert self.model is not None
-        target = Path(folder)
-        writable_folder(target)
-        ids, domain = self.provenance["ids"], self.model.domain
-        paths = [
-            domain.write(sample, target, f"{i:05d}")
-            for i, sample in zip(ids, self.samples, strict=True)
-        ]
-        replace_file(
-            target / "provenance.json", json.dumps(self.provenance, indent=2, default=str).encode()
-        )
-        return paths
 
 
 @final
@@ -150,7 +93,7 @@ def generate_iter(
     """Finished batches as they come. Parameters: see `unnoise.generate`."""
     checked = validate_request(model.domain.Request, request)
     inputs = model.domain.inputs(checked)
-    numbers = _numbers(num_samples, inputs, ids)
+    numbers = sample_numbers(num_samples, inputs, ids)
     size = 64 if batch_size is None else batch_size
     if size < 1:
         raise InputError("batch_size is at least 1", value=batch_size, limit=">= 1")
@@ -158,11 +101,13 @@ def generate_iter(
     if deadline is not None and not deadline > 0:
         raise InputError("a deadline is a positive number of seconds", value=deadline)
     kernel = model.denoiser.kernel
-    chosen = _sampler(sampler or model.defaults.get("sampler"), isinstance(kernel, GaussianKernel))
+    chosen = chosen_sampler(
+        sampler or model.defaults.get("sampler"), isinstance(kernel, GaussianKernel)
+    )
     chosen.check(kernel)
     steps = model.defaults.get("steps", 50) if steps is None else steps
-    _grid(model, steps, 1.0 if start is None else start.t)
-    where = _device(device)
+    chosen_grid(kernel, steps, 1.0 if start is None else start.t)
+    where = chosen_device(device)
     model.denoiser.to(where).eval()
     batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
     run = _Run(
@@ -218,7 +163,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
             limit=len(ids),
         )
     provenance = _provenance(run, ids, calls, time.monotonic() - begun)
-    return Output(samples, _cpu(state), provenance, frames, run.model)
+    return Output(samples, _cpu(state), provenance, frames, run.model.domain)
 
 
 @torch.no_grad()
@@ -257,7 +202,7 @@ def _run_task(
     else:
         value = _to(start.value, run.device)
         x = replace(start, value=value).state(kernel, layout, noise)
-    grid = _grid(run.model, run.steps, 1.0 if start is None else start.t)
+    grid = chosen_grid(run.model.denoiser.kernel, run.steps, 1.0 if start is None else start.t)
     condition = None
     if task.condition is not None:
         condition = {name: value.to(run.device) for name, value in task.condition.items()}
@@ -301,134 +246,6 @@ def evaluate_bound(
         )
 
 
-def collect(outputs: Iterable[Output]) -> Output:
-    """One output from the batches of a request."""
-    parts = list(outputs)
-    first = parts[0]
-    samples = [sample for part in parts for sample in part.samples]
-    provenance = dict(first.provenance)
-    provenance["ids"] = [i for part in parts for i in part.provenance["ids"]]
-    provenance["evaluations"] = max(part.provenance["evaluations"] for part in parts)
-    provenance["seconds"] = round(sum(part.provenance["seconds"] for part in parts), 3)
-    same = len({len(part.trajectory) for part in parts}) == 1
-    frames = [
-        Frame(row[0].t, _cat([f.x for f in row]), _cat([f.x0 for f in row]))
-        for row in zip(*(part.trajectory for part in parts), strict=same)
-    ]
-    return replace(
-        first,
-        samples=samples,
-        states=_cat([part.states for part in parts]),
-        provenance=provenance,
-        trajectory=frames,
-        inputs=tuple(i for part in parts for i in part.inputs),
-    )
-
-
-def validate_request(kind: type[BaseModel], fields: Mapping[str, Any]) -> BaseModel:
-    """`kind(**fields)`; a field that is unknown or wrong becomes one InputError.
-
-    None means "not given" for the fields that all domains share by name (guidance_scale).
-    """
-    fields = {
-        name: value
-        for name, value in fields.items()
-        if not (name == "guidance_scale" and value is None)
-    }
-    known = list(kind.model_fields)
-    for name in fields:
-        if name not in known:
-            raise InputError(
-                f"unknown request field {name!r}",
-                limit=", ".join([*sorted(known), *COMMON]),
-                fix=nearest(name, [*known, *COMMON]),
-            )
-    try:
-        return kind(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"request field {where!r}: {first['msg']}", value=first["input"]) from error
-
-
-COMMON: Final = (
-    "num_samples",
-    "steps",
-    "sampler",
-    "seed",
-    "model",
-    "device",
-    "batch_size",
-    "guidance_scale",
-    "observation",
-    "start",
-    "callback",
-    "return_trajectory",
-    "deadline",
-    "ids",
-)
-"""The arguments of `generate` that every domain shares."""
-
-
-def _numbers(num_samples: int, inputs: int, ids: Sequence[int] | None) -> list[int]:
-    if inputs < 1:
-        raise InputError("a request needs at least one input")
-    if num_samples < 1:
-        raise InputError("num_samples is at least 1", value=num_samples, limit=f"1 to {MAX_SAMPLES}")
-    total = num_samples * inputs
-    if total > MAX_SAMPLES:
-        raise LimitExceeded(
-            "too many samples for one request",
-            value=total,
-            limit=MAX_SAMPLES,
-            fix="pass ids=range(a, b) and run several requests; samples do not depend on the cut",
-        )
-    numbers = list(range(total)) if ids is None else [int(i) for i in ids]
-    if not numbers or len(set(numbers)) != len(numbers):
-        raise InputError("ids are distinct sample numbers, at least one", value=numbers[:8])
-    if max(numbers) >= total or min(numbers) < 0:
-        raise InputError(
-            "a sample number is out of range",
-            value=max(numbers),
-            limit=f"0 to {total - 1}",
-            fix="num_samples counts all samples of the request, of which ids picks some",
-        )
-    return numbers
-
-
-def _sampler(chosen: str | Sampler | None, gaussian: bool) -> Sampler:
-    if chosen is None:
-        return DDIM() if gaussian else Ancestral()
-    if isinstance(chosen, Sampler):
-        return chosen
-    from unnoise.registry import find, resolve  # names are looked up only when one is given
-
-    kind = resolve(find("samplers", chosen))
-    if not isinstance(kind, type) or not issubclass(kind, Sampler):
-        raise ConfigError(f"sampler {chosen!r} is not an unnoise Sampler", value=kind)
-    return kind()
-
-
-def _grid(model: Model, steps: int | Sequence[float], start: float) -> Tensor:
-    if isinstance(steps, int):
-        return grids.uniform(model.denoiser.kernel, steps, start)
-    grid = grids.custom(steps)
-    if float(grid[0]) != start:
-        raise InputError("the grid must begin where the run starts", value=steps[0], limit=start)
-    return grid
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "this device cannot be used", value=str(device), fix=str(error).splitlines()[0]
-        ) from error
-    return chosen
-
-
 def _with_count(request: BaseModel, num_samples: int) -> BaseModel:
     """The request as a plan sees it: it may declare `num_samples` to learn it."""
     if "num_samples" in type(request).model_fields:
@@ -467,15 +284,6 @@ def _to(x: State, device: torch.device) -> State:
 
 def _cpu(x: State) -> State:
     return _to(x, torch.device("cpu"))
-
-
-def _cat(states: Sequence[Any]) -> Any:
-    """States of batches as one; a list where their shapes do not fit together."""
-    if isinstance(states[0], dict):
-        return {name: _cat([state[name] for state in states]) for name in states[0]}
-    if len({tuple(state.shape[1:]) for state in states}) > 1:
-        return list(states)
-    return torch.cat(list(states))
 
 
 def _check_finite(x: State, t: float, layout: Layout) -> None:

@@ -1,0 +1,103 @@
+"""What a request produces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+
+from unnoise.files import replace_file, writable_folder
+from unnoise.spaces import State
+
+if TYPE_CHECKING:
+    from unnoise.domain import Domain
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One step of a trajectory: the state at time t and the prediction of x_0 behind it."""
+
+    t: float
+    x: State
+    x0: State
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a request produced.
+
+    Attributes
+    ----------
+    samples : native objects, in the order of their numbers.
+    states : final states, concatenated; a list of batches where their shapes differ.
+    provenance : seed, model, versions, sampler, steps, evaluations, seconds.
+    trajectory : a Frame per step, when it was asked for.
+    """
+
+    samples: list[Any]
+    states: Any
+    provenance: dict[str, Any]
+    trajectory: list[Frame] = field(default_factory=list)
+    domain: Domain | None = None
+    inputs: tuple[int, ...] = ()
+
+    def groups(self) -> list[list[Any]]:
+        """The samples by input: one list for each of the request's inputs."""
+        found: dict[int, list[Any]] = {i: [] for i in self.inputs}
+        for i, sample in zip(self.inputs, self.samples, strict=True):
+            found[i].append(sample)
+        return [found[i] for i in sorted(found)]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write one file per sample and `provenance.json`; return the paths of the samples."""
+        assert self.domain is not None
+        target = Path(folder)
+        writable_folder(target)
+        ids, domain = self.provenance["ids"], self.domain
+        paths = [
+            domain.write(sample, target, f"{i:05d}")
+            for i, sample in zip(ids, self.samples, strict=True)
+        ]
+        replace_file(
+            target / "provenance.json", json.dumps(self.provenance, indent=2, default=str).encode()
+        )
+        return paths
+
+
+def collect(outputs: Iterable[Output]) -> Output:
+    """One output from the batches of a request."""
+    parts = list(outputs)
+    first = parts[0]
+    samples = [sample for part in parts for sample in part.samples]
+    provenance = dict(first.provenance)
+    provenance["ids"] = [i for part in parts for i in part.provenance["ids"]]
+    provenance["evaluations"] = max(part.provenance["evaluations"] for part in parts)
+    provenance["seconds"] = round(sum(part.provenance["seconds"] for part in parts), 3)
+    same = len({len(part.trajectory) for part in parts}) == 1
+    frames = [
+        Frame(row[0].t, _cat([f.x for f in row]), _cat([f.x0 for f in row]))
+        for row in zip(*(part.trajectory for part in parts), strict=same)
+    ]
+    return replace(
+        first,
+        samples=samples,
+        states=_cat([part.states for part in parts]),
+        provenance=provenance,
+        trajectory=frames,
+        inputs=tuple(i for part in parts for i in part.inputs),
+    )
+
+
+def _cat(states: Sequence[Any]) -> Any:
+    """States of batches as one; a list where their shapes do not fit together."""
+    if isinstance(states[0], dict):
+        return {name: _cat([state[name] for state in states]) for name in states[0]}
+    if len({tuple(state.shape[1:]) for state in states}) > 1:
+        return list(states)
+    return torch.cat(list(states))

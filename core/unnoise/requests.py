@@ -1,0 +1,124 @@
+"""What a request may say, checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+from unnoise.errors import ConfigError, InputError, LimitExceeded, nearest
+from unnoise.kernels import TransitionKernel
+from unnoise.samplers import DDIM, Ancestral, Sampler, grids
+
+MAX_SAMPLES: Final = 1_000_000
+"""Samples of one request that are held in memory; `generate_iter` shares the limit per call."""
+
+
+COMMON: Final = (
+    "num_samples",
+    "steps",
+    "sampler",
+    "seed",
+    "model",
+    "device",
+    "batch_size",
+    "guidance_scale",
+    "observation",
+    "start",
+    "callback",
+    "return_trajectory",
+    "deadline",
+    "ids",
+)
+"""The arguments of `generate` that every domain shares."""
+
+
+def validate_request(kind: type[BaseModel], fields: Mapping[str, Any]) -> BaseModel:
+    """`kind(**fields)`; a field that is unknown or wrong becomes one InputError.
+
+    None means "not given" for the fields that all domains share by name (guidance_scale).
+    """
+    fields = {
+        name: value
+        for name, value in fields.items()
+        if not (name == "guidance_scale" and value is None)
+    }
+    known = list(kind.model_fields)
+    for name in fields:
+        if name not in known:
+            raise InputError(
+                f"unknown request field {name!r}",
+                limit=", ".join([*sorted(known), *COMMON]),
+                fix=nearest(name, [*known, *COMMON]),
+            )
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"request field {where!r}: {first['msg']}", value=first["input"]
+        ) from error
+
+
+def sample_numbers(num_samples: int, inputs: int, ids: Sequence[int] | None) -> list[int]:
+    if inputs < 1:
+        raise InputError("a request needs at least one input")
+    if num_samples < 1:
+        raise InputError("num_samples is at least 1", value=num_samples, limit=">= 1")
+    total = num_samples * inputs
+    chosen = range(total) if ids is None else ids
+    if len(chosen) > MAX_SAMPLES:
+        raise LimitExceeded(
+            "too many samples for one request",
+            value=len(chosen),
+            limit=MAX_SAMPLES,
+            fix="pass ids=range(a, b) and run several requests; samples do not depend on the cut",
+        )
+    numbers = [int(i) for i in chosen]
+    if not numbers or len(set(numbers)) != len(numbers):
+        raise InputError("ids are distinct sample numbers, at least one", value=numbers[:8])
+    if max(numbers) >= total or min(numbers) < 0:
+        raise InputError(
+            "a sample number is out of range",
+            value=max(numbers),
+            limit=f"0 to {total - 1}",
+            fix="num_samples counts all samples of the request, of which ids picks some",
+        )
+    return numbers
+
+
+def chosen_sampler(chosen: str | Sampler | None, gaussian: bool) -> Sampler:
+    if chosen is None:
+        return DDIM() if gaussian else Ancestral()
+    if isinstance(chosen, Sampler):
+        return chosen
+    from unnoise.registry import find, resolve  # names are looked up only when one is given
+
+    kind = resolve(find("samplers", chosen))
+    if not isinstance(kind, type) or not issubclass(kind, Sampler):
+        raise ConfigError(f"sampler {chosen!r} is not an unnoise Sampler", value=kind)
+    return kind()
+
+
+def chosen_grid(kernel: TransitionKernel, steps: int | Sequence[float], start: float) -> Tensor:
+    if isinstance(steps, int):
+        return grids.uniform(kernel, steps, start)
+    grid = grids.custom(steps)
+    if float(grid[0]) != start:
+        raise InputError("the grid must begin where the run starts", value=steps[0], limit=start)
+    return grid
+
+
+def chosen_device(device: str | torch.device | None) -> torch.device:
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "this device cannot be used", value=str(device), fix=str(error).splitlines()[0]
+        ) from error
+    return chosen
