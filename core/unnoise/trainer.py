@@ -25,9 +25,8 @@ from accelerate.utils import broadcast_object_list
 from unnoise.bundle import write_bundle
 from unnoise.denoise import Denoiser
 from unnoise.domain import Domain, Model
-from unnoise.errors import PluginError
 from unnoise.files import disk_errors, writable_folder
-from unnoise.objectives import Objective, Simple
+from unnoise.objectives import Objective
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training.average import Average
 from unnoise.training.checkpoint import Checkpoint
@@ -64,7 +63,7 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
         The folder of the run. It must not contain a run unless `resume=True`.
     **options
         Fields of `TrainingConfiguration`; `objective`, an `unnoise.objectives.Objective`, by
-        default `Simple()`; all others are fields of the domain's configuration.
+        default the domain's; all others are fields of the domain's configuration.
 
     Returns
     -------
@@ -83,7 +82,7 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
     folder = Path(out)
     domain = _named(domain) if isinstance(domain, str) else domain
     training, own = split_options(domain, options)
-    objective = own.pop("objective", None) or Simple()
+    objective = own.pop("objective", None)
     accelerator = start_processes(training)
     good = look(folder, training)
     accelerator.wait_for_everyone()  # all have looked before the first one writes
@@ -92,6 +91,7 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
         checkpoints.clean(folder)
     with generators_kept():
         opened = open_data(domain, data, own)
+        objective = objective or domain.objective(opened.configuration)
         plan = _Plan(domain, folder, training, opened, objective, _name(data), accelerator)
         return plan.carry_out(good)
 
@@ -130,6 +130,7 @@ class _Plan:
             domain=self.domain,
             denoiser=run.average.module,
             configuration=self.data.configuration,
+            defaults=self.domain.defaults,
             card=card,
             hash=broadcast_object_list(digest)[0],
         )
@@ -207,20 +208,15 @@ class _Plan:
             self.domain.name,
             self.data.configuration.model_dump(mode="json"),
             average.module.state_dict(),
-            defaults=getattr(self.domain, "defaults", {}),
-            card=card,
+            self.domain.defaults,
+            card,
         )
 
 
 def _named(name: str) -> Domain:
-    # the registry stands above the trainer; only this convenience reaches up to it
-    from unnoise.registry import find, resolve
+    from unnoise.api import domain_named  # which stands above: only this convenience reaches up
 
-    found = resolve(find("domains", name))
-    domain = found() if isinstance(found, type) else found
-    if not isinstance(domain, Domain):
-        raise PluginError(f"domain {name!r} is not an unnoise Domain", value=type(domain).__name__)
-    return domain
+    return domain_named(name)
 
 
 def _name(data: object) -> str:

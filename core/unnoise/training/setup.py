@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -59,10 +60,13 @@ def start_processes(options: TrainingConfiguration) -> Accelerator:
     # accelerate keeps one state per process and refuses to change its precision: runs in the same
     # Python process would otherwise depend on the first one.
     AcceleratorState._reset_state(not torch.distributed.is_initialized())
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    # without an accelerator each launched process would otherwise believe to be the only one
+    cpu = options.device == "cpu" or (launched > 1 and not torch.cuda.is_available())
     try:
         accelerator = Accelerator(
             mixed_precision=options.precision,
-            cpu=options.device == "cpu",
+            cpu=cpu,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
     except ValueError as error:
@@ -71,6 +75,12 @@ def start_processes(options: TrainingConfiguration) -> Accelerator:
             value=options.precision,
             fix="pass precision='no'",
         ) from error
+    if launched != accelerator.num_processes:
+        raise ConfigError(
+            "the launched processes do not find each other: they would all write the same run",
+            value=f"{launched} launched",
+            limit=f"{accelerator.num_processes} in accelerate's group",
+        )
     if options.batch_size < accelerator.num_processes:
         raise ConfigError(
             "batch_size is smaller than the number of processes",
