@@ -1,19 +1,20 @@
 """The command line. `main` decides what to import: listings and --help answer without a parser.
 
 Exit codes: 0 done; 1 `plugins doctor` found something, or a bug (with its traceback); 2 a wrong
-command line or an error of ours, in one line on stderr; 130 interrupted. ``--debug`` shows the
-traceback of an error of ours.
+command line or an error of ours, in one line on stderr; 130 interrupted (143 by SIGTERM).
+``--debug`` shows the traceback of an error of ours.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from unnoise.errors import InputError, UnnoiseError, nearest
+from unnoise.errors import Cancelled, InputError, UnnoiseError, nearest
 
 
 class Command(NamedTuple):
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UnnoiseError as error:
         if debug:
             raise
-        return _complain(str(error))
+        return _complain(str(error), _code(error))
     except KeyboardInterrupt:
         if debug:
             raise
@@ -110,6 +111,12 @@ def _say(text: str) -> int:
     print(text)
     sys.stdout.flush()
     return 0
+
+
+def _code(error: UnnoiseError) -> int:
+    """2, or for work that a signal stopped what a shell says of it: 130 for Ctrl-C."""
+    name = error.value if isinstance(error, Cancelled) else None
+    return 128 + signal.Signals[name] if name in ("SIGINT", "SIGTERM") else 2
 
 
 def _complain(message: str, code: int = 2) -> int:

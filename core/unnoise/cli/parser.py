@@ -9,10 +9,13 @@ validation decides.
 from __future__ import annotations
 
 import inspect
-import types
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from functools import reduce
+from operator import or_
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -28,6 +31,7 @@ _STYLE: Any = {
     "help_format": "plaintext",
     "default_parameter": Parameter(negative=(), consume_multiple=True),
 }
+_SECTIONS = {"Common": 0, "Training": 2}  # of the help page; a domain's own comes between
 _SCALARS = (bool, int, float, str, Path)
 
 
@@ -39,6 +43,7 @@ def run(name: str, command: Command, words: Sequence[str]) -> str | int:
     else:
         for word, function in command.items():
             app.command(function, name=word)
+    app["--help"].show = False
     answer = _call(app, words)
     return 0 if answer is None else answer
 
@@ -55,17 +60,21 @@ def parse(
     given.__doc__ = about
     app = App(name=name, **_STYLE)
     app.default(given)
+    app["--help"].show = False
     values = _call(app, words)
     return values if isinstance(values, dict) else None
 
 
 def flag(
-    name: str, annotation: Any, about: str, default: Any = None, group: str = "", **how: Any
+    name: str, annotation: Any, about: str, default: Any = None, group: str = "Common", **how: Any
 ) -> inspect.Parameter:
     """One flag. Without a default (`inspect.Parameter.empty`) it must be given."""
+    if default is False:
+        how["show_default"] = False
     if annotation is bool and default is True:
         how["negative"] = f"--no-{name.replace('_', '-')}"
-    parameter = Parameter(help=about, group=Group(group) if group else None, **how)
+    section = Group(group, sort_key=_SECTIONS.get(group, 1))
+    parameter = Parameter(help=about, group=section, **how)
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -118,7 +127,7 @@ def _limits(field: FieldInfo) -> str:
         f"{sign} {getattr(rule, name)}"
         for rule in field.metadata
         for name, sign in signs.items()
-        if getattr(rule, name, None) is not None
+        if abs(getattr(rule, name, math.inf)) < 10**9  # larger ones are no help
     ]
     return f"({', '.join(found)})" if found else ""
 
@@ -128,11 +137,15 @@ def _readable(annotation: Any) -> Any:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _readable(arguments[0])
-    if origin in (Union, types.UnionType):
-        options = [_readable(option) for option in arguments if option is not type(None)]
+    if origin in (Union, UnionType):
+        options = {_readable(option): None for option in arguments if option is not NoneType}
         many = [option for option in options if get_origin(option) in (list, tuple, dict)]
-        options.sort(key=lambda option: option is str)  # last: any word is a str
-        return many[0] if many else Union[tuple(options)]  # noqa: UP007  # made at run time
+        if many:
+            return many[0]
+        if NoneType in arguments and str not in options:
+            options[NoneType] = None  # read from the word none, which may also be somebody's text
+        last = [option for option in options if option is str]  # any word is a str
+        return reduce(or_, [*(option for option in options if option is not str), *last])
     if origin is Literal or annotation in _SCALARS:
         return annotation
     if isinstance(annotation, type) and issubclass(annotation, Enum):
@@ -149,5 +162,5 @@ def _readable(annotation: Any) -> Any:
 def _takes_one(annotation: Any) -> bool:
     """Whether the annotation is a union of lists and something else."""
     options = [o for o in get_args(annotation) if o is not type(None)]
-    united = get_origin(annotation) in (Union, types.UnionType)
+    united = get_origin(annotation) in (Union, UnionType)
     return united and any(get_origin(_readable(option)) is None for option in options)

@@ -1,0 +1,40 @@
+"""`unnoise train DOMAIN`: the trainer's options and the domain's configuration as flags."""
+
+from __future__ import annotations
+
+from inspect import Parameter
+from pathlib import Path
+
+from unnoise.cli.choose import chosen
+from unnoise.cli.parser import flag, flags, tidy
+from unnoise.trainer import TrainingConfiguration
+from unnoise.trainer import train as run
+
+_FLAGS = [
+    flag("data", Path, "what to learn: a folder or file", Parameter.empty),
+    flag("out", Path, "folder of the run; it becomes the model's bundle", Parameter.empty),
+    *flags(TrainingConfiguration, "Training"),
+]
+
+
+def train(words: list[str]) -> int:
+    """Run one command line."""
+    found = chosen(
+        "train",
+        "Train a model of your own data. Ctrl-C saves a checkpoint; --resume continues.",
+        words,
+        _FLAGS,
+        lambda domain: flags(
+            domain.Configuration,
+            domain.name,
+            skip={*TrainingConfiguration.model_fields, "data", "out"},
+            required=False,
+        ),
+    )
+    if found is None:
+        return 0
+    domain, given = found
+    data, out = given.pop("data"), given.pop("out")
+    run(domain, data, out, **tidy(domain.Configuration, given))
+    print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
+    return 0
