@@ -18,7 +18,7 @@ from unnoise.samplers import Observation, Start
 from unnoise.spaces import Layout, State
 
 if TYPE_CHECKING:
-    from unnoise.output import Output
+    from unnoise.output import Frame, Output
 
 __all__ = ["Batch", "Domain", "Model", "Plan", "Task"]
 
@@ -58,6 +58,9 @@ class Domain(ABC):
     Configuration : pydantic model of everything that `build` needs; saved in the bundle.
     bundle : folder of the trained model that ships with the plugin.
     defaults : "steps" and "sampler" for models trained from here on.
+    demo : the arguments of `generate` that show the shipped model at its best, in seconds; what a
+        command line can say: numbers, words and lists of them.
+    strip : how the demo page lays out a trajectory: moments side by side, or one below the other.
 
     The methods that are not abstract may be replaced where the default does not fit.
     """
@@ -67,6 +70,8 @@ class Domain(ABC):
     Configuration: ClassVar[type[BaseModel]]
     bundle: ClassVar[Path | None] = None
     defaults: ClassVar[Mapping[str, Any]] = {}
+    demo: ClassVar[Mapping[str, Any]] = {"num_samples": 8}
+    strip: ClassVar[Literal["across", "down"]] = "across"
 
     @abstractmethod
     def build(self, configuration: Any) -> Denoiser:
@@ -96,7 +101,18 @@ class Domain(ABC):
 
     @abstractmethod
     def preview(self, samples: Sequence[Any]) -> str:
-        """A self-contained HTML fragment that shows the samples."""
+        """A self-contained HTML fragment that shows the samples: no scripts, no addresses except
+        `data:`, text escaped, every element closed, and no colours that need a light page."""
+
+    def preview_trajectory(
+        self, frames: Sequence[Frame], rows: Sequence[int], model: Model
+    ) -> Sequence[Sequence[str]]:
+        """HTML fragments of a few moments on the way from noise to data: for each sample whose
+        place in the batch is in `rows`, one fragment per frame. Nothing when there is none.
+
+        The page writes the time beside each moment; fragments fill the width they are given.
+        """
+        return []
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Any:
         """A configuration from the user's options, completed by what the data tell."""
