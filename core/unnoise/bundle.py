@@ -301,20 +301,22 @@ def _check_weights(path: Path, expected: Mapping[str, Any]) -> None:
     again = "copy or download the bundle again"
     if not path.is_file():
         raise BundleError(f"the bundle {str(path.parent)!r} has no {WEIGHTS}", fix=again)
+    size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(9)
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+    # the format: 8 bytes of header length, then the header, a JSON object
+    genuine = start[8:] == b"{" and struct.unpack("<Q", start[:8])[0] <= size - 8
+    if not genuine and start.startswith((b"PK\x03\x04", b"\x80")):
         raise BundleError(
             f"{str(path)!r} is refused: it is a pickle under another name, which can run code",
             fix="ask for the model as safetensors",
         )
-    size = path.stat().st_size
     if size != expected["bytes"]:
         kind = "truncated" if size < expected["bytes"] else "longer than it should be"
         raise BundleError(
             f"{str(path)!r} is {kind}", value=size, limit=f"{expected['bytes']} bytes", fix=again
         )
-    if len(start) < 9 or struct.unpack("<Q", start[:8])[0] > size - 8 or start[8:] != b"{":
+    if not genuine:
         raise BundleError(f"{str(path)!r} is not a safetensors file", fix=again)
     digest = file_digest(path)
     if digest != expected["sha256"]:

@@ -71,7 +71,7 @@ class Toy(Domain):
     def dataset(self, source: object, configuration: Configuration, part: str) -> Ring:
         if part == "train":
             return Ring(configuration.items, float(source))
-        return Ring(min(8, configuration.items), float(source) + 0.1)
+        return Ring(min(40, configuration.items), float(source) + 0.1)
 
     def collate(self, items: list[tuple[Tensor, int]]) -> Batch:
         x0 = torch.stack([point for point, _ in items])

@@ -89,6 +89,8 @@ def save(
 ) -> Checkpoint:
     """Write the checkpoint of `step` and make it the latest; then drop all but the newest `keep`.
 
+    Those of later steps go too: the run went back behind them.
+
     Raises
     ------
     LimitExceeded, InputError : the disk refused; the last good checkpoint is still the latest.
@@ -114,7 +116,7 @@ def save(
             content = {"format": FORMAT, "step": step, **state, "sha256": digests}
             write_file(temporary / STATE, json_bytes(content))
         replace_file(parent / LATEST, f"{folder.name}\n".encode())
-        for old in all_of(run)[:-keep]:
+        for old in _superfluous(run, step, keep):
             shutil.rmtree(old, ignore_errors=True)
     return Checkpoint(folder, step, content)
 
@@ -159,17 +161,19 @@ def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> di
     }
 
 
-def all_of(run: Path) -> list[Path]:
-    """The complete checkpoint folders of a run, oldest first."""
-    parent = folder_of(run)
-    found = [path for path in parent.glob("step-*") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
-
-
 def clean(run: Path) -> None:
     """Remove what a killed run left half-written."""
     for folder in (run, folder_of(run)):
         remove_leftovers(folder)
+
+
+def _superfluous(run: Path, step: int, keep: int) -> list[Path]:
+    found = {}
+    for path in folder_of(run).glob("step-*"):
+        if match := _NAME.fullmatch(path.name):
+            found[int(match[1])] = path
+    kept = sorted(number for number in found if number <= step)[-keep:]
+    return [path for number, path in found.items() if number not in kept]
 
 
 def _damaged(folder: Path, error: Exception) -> BundleError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unnoise.errors import ConfigError, nearest
 
 C = TypeVar("C", bound=BaseModel)
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 # What may change between a checkpoint and its continuation without changing the weights.
 _FREE = {
@@ -39,7 +40,7 @@ class TrainingConfiguration(BaseModel):
         128, ge=1, le=10**6, description="samples per step, over all processes together"
     )
     learning_rate: float = Field(3e-4, gt=0, le=10, description="peak learning rate of AdamW")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's two decay rates")
+    betas: tuple[Rate, Rate] = Field((0.9, 0.999), description="AdamW's two decay rates")
     weight_decay: float = Field(
         0.0, ge=0, le=10, description="AdamW's weight decay, on tensors of two or more dimensions"
     )
@@ -52,11 +53,8 @@ class TrainingConfiguration(BaseModel):
     floor: float = Field(
         0.0, ge=0, le=1, description="where the decay ends, as a fraction of learning_rate"
     )
-    ema: float = Field(
-        0.999,
-        ge=0,
-        lt=1,
-        description="decay of the averaged weights; at step n it is min(ema, (1+n)/(10+n))",
+    ema: Rate = Field(
+        0.999, description="decay of the averaged weights; at step n it is min(ema, (1+n)/(10+n))"
     )
     clip_norm: float | None = Field(
         1.0, gt=0, description="largest norm of the whole gradient; None for no clipping"

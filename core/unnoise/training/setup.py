@@ -75,6 +75,13 @@ def start_processes(options: TrainingConfiguration) -> Accelerator:
             value=options.precision,
             fix="pass precision='no'",
         ) from error
+    if options.precision == "fp16" and accelerator.scaler is None:
+        # on the CPU accelerate would leave it out without a word
+        raise ConfigError(
+            "precision fp16 needs an accelerator",
+            value=accelerator.device.type,
+            fix="pass precision='bf16' or 'no'",
+        )
     if launched != accelerator.num_processes:
         raise ConfigError(
             "the launched processes do not find each other: they would all write the same run",
