@@ -9,7 +9,6 @@ validation decides.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import reduce
@@ -69,6 +68,8 @@ def flag(
     name: str, annotation: Any, about: str, default: Any = None, group: str = "Common", **how: Any
 ) -> inspect.Parameter:
     """One flag. Without a default (`inspect.Parameter.empty`) it must be given."""
+    if default is None:  # "not given", which cyclopts checks against the type, too
+        annotation = annotation | None
     if default is False:
         how["show_default"] = False
     if annotation is bool and default is True:
@@ -123,11 +124,13 @@ def _of_field(name: str, field: FieldInfo, group: str, required: bool) -> inspec
 
 def _limits(field: FieldInfo) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    limits = [
+        (sign, getattr(r, name, None)) for r in field.metadata for name, sign in signs.items()
+    ]
     found = [
-        f"{sign} {getattr(rule, name)}"
-        for rule in field.metadata
-        for name, sign in signs.items()
-        if abs(getattr(rule, name, math.inf)) < 10**9  # larger ones are no help
+        f"{sign} {limit}"
+        for sign, limit in limits
+        if isinstance(limit, (int, float)) and abs(limit) < 10**9  # larger ones are no help
     ]
     return f"({', '.join(found)})" if found else ""
 
