@@ -1,0 +1,98 @@
+"""What a model of pictures is: size, classes, network and noise. Stored in the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unnoise.errors import ConfigError, nearest
+from unnoise_images.files import LARGEST, SMALLEST, Fit
+
+
+class Configuration(BaseModel):
+    """Options of `unnoise train images`. Size, channels and classes are taken from the data when
+    they are not given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    height: int | None = Field(
+        None, ge=SMALLEST, le=LARGEST, description="pixels; default: the size of the pictures"
+    )
+    width: int | None = Field(
+        None, ge=SMALLEST, le=LARGEST, description="pixels; default: the size of the pictures"
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="1 grey, 3 RGB; default: 3 when any picture has colour"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, description="names of the class folders, in the order of their labels"
+    )
+    fit: Fit = Field(
+        "refuse",
+        description="pictures of another size: refuse, resize (changes proportions), or crop"
+        " (scale to cover, cut at the centre)",
+    )
+    unreadable: Literal["error", "skip"] = Field(
+        "error", description="files that cannot be read: stop, or leave out, naming them"
+    )
+    held_out: int | None = Field(
+        None,
+        ge=0,
+        description="pictures kept for validation, the last of each class in order of names;"
+        " default: a tenth, at most 1000",
+    )
+
+    widths: tuple[int, ...] = Field(
+        (16, 32, 64), min_length=1, max_length=6, description="channels at each resolution"
+    )
+    blocks: tuple[int, ...] = Field(
+        (1, 1, 2), min_length=1, max_length=6, description="residual blocks at each resolution"
+    )
+    attention: bool = Field(True, description="self-attention at the lowest resolution")
+    parametrization: Literal["v", "noise", "clean"] = Field(
+        "v", description="what the network predicts"
+    )
+    schedule: Literal["cosine", "linear"] = Field("cosine", description="how noise grows with time")
+    label_dropout: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="share of training pictures shown without their label, for guidance",
+    )
+    guidance_scale: float = Field(
+        1.0, ge=0, le=100, description="guidance when a request does not say"
+    )
+
+    @model_validator(mode="after")
+    def _levels(self) -> Configuration:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError("widths and blocks name the same resolutions")
+        if min(self.widths) < 1 or min(self.blocks) < 0 or self.blocks[-1] < 1:
+            raise ValueError("widths are positive, and the lowest resolution needs a block")
+        return self
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a completed configuration."""
+        if self.channels is None or self.height is None or self.width is None:
+            raise ConfigError(
+                "the configuration has no size", fix="pass height=, width= and channels="
+            )
+        return self.channels, self.height, self.width
+
+
+def configured(options: Mapping[str, Any]) -> Configuration:
+    """A Configuration from keywords; what pydantic refuses becomes a ConfigError."""
+    try:
+        return Configuration(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            names = list(Configuration.model_fields)
+            raise ConfigError(
+                f"unknown option {name!r}", limit=", ".join(names), fix=nearest(name, names)
+            ) from error
+        raise ConfigError(f"option {name!r}: {first['msg']}", value=first["input"]) from error

@@ -1,0 +1,172 @@
+"""The images domain: x_0 is a picture (channels, height, width) with values in [-1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from PIL import Image
+from pydantic import BaseModel
+from torch import Tensor
+
+from unnoise.denoise import ClassifierFree, Clean, Condition, Denoiser, NetworkDenoiser, Noise, V
+from unnoise.distributions import Dirac, Distribution
+from unnoise.domain import Batch, Domain, Model, Plan, Task
+from unnoise.errors import InputError
+from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
+from unnoise.objectives import ConditionDropout, Objective, Simple
+from unnoise.samplers import Observation
+from unnoise.spaces import Euclidean, Layout, State, Time
+from unnoise_images import data
+from unnoise_images.configuration import Configuration, configured
+from unnoise_images.files import as_picture, to_pixels
+from unnoise_images.network import UNet
+from unnoise_images.pictures import html_grid, to_images
+from unnoise_images.request import Request
+
+RANGE = (-1.0, 1.0)
+"""Black and white. Predictions of x_0 are clamped to it."""
+
+
+@final
+class Images(Domain):
+    """Class-conditional pictures of one size, and painting into a masked part of a picture."""
+
+    name: ClassVar[str] = "images"
+    Request: ClassVar[type[BaseModel]] = Request
+    Configuration: ClassVar[type[BaseModel]] = Configuration
+    bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    defaults: ClassVar[Mapping[str, Any]] = {"steps": 50, "sampler": "ddim"}
+
+    def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
+        """Size, channels and classes from the pictures in the folder `source`."""
+        return data.complete(source, configured(options))
+
+    def build(self, configuration: Configuration) -> NetworkDenoiser:
+        channels, _, _ = configuration.size
+        network = UNet(
+            channels=channels,
+            classes=len(configuration.classes or ()),
+            widths=configuration.widths,
+            blocks=configuration.blocks,
+            attention=configuration.attention,
+        )
+        schedule = VPCosine() if configuration.schedule == "cosine" else VPLinear()
+        parametrization = {"v": V, "noise": Noise, "clean": Clean}[configuration.parametrization]()
+        kernel = GaussianKernel(Euclidean(), schedule)
+        return NetworkDenoiser(network, kernel, parametrization, clip=RANGE)
+
+    def objective(self, configuration: Configuration) -> Objective:
+        """Mean squared error, a share of the labels being hidden so that guidance is possible."""
+        if not configuration.classes or not configuration.label_dropout:
+            return Simple()
+        none = {"label": torch.tensor([len(configuration.classes)])}
+        return ConditionDropout(Simple(), configuration.label_dropout, none)
+
+    def dataset(
+        self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
+    ) -> data.Pictures:
+        return data.read(source, configuration, part)
+
+    def collate(self, items: Sequence[tuple[Tensor, int]]) -> Batch:
+        """Pairs (picture in [-1, 1] of shape (channels, height, width), label)."""
+        x0 = torch.stack([picture for picture, _ in items])
+        labels = torch.tensor([label for _, label in items])
+        return Batch(x0, Euclidean().layout(x0), {"label": labels})
+
+    def inputs(self, request: Request) -> int:
+        return len(request.label) if isinstance(request.label, list) else 1
+
+    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+        configuration: Configuration = model.configuration
+        channels, height, width = configuration.size
+        classes = configuration.classes or ()
+        labels = [
+            _checked_label(request, self.input_of(request, i, request.num_samples), classes)
+            for i in ids
+        ]
+        state = yield Task(
+            Layout.dense(len(ids), (channels, height, width)),
+            condition={"label": torch.tensor(labels)},
+            observation=_observation(request, configuration, len(ids)),
+            denoiser=_guided(model, request, classes),
+        )
+        assert isinstance(state, Tensor)
+        return to_images(state)
+
+    def write(self, sample: Image.Image, folder: Path, stem: str) -> Path:
+        path = folder / f"{stem}.png"
+        sample.save(path)
+        return path
+
+    def preview(self, samples: Sequence[Image.Image]) -> str:
+        return html_grid(samples)
+
+
+@final
+class Clamped(Denoiser):
+    """Any denoiser, its point prediction of x_0 clamped to the range of pictures: guidance
+    extrapolates beyond it."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser, self.kernel = denoiser, denoiser.kernel
+
+    def forward(
+        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
+    ) -> Distribution:
+        law = self.denoiser(x_t, t, layout, condition)
+        assert isinstance(law.mean, Tensor)
+        return Dirac(law.mean.clamp(*RANGE), layout)
+
+
+def _guided(model: Model, request: Request, classes: Sequence[str]) -> Denoiser:
+    scale = request.guidance_scale
+    if scale is not None and scale != 1 and not classes:
+        raise InputError(
+            "guidance needs a model with classes", value=scale, fix="leave guidance_scale out"
+        )
+    if request.label is None:  # nothing to be guided to
+        return model.denoiser
+    chosen: float = model.configuration.guidance_scale if scale is None else scale
+    if chosen == 1:
+        return model.denoiser
+    none = {"label": torch.tensor([len(classes)])}
+    return Clamped(ClassifierFree(model.denoiser, chosen, none))
+
+
+def _checked_label(request: Request, number: int, classes: Sequence[str]) -> int:
+    if request.label is None:
+        return len(classes)
+    label = request.label[number] if isinstance(request.label, list) else request.label
+    if not classes:
+        raise InputError("this model has no classes", value=label, fix="leave label out")
+    if not 0 <= label < len(classes):
+        shown = ", ".join(f"{k} ({name})" for k, name in enumerate(classes[:12]))
+        raise InputError(
+            "label is out of range",
+            value=label,
+            limit=f"0 to {len(classes) - 1}: {shown}{', ...' if len(classes) > 12 else ''}",
+        )
+    return label
+
+
+def _observation(request: Request, configuration: Configuration, n: int) -> Observation | None:
+    """The part of the request's image that its mask keeps (black), for n samples."""
+    if request.image is None or request.mask is None:
+        return None
+    channels, height, width = configuration.size
+    image = as_picture(request.image, "image")
+    mask = as_picture(request.mask, "mask")
+    if image.size != mask.size:
+        raise InputError(
+            "image and mask have different sizes",
+            value=f"image {image.height} x {image.width}, mask {mask.height} x {mask.width}",
+        )
+    pixels = torch.from_numpy(to_pixels(image, height, width, channels, "refuse", "image").copy())
+    paint = torch.from_numpy(to_pixels(mask, height, width, 1, "refuse", "mask").copy())
+    known = paint < 128
+    value = (pixels.float() / 127.5 - 1).expand(n, -1, -1, -1)
+    return Observation(value, known.expand(n, channels, height, width))

@@ -1,0 +1,161 @@
+"""A compact U-Net that is fast on a CPU.
+
+What made it fast, measured at 28 x 28 on one core: most convolutions run at half and quarter
+resolution with few channels, skips are added instead of concatenated, activations are
+channels-last, and one linear map makes the modulations of all blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unnoise.denoise import Condition
+from unnoise.spaces import Layout
+
+_EMBEDDING: Final = 128
+_FREQUENCIES: Final = 64
+
+
+def _groups(channels: int) -> int:
+    """The largest of 8, 4, 2, 1 that divides `channels`."""
+    return math.gcd(8, channels)
+
+
+class Block(nn.Module):
+    """x + conv(silu(modulate(norm(conv(silu(norm(x)))))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(_groups(channels), channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(_groups(channels), channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        scale, shift = modulation[:, :, None, None].chunk(2, 1)
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        return x + self.conv2(F.silu(h))
+
+
+class Attention(nn.Module):
+    """Self-attention over all positions, added to its input."""
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = math.gcd(heads, channels)
+        self.norm = nn.GroupNorm(_groups(channels), channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        qkv = self.qkv(self.norm(x)).view(batch, 3, self.heads, -1, height * width)
+        q, k, v = qkv.transpose(3, 4).unbind(1)
+        h = F.scaled_dot_product_attention(q, k, v)
+        return x + self.out(h.transpose(2, 3).reshape(batch, channels, height, width))
+
+
+class UNet(nn.Module):
+    """A function of (x_t, time, class) with the shape of x_t.
+
+    Parameters
+    ----------
+    channels : of the pictures.
+    classes : number of classes; the label `classes` stands for "no label".
+    widths : channels at each resolution, from the full one down by halves.
+    blocks : residual blocks at each resolution, on the way down and again on the way up; at the
+        lowest resolution once.
+    attention : self-attention in the middle of the lowest resolution.
+
+    The weights do not depend on height and width: pictures are padded to a multiple of the lowest
+    resolution inside and cut back.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        attention: bool,
+    ) -> None:
+        super().__init__()
+        self.classes, self.widths = classes, tuple(widths)
+        self.factor = 2 ** (len(widths) - 1)
+        self.label = nn.Embedding(classes + 1, _EMBEDDING)
+        self.time = nn.Sequential(
+            nn.Linear(_FREQUENCIES, _EMBEDDING), nn.SiLU(), nn.Linear(_EMBEDDING, _EMBEDDING)
+        )
+        exponent = torch.arange(_FREQUENCIES // 2) / (_FREQUENCIES // 2)
+        self.register_buffer("frequencies", 1000 * 1e-4**exponent, persistent=False)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        down = list(zip(widths[:-1], blocks[:-1], strict=True))
+        self.down = nn.ModuleList([_stack(w, n) for w, n in down])
+        self.shrink = nn.ModuleList(
+            [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in _pairs(widths)]
+        )
+        self.middle = _stack(widths[-1], blocks[-1])
+        self.attention = Attention(widths[-1]) if attention else nn.Identity()
+        self.grow = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in reversed(_pairs(widths))])
+        self.up = nn.ModuleList([_stack(w, max(n, 1)) for w, n in reversed(down)])
+        self.norm = nn.GroupNorm(_groups(widths[0]), widths[0])
+        self.out = nn.Conv2d(widths[0], channels, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        stacks = [*self.down, self.middle, *self.up]
+        self.sizes = [2 * b.conv1.out_channels for stack in stacks for b in stack]
+        self.modulate = nn.Linear(_EMBEDDING, sum(self.sizes))
+
+    def forward(
+        self, x_t: Tensor, label: Tensor, layout: Layout | None = None, condition: Condition = None
+    ) -> Tensor:
+        """x_t (B, C, H, W), label (B,) the time in [0, 1], condition {"label": (B,) int64}."""
+        height, width = x_t.shape[-2:]
+        x = F.pad(x_t, (0, -width % self.factor, 0, -height % self.factor))
+        h = self.stem(x.contiguous(memory_format=torch.channels_last))
+        modulations = iter(self._modulations(label, condition))
+        skips = []
+        for stack, shrink in zip(self.down, self.shrink, strict=True):
+            for block in stack:
+                h = block(h, next(modulations))
+            skips.append(h)
+            h = shrink(h)
+        for k, block in enumerate(self.middle):
+            if k == len(self.middle) // 2:
+                h = self.attention(h)
+            h = block(h, next(modulations))
+        for grow, stack in zip(self.grow, self.up, strict=True):
+            h = F.interpolate(grow(h), scale_factor=2.0, mode="nearest") + skips.pop()
+            for block in stack:
+                h = block(h, next(modulations))
+        return self.out(F.silu(self.norm(h)))[..., :height, :width]
+
+    def _modulations(self, time: Tensor, condition: Condition) -> tuple[Tensor, ...]:
+        angle = time[:, None] * self.frequencies
+        embedding = self.time(torch.cat([angle.cos(), angle.sin()], 1))
+        if condition is None:
+            classes = torch.full(time.shape, self.classes, device=time.device)
+        else:
+            classes = condition["label"]
+        table: Tensor = self.modulate(F.silu(embedding + self.label(classes)))
+        return table.split(self.sizes, 1)
+
+
+def _stack(width: int, blocks: int) -> nn.ModuleList:
+    return nn.ModuleList([Block(width) for _ in range(blocks)])
+
+
+def _pairs(widths: Sequence[int]) -> list[tuple[int, int]]:
+    return list(pairwise(widths))

@@ -1,0 +1,187 @@
+"""Folders of pictures: what is read, what is refused, and how they are split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unnoise.errors import ConfigError, InputError, LimitExceeded
+from unnoise_images import data, files
+from unnoise_images.configuration import Configuration
+
+
+def complete(root: Path, **options: object) -> Configuration:
+    return data.complete(root, Configuration(**options))
+
+
+def save(path: Path, mode: str = "L", size: tuple[int, int] = (12, 10), colour: int = 7) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+def test_configuration_is_completed_from_the_pictures(folder: Path) -> None:
+    found = complete(folder)
+    assert (found.height, found.width, found.channels) == (10, 12, 1)
+    assert found.classes == ("cat", "dog")
+    assert found.held_out == 2  # a tenth
+
+
+def test_pictures_are_in_minus_one_to_one_with_their_labels(folder: Path) -> None:
+    pictures = data.read(folder, complete(folder), "train")
+    assert len(pictures) == 18
+    x, label = pictures[17]
+    assert label == 1
+    assert x.shape == (1, 10, 12)
+    torch.testing.assert_close(x, torch.full_like(x, 108 / 127.5 - 1))
+
+
+def test_parts_are_disjoint_stratified_and_the_last_by_name(folder: Path) -> None:
+    listed = data.scan(folder).files
+    held = data.split(listed, 6, "validation")
+    train = data.split(listed, 6, "train")
+    assert not set(held) & set(train)
+    assert len(held) + len(train) == 20
+    assert [path.name for path, label in held if label == 1] == ["07.png", "08.png", "09.png"]
+
+
+@pytest.mark.parametrize("held_out", range(23))
+def test_split_gives_the_number_asked_for_and_never_a_whole_class(held_out: int) -> None:
+    listed = [(Path(f"{k}"), label) for label, n in enumerate((1, 5, 19)) for k in range(n)]
+    held = data.split(listed, held_out, "validation")
+    assert len(held) == held_out
+    assert {label for _, label in data.split(listed, held_out, "train")} == {0, 1, 2}
+
+
+def test_split_refuses_to_take_a_whole_class() -> None:
+    with pytest.raises(ConfigError, match=r"0\.\.2"):
+        data.split([(Path("a"), 0), (Path("b"), 0), (Path("c"), 0)], 3, "train")
+
+
+def test_a_folder_without_classes(tmp_path: Path) -> None:
+    for k in range(3):
+        save(tmp_path / f"{k}.JPG")
+    found = complete(tmp_path)
+    assert found.classes == ()
+    assert len(data.read(tmp_path, found, "train")) == 3
+
+
+def test_classes_can_be_chosen_and_ordered(folder: Path) -> None:
+    found = complete(folder, classes=("dog",))
+    pictures = data.read(folder, found, "train")
+    assert set(pictures.labels.tolist()) == {0}
+    assert int(pictures.pixels.min()) == 100
+
+
+def test_colour_anywhere_makes_three_channels(folder: Path) -> None:
+    Image.new("RGB", (12, 10), (255, 0, 10)).save(folder / "cat" / "red.png")
+    found = complete(folder, held_out=0)
+    assert found.channels == 3
+    assert data.read(folder, found, "train").pixels[10, :, 0, 0].tolist() == [255, 0, 10]
+    grey = data.read(folder, complete(folder, channels=1, held_out=0), "train")
+    assert grey.pixels.shape[1] == 1
+
+
+def test_several_sizes_need_a_decision(folder: Path) -> None:
+    save(folder / "cat" / "wide.png", size=(40, 10))
+    with pytest.raises(InputError, match="several sizes"):
+        complete(folder)
+    with pytest.raises(InputError, match=r"wide.png.*another size"):
+        data.read(folder, complete(folder, height=10, width=12, held_out=0), "train")
+    for fit in ("resize", "crop"):
+        found = complete(folder, height=10, width=12, fit=fit, held_out=0)
+        assert len(data.read(folder, found, "train")) == 21
+
+
+def test_crop_cuts_at_the_centre_and_resize_keeps_everything(tmp_path: Path) -> None:
+    pixels = np.zeros((10, 30), dtype=np.uint8)
+    pixels[:, 10:20] = 255
+    picture = Image.fromarray(pixels)
+    assert files.to_pixels(picture, 10, 10, 1, "crop", "x").min() == 255
+    assert files.to_pixels(picture, 10, 10, 1, "resize", "x").min() == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p.write_bytes(b"not a picture"), "not a PNG or JPEG"),
+        (lambda p: p.write_bytes(save(p).read_bytes()[:44]), "cannot be read"),
+        (lambda p: p.write_bytes(b""), "not a PNG or JPEG"),
+        (lambda p: save(p, "RGBA"), "alpha"),
+        (lambda p: save(p, "LA"), "alpha"),
+        (lambda p: save(p, "I;16"), "8-bit"),
+        (lambda p: Image.new("CMYK", (12, 10)).save(p, "JPEG"), "8-bit"),
+        (lambda p: Image.new("L", (12, 10)).save(p, "GIF"), "not a PNG or JPEG"),
+        (lambda p: Image.new("1", (9000, 9000)).save(p), "too large"),
+    ],
+)
+def test_a_bad_file_is_named(folder: Path, make: object, message: str) -> None:
+    make(folder / "dog" / "05.png")  # type: ignore[operator]
+    options = Configuration(height=10, width=12, channels=1, classes=("cat", "dog"), held_out=0)
+    with pytest.raises(InputError, match=rf"05.png.*{message}"):
+        data.read(folder, options, "train")
+
+
+def test_unreadable_files_are_counted_or_skipped_as_asked(folder: Path) -> None:
+    for k in range(7):
+        (folder / "cat" / f"{k:02}.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"00.png"):
+        complete(folder)
+    found = complete(folder, unreadable="skip", held_out=0)
+    with pytest.warns(UserWarning, match=r"7 of 20 pictures.*00.png.*and 2 more"):
+        pictures = data.read(folder, found, "train")
+    assert len(pictures) == 13
+    assert len(pictures.skipped) == 7
+    strict = found.model_copy(update={"unreadable": "error"})
+    with pytest.raises(InputError, match=r"7 of 20 pictures.*skip"):
+        data.read(folder, strict, "train")
+
+
+def test_nothing_readable_is_an_error_even_when_skipping(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match="not one picture"):
+        complete(tmp_path, unreadable="skip")
+
+
+def test_folders_that_hold_no_data(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(InputError, match="must be a folder"):
+        data.scan(tmp_path / "nowhere")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="holds no pictures"):
+        data.scan(empty)
+    save(folder / "loose.png")
+    with pytest.raises(InputError, match="side by side"):
+        data.scan(folder)
+    (folder / "loose.png").unlink()
+    with pytest.raises(InputError, match="'bird'"):
+        data.scan(folder, ("cat", "bird"))
+
+
+def test_sides_have_limits(folder: Path) -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 8"):
+        Configuration(height=4)
+    root = folder.parent / "large"
+    save(root / "a.png", size=(300, 300))
+    with pytest.raises(ConfigError, match="256"):
+        complete(root)
+
+
+def test_decoded_data_must_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "MOST_BYTES", 1000)
+    with pytest.raises(LimitExceeded, match="do not fit"):
+        data.read(folder, complete(folder), "train")
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    picture = Image.new("L", (12, 10))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # rotate by 90 degrees when shown
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    found = complete(tmp_path)
+    assert (found.height, found.width) == (12, 10)
+    assert data.read(tmp_path, found, "train")[0][0].shape == (1, 12, 10)
