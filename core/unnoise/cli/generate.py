@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from unnoise.api import generate_iter
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
-from unnoise.engine import Callback
-from unnoise.engine import Progress as Position
+from unnoise.cli.progress import bar
+from unnoise.engine import Progress
 from unnoise.files import disk_errors, replace_file, writable_folder
 from unnoise.output import Output, collect
 from unnoise.requests import COMMON
@@ -55,9 +51,14 @@ def generate(words: list[str]) -> int:
     begun = time.monotonic()
     done: list[Output] = []
     try:
-        with _bar(f"generating {domain.name}") as callback:
+        with bar() as show:
+
+            def follow(at: Progress) -> None:
+                done_here = at.step / max(at.steps, 1)
+                show(f"generating {domain.name}", (at.batch + done_here) / at.batches)
+
             request = tidy(domain.Request, given)
-            for output in generate_iter(domain.name, callback=callback, **request):
+            for output in generate_iter(domain.name, callback=follow, **request):
                 with disk_errors("saving samples"):
                     output.save(folder)
                 # The record needs no samples: millions fit on the disk, but not in memory.
@@ -70,21 +71,3 @@ def generate(words: list[str]) -> int:
     count = sum(len(output.inputs) for output in done)
     print(f"{count} samples in {folder}, {time.monotonic() - begun:.1f} s")
     return 0
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callback]:
-    """A progress bar on stderr, when that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task, furthest = bar.add_task(title, total=1.0), 0.0
-
-        def show(now: Position) -> None:
-            nonlocal furthest  # a plan with several tasks begins its steps anew with each
-            furthest = max(furthest, (now.batch + now.step / max(now.steps, 1)) / now.batches)
-            bar.update(task, completed=furthest)
-
-        yield show
