@@ -78,8 +78,8 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
 
 
 @contextmanager
-def disk_errors(doing: str, fix: str = "") -> Iterator[None]:
-    """Turn the operating system's refusals into errors of ours.
+def disk_errors(doing: str, then: str = "try again") -> Iterator[None]:
+    """Turn the operating system's refusals into errors of ours; `then` ends the advice.
 
     Raises
     ------
@@ -93,17 +93,17 @@ def disk_errors(doing: str, fix: str = "") -> Iterator[None]:
         if error.errno in _FULL:
             raise LimitExceeded(
                 f"no space left while {doing}{where}: {error.strerror}",
-                fix=fix or "free some space and try again",
+                fix=f"free some space and {then}",
             ) from error
         raise InputError(
             f"{doing} failed{where}: {error.strerror or error}",
-            fix=fix or "choose a folder that can be written",
+            fix=f"choose a folder that can be written, or make this one so, and {then}",
         ) from error
 
 
 def writable_folder(folder: Path) -> None:
     """Create `folder` if need be and prove that files can be made in it, or raise InputError."""
-    with disk_errors(f"writing into {str(folder)!r}", "choose a folder that can be written"):
+    with disk_errors(f"writing into {str(folder)!r}"):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f"{TEMPORARY}probe-{uuid.uuid4().hex[:8]}"
         probe.write_bytes(b"")

@@ -97,8 +97,8 @@ def save(
     """
     parent = folder_of(run)
     folder = parent / f"step-{step:08d}"
-    fix = "free some space and continue with resume=True; the last good checkpoint is kept"
-    with disk_errors(f"writing the checkpoint of step {step}", fix):
+    then = "continue with resume=True; the last good checkpoint is kept"
+    with disk_errors(f"writing the checkpoint of step {step}", then):
         parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():  # written, but killed before `latest` named it
             shutil.rmtree(folder)

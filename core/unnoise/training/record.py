@@ -98,7 +98,7 @@ class Record:
     def write(self, row: Row) -> None:
         """One row: `step` and numbers (None where there is no number)."""
         step = int(row["step"] or 0)
-        with disk_errors("writing the log", "free some space and continue with resume=True"):
+        with disk_errors("writing the log", "continue with resume=True"):
             self._file.write(json.dumps(row, allow_nan=False) + "\n")
             self._file.flush()
             if self._board is not None:

@@ -148,11 +148,8 @@ def open_data(domain: Domain, source: Any, own: dict[str, Any]) -> Data:
 
 
 def describe(objective: object) -> str:
-    """An objective by its class and, where it has them, its fields."""
-    kind = type(objective)
-    if is_dataclass(objective):
-        return f"{kind.__module__}.{objective!r}"
-    return f"{kind.__module__}.{getattr(objective, '__qualname__', kind.__qualname__)}"
+    """An objective by the name of its class and, where it has them, its fields."""
+    return repr(objective) if is_dataclass(objective) else type(objective).__qualname__
 
 
 def agree(good: Checkpoint, identity: Mapping[str, Any], options: TrainingConfiguration) -> None:
