@@ -155,8 +155,10 @@ def take_step(run: Run, step: int, batch: Batch) -> tuple[Tensor, float]:
         _not_finite(run, loss, norm, step)
     elif options.clip_norm is not None and norm > options.clip_norm:
         torch._foreach_mul_(gradients, options.clip_norm / norm)
-    run.optimizer.step()
-    run.optimizer.zero_grad()
+    # accelerate's wrapper costs 0.5 ms a call and matters only to the loss scale of fp16
+    optimizer = run.optimizer.optimizer if accelerator.scaler is None else run.optimizer
+    optimizer.step()
+    optimizer.zero_grad()
     run.average.update(step + 1)
     return loss.detach(), norm
 
