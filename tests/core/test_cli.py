@@ -32,6 +32,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -54,7 +55,7 @@ class Request(BaseModel):
     shade: Literal["light", "dark"] = Field("light", description="for Literal")
     centred: bool = Field(True, description="for a flag that is on")
     filled: bool = Field(False, description="for a flag that is off")
-    source: str | Path | torch.Tensor | None = Field(None, description="for what words cannot say")
+    source: str | Path | np.ndarray[Any, Any] | None = Field(None, description="no words for it")
     limit: float | None = Field(3.0, description="for none")
     notes: dict[str, str] = Field(default_factory=dict, description="for names with values")
     num_samples: int = 1

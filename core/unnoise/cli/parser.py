@@ -155,9 +155,9 @@ def _readable(annotation: Any) -> Any:
         return annotation
     if origin is tuple and Ellipsis not in arguments:
         return tuple[tuple(_readable(item) for item in arguments)]  # type: ignore[misc]
-    if isinstance(origin, type) and issubclass(origin, Mapping):
+    if origin in (dict, Mapping):
         return dict[str, _readable(arguments[1])]  # type: ignore[misc]
-    if isinstance(origin, type) and issubclass(origin, Iterable):
+    if origin in (list, tuple, set, frozenset, Sequence, Iterable):
         return list[_readable(arguments[0])]  # type: ignore[misc]
     return str
 
