@@ -13,7 +13,7 @@ from unnoise.denoise.base import Condition, Denoiser
 from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
-from unnoise.spaces import Layout, State, Time
+from unnoise.spaces import Layout, State, Time, tensor
 
 
 @final
@@ -85,15 +85,14 @@ class ClassifierGuided(Denoiser):
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
     ) -> Distribution:
-        assert isinstance(x_t, Tensor)
+        x_t = tensor(x_t)
         with torch.enable_grad():
             x = x_t if x_t.requires_grad else x_t.detach().requires_grad_()
             value = self.log_prob(x, t, layout, condition).sum()
             (gradient,) = torch.autograd.grad(value, x, create_graph=x_t.requires_grad)
         law = self.denoiser(x_t, t, layout, condition)
         weight = self.scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
-        assert isinstance(law.mean, Tensor)
-        mean = law.mean + layout.expand(weight, x_t) * gradient
+        mean = tensor(law.mean) + layout.expand(weight, x_t) * gradient
         if isinstance(law, Gaussian):
             return Gaussian(mean, law.std, law.space, law.layout)
         return Dirac(mean, layout)
@@ -110,8 +109,7 @@ def _extrapolate(u: Distribution, c: Distribution, scale: float) -> Distribution
             torch.isinf(c.log_probs), c.log_probs, torch.lerp(u.log_probs, c.log_probs, scale)
         )
         return Categorical.from_logits(logits, c.layout)
-    assert isinstance(u.mean, Tensor) and isinstance(c.mean, Tensor)
-    mean = torch.lerp(u.mean, c.mean, scale)
+    mean = torch.lerp(tensor(u.mean), tensor(c.mean), scale)
     if isinstance(c, Gaussian):
         return Gaussian(mean, c.std, c.space, c.layout)
     return Dirac(mean, getattr(c, "layout", None))

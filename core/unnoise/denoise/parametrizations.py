@@ -17,7 +17,7 @@ from unnoise.errors import ConfigError
 from unnoise.kernels import CategoricalKernel, GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.kernels.gaussian import combine
 from unnoise.kernels.schedules import Schedule
-from unnoise.spaces import Layout, State, Time
+from unnoise.spaces import Layout, State, Time, parts, tensor
 
 
 class Parametrization(ABC):
@@ -73,7 +73,7 @@ class GaussianParametrization(Parametrization):
     def check(self, kernel: TransitionKernel) -> None:
         schedule = _gaussian(kernel).schedule
         try:
-            finite = all(map(math.isfinite, self.affine(schedule, 1.0)))  # type: ignore[arg-type]
+            finite = all(math.isfinite(c) for c in self.affine(schedule, 1.0))
         except ZeroDivisionError:
             finite = False
         if not finite:
@@ -84,7 +84,7 @@ class GaussianParametrization(Parametrization):
             )
 
     def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
-        x_t = _tensor(x_t)
+        x_t = tensor(x_t)
         scale = self.affine(_gaussian(kernel).schedule, t).scale
         if isinstance(scale, float) and scale == 1.0:
             return x_t
@@ -97,7 +97,7 @@ class GaussianParametrization(Parametrization):
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Distribution:
         skip, out, _, _ = self.affine(_gaussian(kernel).schedule, t)
-        return Dirac(combine(layout, skip, _tensor(x_t), out, _tensor(output)), layout)
+        return Dirac(combine(layout, skip, tensor(x_t), out, tensor(output)), layout)
 
     def loss(
         self,
@@ -109,7 +109,7 @@ class GaussianParametrization(Parametrization):
         layout: Layout,
     ) -> Tensor:
         skip, out, _, _ = self.affine(_gaussian(kernel).schedule, t)
-        x0, x_t, output = _tensor(x0), _tensor(x_t), _tensor(output)
+        x0, x_t, output = tensor(x0), tensor(x_t), tensor(output)
         target = (x0 - layout.expand(skip, x_t) * x_t) / layout.expand(out, x_t)
         return layout.sum((output - target) ** 2) / layout.sizes
 
@@ -158,8 +158,8 @@ class Score(GaussianParametrization):
 @final
 @dataclass(frozen=True)
 class Flow(GaussianParametrization):
-    """F = dx/dt = alpha' x_0 + sigma' eps: x_0 = (sigma' x_t - sigma F)/(alpha sigma' - alpha' sigma)
-    (Lipman 2023)."""
+    """F = dx/dt = alpha' x_0 + sigma' eps (Lipman 2023):
+    x_0 = (sigma' x_t - sigma F) / (alpha sigma' - alpha' sigma)."""
 
     def affine(self, schedule: Schedule, t: Time) -> Affine:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
@@ -227,7 +227,7 @@ class Logits(CategoricalParametrization):
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Categorical:
-        return Categorical.from_logits(_tensor(output), layout)
+        return Categorical.from_logits(tensor(output), layout)
 
 
 @final
@@ -241,7 +241,7 @@ class Masked(CategoricalParametrization):
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Categorical:
-        x_t, logits = _tensor(x_t), _tensor(output)
+        x_t, logits = tensor(x_t), tensor(output)
         column = torch.arange(logits.shape[-1], device=logits.device) == self.mask
         table = logits.masked_fill(column, -math.inf).log_softmax(-1)
         seen = (x_t != self.mask)[..., None]
@@ -251,7 +251,7 @@ class Masked(CategoricalParametrization):
 @final
 @dataclass(frozen=True, eq=False)
 class Joint(Parametrization):
-    """One parametrization per part of a product; the losses are summed with `weights` (default 1)."""
+    """One parametrization per part of a product; losses are summed with `weights` (default 1)."""
 
     parts: Mapping[str, Parametrization]
     weights: Mapping[str, float] | None = None
@@ -267,10 +267,9 @@ class Joint(Parametrization):
             part.check(kernel.parts[name])
 
     def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
-        kernels = _parts(kernel)
+        kernels, x_t = _kernels(kernel), parts(x_t, self.parts)
         return {
-            name: _tensor(part.inputs(kernels[name], _part(x_t, name), t, layout[name]))
-            for name, part in self.parts.items()
+            n: tensor(p.inputs(kernels[n], x_t[n], t, layout[n])) for n, p in self.parts.items()
         }
 
     def label(self, kernel: TransitionKernel, t: Time) -> Time:
@@ -279,12 +278,10 @@ class Joint(Parametrization):
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Distribution:
-        kernels = _parts(kernel)
+        kernels = _kernels(kernel)
+        output, x_t = parts(output, self.parts), parts(x_t, self.parts)
         return distributions.Product(
-            {
-                n: p.law(kernels[n], _part(output, n), _part(x_t, n), t, layout[n])
-                for n, p in self.parts.items()
-            }
+            {n: p.law(kernels[n], output[n], x_t[n], t, layout[n]) for n, p in self.parts.items()}
         )
 
     def loss(
@@ -296,12 +293,10 @@ class Joint(Parametrization):
         t: Time,
         layout: Layout,
     ) -> Tensor:
-        kernels, weights = _parts(kernel), self.weights or {}
+        kernels, weights = _kernels(kernel), self.weights or {}
+        output, x0, x_t = (parts(x, self.parts) for x in (output, x0, x_t))
         losses = [
-            weights.get(n, 1.0)
-            * p.loss(
-                kernels[n], _part(output, n), _part(x0, n), _part(x_t, n), t, layout[n]
-            )
+            weights.get(n, 1.0) * p.loss(kernels[n], output[n], x0[n], x_t[n], t, layout[n])
             for n, p in self.parts.items()
         ]
         return torch.stack(losses).sum(0)
@@ -309,20 +304,13 @@ class Joint(Parametrization):
 
 def _gaussian(kernel: TransitionKernel) -> GaussianKernel:
     if not isinstance(kernel, GaussianKernel):
-        raise ConfigError("this parametrization needs a GaussianKernel", value=type(kernel).__name__)
+        raise ConfigError(
+            "this parametrization needs a GaussianKernel", value=type(kernel).__name__
+        )
     return kernel
 
 
-def _parts(kernel: TransitionKernel) -> Mapping[str, TransitionKernel]:
-    assert isinstance(kernel, ProductKernel)
+def _kernels(kernel: TransitionKernel) -> Mapping[str, TransitionKernel]:
+    if not isinstance(kernel, ProductKernel):
+        raise ConfigError("this parametrization needs a ProductKernel", value=type(kernel).__name__)
     return kernel.parts
-
-
-def _part(x: State, name: str) -> Tensor:
-    assert isinstance(x, dict)
-    return x[name]
-
-
-def _tensor(x: State) -> Tensor:
-    assert isinstance(x, Tensor)
-    return x

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from unnoise.errors import ConfigError, InputError
+from unnoise.errors import ConfigError, InputError, NonFiniteError
 from unnoise.noise import NoiseSource
-from unnoise.spaces import DataSpace, Euclidean, Layout, State, Time
+from unnoise.spaces import DataSpace, Euclidean, Layout, State, parts, tensor
 
 _CHUNK = 1 << 22  # entries of a categorical table worked on at a time: bounds temporary memory
 
@@ -41,11 +42,11 @@ class Distribution(ABC):
         """One draw per sample. Reparametrised (differentiable) for continuous states."""
 
     @abstractmethod
-    def log_prob(self, x: State) -> Tensor:
+    def log_prob(self, x: State) -> Float[Tensor, " batch"]:
         """(B,) log density or log probability of `x`, nats."""
 
     @abstractmethod
-    def kl(self, other: Distribution) -> Tensor:
+    def kl(self, other: Distribution) -> Float[Tensor, " batch"]:
         """(B,) Kullback-Leibler divergence KL(self || other), nats."""
 
 
@@ -68,18 +69,17 @@ class Dirac(Distribution):
     def sample(self, noise: NoiseSource) -> State:
         return self.value
 
-    def log_prob(self, x: State) -> Tensor:
+    def log_prob(self, x: State) -> Float[Tensor, " batch"]:
         """0 where `x` is the value, else -inf (with respect to the counting measure)."""
-        if isinstance(self.value, dict) or isinstance(x, dict):
-            raise InputError("take the parts of a product state one by one")
-        layout = self.layout or _dense(self.value)
-        wrong = layout.sum((x != self.value).to(torch.float64))
+        x, value = tensor(x), tensor(self.value)
+        layout = self.layout or _dense(value)
+        wrong = layout.sum((x != value).to(torch.float64))
         return torch.where(wrong == 0, 0.0, -math.inf)
 
-    def kl(self, other: Distribution) -> Tensor:
-        """-log other(value) against categories; 0 or inf against another Dirac; inf to densities."""
+    def kl(self, other: Distribution) -> Float[Tensor, " batch"]:
+        """-log other(value) against categories, 0 or inf against a Dirac, inf against densities."""
         if isinstance(other, Gaussian):
-            return torch.full_like(other.log_prob(self.value), math.inf)
+            return torch.full_like(other._dim(), math.inf)
         return -other.log_prob(self.value)
 
 
@@ -91,13 +91,14 @@ class Gaussian(Distribution):
     Attributes
     ----------
     mean : (rows, ...).
-    std : a float, (B,) one value per sample, or a tensor of the mean's shape. 0 is a Dirac.
+    std : a float, (B,) one value per sample, or a tensor of the mean's shape. 0 is a Dirac, which
+        has no density.
     space : where the noise lives; a constrained space (ZeroCoM) needs an isotropic std.
     layout : of the batch; dense by default.
     """
 
-    mean: Tensor
-    std: Time = 1.0
+    mean: Float[Tensor, "rows ..."]
+    std: float | Float[Tensor, "..."] = 1.0
     space: DataSpace = field(default_factory=Euclidean)
     layout: Layout | None = None
 
@@ -106,63 +107,69 @@ class Gaussian(Distribution):
         return self.mean
 
     @property
-    def scale(self) -> Time:
+    def elementwise(self) -> bool:
+        """Whether every entry has a standard deviation of its own."""
+        return isinstance(self.std, Tensor) and self.std.shape == self.mean.shape
+
+    @property
+    def scale(self) -> float | Tensor:
         """The standard deviation in a shape that broadcasts over the mean."""
-        if self._elementwise:
-            return self.std
-        return self._layout.expand(self.std, self.mean)
+        return self.std if self.elementwise else self._layout.expand(self.std, self.mean)
 
     def sample(self, noise: NoiseSource) -> State:
-        if isinstance(self.std, float | int) and self.std == 0:
-            return self.mean
-        z = self.space.project(noise.normal(self._layout), self._layout)
-        assert isinstance(z, Tensor)
         scale = self.scale
+        if not isinstance(scale, Tensor) and scale == 0:
+            return self.mean
+        z = tensor(self.space.project(noise.normal(self._layout), self._layout)).to(self.mean.dtype)
         if isinstance(scale, Tensor):
-            return torch.addcmul(self.mean, z.to(self.mean.dtype), scale)
-        return torch.add(self.mean, z.to(self.mean.dtype), alpha=scale)
+            return torch.addcmul(self.mean, z, scale)
+        return torch.add(self.mean, z, alpha=scale)
 
-    def log_prob(self, x: State) -> Tensor:
-        if not isinstance(x, Tensor):
-            raise InputError("a Gaussian takes one tensor", value=type(x).__name__)
-        squares = self._layout.sum(((x - self.mean) / self.scale) ** 2)
-        return -0.5 * squares - self._log_volume() - 0.5 * math.log(2 * math.pi) * self._dim()
+    def log_prob(self, x: State) -> Float[Tensor, " batch"]:
+        volume = self._log_volume()
+        squares = self._layout.sum(((tensor(x) - self.mean) / self.scale) ** 2)
+        return -0.5 * squares - volume - 0.5 * math.log(2 * math.pi) * self._dim()
 
-    def kl(self, other: Distribution) -> Tensor:
+    def kl(self, other: Distribution) -> Float[Tensor, " batch"]:
         if not isinstance(other, Gaussian):
             return torch.full_like(self._dim(), math.inf)
-        ratio = self.scale / other.scale
-        trace = (
-            self._layout.sum((ratio * torch.ones_like(self.mean)) ** 2)
-            if self._elementwise or other._elementwise
-            else torch.as_tensor(_flat(ratio) ** 2, device=self.mean.device) * self._dim()
-        )
+        volume = other._log_volume() - self._log_volume()
+        if self.elementwise or other.elementwise:
+            ratio = torch.as_tensor(self.scale / other.scale).expand(self.mean.shape)
+            trace = self._layout.sum(ratio**2)
+        else:
+            trace = (self.std / other.std) ** 2 * self._dim()
         shift = self._layout.sum(((self.mean - other.mean) / other.scale) ** 2)
-        return 0.5 * (trace + shift - self._dim()) + other._log_volume() - self._log_volume()
+        return 0.5 * (trace + shift - self._dim()) + volume
 
     @property
     def _layout(self) -> Layout:
         return self.layout or self.space.layout(self.mean)
 
-    @property
-    def _elementwise(self) -> bool:
-        return isinstance(self.std, Tensor) and self.std.ndim > 0 and self.std.shape == self.mean.shape
-
     def _dim(self) -> Tensor:
-        return self.space.dim(self._layout).to(self.mean.dtype)
+        return self.space.dim(self._layout).double()
 
     def _log_volume(self) -> Tensor:
         """(B,) sum of log std over the degrees of freedom."""
-        if not self._elementwise:
-            return torch.log(torch.as_tensor(_flat(self.std), dtype=self.mean.dtype)) * self._dim()
+        std = torch.as_tensor(self.std, dtype=torch.float64, device=self.mean.device)
+        if self.elementwise:
+            std = std.masked_fill(self._layout.zero_padding(torch.ones_like(std)) == 0, 1.0)
+        if not bool((std > 0).all()):
+            raise InputError(
+                "a Gaussian has a density only where its std is positive",
+                value=std.min().item(),
+                limit="> 0",
+                fix="the state at time 0 is the data itself: end at a time above 0",
+            )
+        if not self.elementwise:
+            return std.log() * self._dim()
         if (self.space.dim(self._layout) != self._layout.sizes).any():
             raise ConfigError(
                 "an elementwise std has no density on a constrained space",
                 value=type(self.space).__name__,
                 fix="give one std per sample",
             )
-        assert isinstance(self.std, Tensor)
-        return self._layout.sum(self.std.log())
+        return self._layout.sum(std.log())
 
 
 @final
@@ -176,11 +183,13 @@ class Categorical(Distribution):
     layout : of the tokens (rows, ...); dense by default.
     """
 
-    log_probs: Tensor
+    log_probs: Float[Tensor, "rows ... k"]
     layout: Layout | None = None
 
     @staticmethod
-    def from_logits(logits: Tensor, layout: Layout | None = None) -> Categorical:
+    def from_logits(
+        logits: Float[Tensor, "rows ... k"], layout: Layout | None = None
+    ) -> Categorical:
         """Normalise unnormalised log probabilities (rows, ..., K)."""
         return Categorical(logits.log_softmax(-1), layout)
 
@@ -198,16 +207,18 @@ class Categorical(Distribution):
         float64 reaches the tail: float32 Gumbel noise cannot, and so sharpens the distribution.
         """
         u = noise.uniform(self._layout)
-        return self._layout.zero_padding(_by_rows(_invert_cdf, self.log_probs.detach(), u))
+        x = self._layout.zero_padding(_by_rows(_invert_cdf, self.log_probs.detach(), u))
+        bad = int((x == self.log_probs.shape[-1]).sum())
+        if bad:
+            raise NonFiniteError("tokens with probabilities NaN or all zero", value=bad, limit=0)
+        return x
 
-    def log_prob(self, x: State) -> Tensor:
-        if not isinstance(x, Tensor):
-            raise InputError("a Categorical takes one tensor of tokens", value=type(x).__name__)
-        return self._layout.sum(self.log_probs.gather(-1, x[..., None])[..., 0])
+    def log_prob(self, x: State) -> Float[Tensor, " batch"]:
+        return self._layout.sum(self.log_probs.gather(-1, tensor(x)[..., None])[..., 0])
 
-    def kl(self, other: Distribution) -> Tensor:
+    def kl(self, other: Distribution) -> Float[Tensor, " batch"]:
         if isinstance(other, Dirac):
-            other = Categorical(one_hot_log(_tokens(other.value), self.log_probs), self.layout)
+            other = Categorical(one_hot_log(tensor(other.value), self.log_probs), self.layout)
         if not isinstance(other, Categorical):
             raise InputError("no divergence between categories and", value=type(other).__name__)
         return self._layout.sum(_by_rows(_kl_rows, self.log_probs, other.log_probs))
@@ -226,25 +237,28 @@ class Product(Distribution):
 
     @property
     def mean(self) -> State:
-        return {name: _tensor(part.mean) for name, part in self.parts.items()}
+        return {name: tensor(part.mean) for name, part in self.parts.items()}
 
     @property
     def mode(self) -> State:
-        return {name: _tensor(part.mode) for name, part in self.parts.items()}
+        return {name: tensor(part.mode) for name, part in self.parts.items()}
 
     def sample(self, noise: NoiseSource) -> State:
-        return {name: _tensor(part.sample(noise)) for name, part in self.parts.items()}
+        return {name: tensor(part.sample(noise)) for name, part in self.parts.items()}
 
-    def log_prob(self, x: State) -> Tensor:
-        assert isinstance(x, dict)
+    def log_prob(self, x: State) -> Float[Tensor, " batch"]:
+        x = parts(x, self.parts)
         return _total([part.log_prob(x[name]) for name, part in self.parts.items()])
 
-    def kl(self, other: Distribution) -> Tensor:
-        assert isinstance(other, Product)
+    def kl(self, other: Distribution) -> Float[Tensor, " batch"]:
+        if not isinstance(other, Product) or set(other.parts) != set(self.parts):
+            raise InputError("the other law has other parts", limit=sorted(self.parts))
         return _total([part.kl(other.parts[name]) for name, part in self.parts.items()])
 
 
-def one_hot_log(x: Tensor, like: Tensor) -> Tensor:
+def one_hot_log(
+    x: Int64[Tensor, "*rows"], like: Float[Tensor, "*rows k"]
+) -> Float[Tensor, "*rows k"]:
     """log of the indicator of tokens `x` (...) over the last axis of `like` (..., K)."""
     out = torch.full_like(like, -math.inf)
     return out.scatter_(-1, x[..., None], 0.0)
@@ -259,8 +273,9 @@ def _kl_rows(p: Tensor, q: Tensor) -> Tensor:
 def _invert_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
     cdf = log_probs.double().exp().cumsum(-1)
     target = (u[..., None] * cdf[..., -1:]).contiguous()
-    # right=True: a category of probability 0 is never drawn, not even at u = 0
-    return torch.searchsorted(cdf, target, right=True)[..., 0].clamp_(max=cdf.shape[-1] - 1)
+    # right=True: a category of probability 0 is never drawn, not even at u = 0. The result is K
+    # where nothing lies above the target: u < 1, so the probabilities are NaN or all zero.
+    return torch.searchsorted(cdf, target, right=True)[..., 0]
 
 
 def _by_rows(function: Callable[[Tensor, Tensor], Tensor], table: Tensor, other: Tensor) -> Tensor:
@@ -269,24 +284,12 @@ def _by_rows(function: Callable[[Tensor, Tensor], Tensor], table: Tensor, other:
     rows = max(1, _CHUNK // k)
     table = table.reshape(-1, k)
     other = other.reshape(table.shape if other.numel() == table.numel() else (-1,))
-    pieces = [function(a, b) for a, b in zip(table.split(rows), other.split(rows), strict=True)]
-    return torch.cat(pieces).view(shape)
-
-
-def _flat(v: Time) -> Time:
-    return v.flatten() if isinstance(v, Tensor) else v
+    pieces = zip(torch.split(table, rows), torch.split(other, rows), strict=True)
+    return torch.cat([function(a, b) for a, b in pieces]).view(shape)
 
 
 def _total(values: list[Tensor]) -> Tensor:
     return torch.stack([v.double() for v in values]).sum(0)
-
-
-def _tensor(x: State) -> Tensor:
-    assert isinstance(x, Tensor)
-    return x
-
-
-_tokens = _tensor
 
 
 def _dense(x: Tensor, dtype: torch.dtype | None = None) -> Layout:

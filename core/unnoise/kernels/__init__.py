@@ -2,15 +2,10 @@
 
 from unnoise.kernels.base import TransitionKernel, training_times
 from unnoise.kernels.categorical import CategoricalKernel
-from unnoise.kernels.corruptions import (
-    Absorbing,
-    Corruption,
-    DenseCorruption,
-    Matrices,
-    RandomWalk,
-    Uniform,
-)
+from unnoise.kernels.corruptions import Absorbing, BayesCorruption, Corruption, Uniform
+from unnoise.kernels.dense import DenseCorruption, Matrices, RandomWalk
 from unnoise.kernels.gaussian import GaussianKernel
+from unnoise.kernels.information import information_times, mutual_information
 from unnoise.kernels.product import ProductKernel
 from unnoise.kernels.schedules import (
     VE,
@@ -26,6 +21,7 @@ from unnoise.kernels.schedules import (
 __all__ = [
     "VE",
     "Absorbing",
+    "BayesCorruption",
     "BetaTable",
     "CategoricalKernel",
     "Corruption",
@@ -42,5 +38,7 @@ __all__ = [
     "Uniform",
     "VPCosine",
     "VPLinear",
+    "information_times",
+    "mutual_information",
     "training_times",
 ]

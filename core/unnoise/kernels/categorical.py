@@ -10,9 +10,9 @@ from torch import Tensor
 
 from unnoise.distributions import Categorical, Dirac, Distribution, one_hot_log
 from unnoise.errors import ConfigError, InputError
-from unnoise.kernels.base import TransitionKernel
-from unnoise.kernels.corruptions import Absorbing, Corruption
-from unnoise.spaces import Layout, State, Time, Tokens
+from unnoise.kernels.base import TransitionKernel, check_time, check_times
+from unnoise.kernels.corruptions import Corruption
+from unnoise.spaces import Layout, State, Time, Tokens, tensor
 
 
 @final
@@ -34,13 +34,7 @@ class CategoricalKernel(TransitionKernel):
     posterior: Literal["mixture", "joint"] = "mixture"
 
     def __post_init__(self) -> None:
-        corruption = self.corruption
-        if isinstance(corruption, Absorbing) and not 0 <= corruption.mask < self.space.vocab:
-            raise ConfigError(
-                "the mask is a token of the vocabulary",
-                value=corruption.mask,
-                limit=f"0 to {self.space.vocab - 1}",
-            )
+        self.corruption.check(self.space.vocab)
         if self.posterior not in ("mixture", "joint"):
             raise ConfigError("unknown posterior", value=self.posterior, limit="mixture, joint")
 
@@ -49,15 +43,17 @@ class CategoricalKernel(TransitionKernel):
         return self.corruption.steps
 
     def marginal(self, x0: State, t: Time, layout: Layout) -> Categorical:
-        return self.transition(x0, 0.0, t, layout)
+        check_time(t)
+        return self._moved(x0, 0.0, t, layout)
 
     def transition(self, x_s: State, s: Time, t: Time, layout: Layout) -> Categorical:
-        table = self.corruption.log_rows(_tokens(x_s), s, t, self.space.vocab, layout)
-        return Categorical(table, layout)
+        check_times(s, t)
+        return self._moved(x_s, s, t, layout)
 
     def reverse(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
     ) -> Categorical:
+        check_times(s, t)
         x_t = _tokens(x_t)
         log_p0 = self._log_probs(x0, x_t)
         rule = self.corruption.log_posterior
@@ -69,11 +65,13 @@ class CategoricalKernel(TransitionKernel):
         log_prior = self.corruption.log_prior(self.space.vocab).to(layout.device)
         return Categorical(log_prior.expand(*layout.shape, -1), layout)
 
-    def reconstruction(
-        self, x_t: State, x0: Distribution, t: Time, layout: Layout
-    ) -> Categorical:
+    def reconstruction(self, x_t: State, x0: Distribution, t: Time, layout: Layout) -> Categorical:
         """The step from t to 0."""
         return self.reverse(x_t, x0, t, 0.0, layout)
+
+    def _moved(self, x: State, s: Time, t: Time, layout: Layout) -> Categorical:
+        table = self.corruption.log_rows(_tokens(x), s, t, self.space.vocab, layout)
+        return Categorical(table, layout)
 
     def _log_probs(self, x0: Distribution, x_t: Tensor) -> Tensor:
         if isinstance(x0, Categorical):
@@ -94,9 +92,7 @@ class CategoricalKernel(TransitionKernel):
 
 
 def _tokens(x: State) -> Tensor:
-    if not isinstance(x, Tensor) or x.dtype != torch.int64:
-        raise InputError(
-            "a categorical kernel takes one int64 tensor",
-            value=x.dtype if isinstance(x, Tensor) else type(x).__name__,
-        )
+    x = tensor(x)
+    if x.dtype != torch.int64:
+        raise InputError("tokens are int64", value=x.dtype, fix="convert with x.long()")
     return x

@@ -10,7 +10,7 @@ from unnoise import distributions, spaces
 from unnoise.distributions import Dirac, Distribution
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels.base import TransitionKernel
-from unnoise.spaces import Layout, State, Time
+from unnoise.spaces import Layout, State, Time, parts
 
 
 @final
@@ -34,17 +34,17 @@ class ProductKernel(TransitionKernel):
         return next((k.steps for k in self.parts.values() if k.steps is not None), None)
 
     def marginal(self, x0: State, t: Time, layout: Layout) -> distributions.Product:
-        x = self._states(x0)
+        x = parts(x0, self.parts)
         return self._each(lambda n, k: k.marginal(x[n], t, layout[n]))
 
     def transition(self, x_s: State, s: Time, t: Time, layout: Layout) -> distributions.Product:
-        x = self._states(x_s)
+        x = parts(x_s, self.parts)
         return self._each(lambda n, k: k.transition(x[n], s, t, layout[n]))
 
     def reverse(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
     ) -> distributions.Product:
-        x, p = self._states(x_t), self._laws(x0)
+        x, p = parts(x_t, self.parts), self._laws(x0, layout)
         return self._each(lambda n, k: k.reverse(x[n], p[n], t, s, layout[n]))
 
     def prior(self, layout: Layout) -> distributions.Product:
@@ -53,28 +53,20 @@ class ProductKernel(TransitionKernel):
     def reconstruction(
         self, x_t: State, x0: Distribution, t: Time, layout: Layout
     ) -> distributions.Product:
-        x, p = self._states(x_t), self._laws(x0)
+        x, p = parts(x_t, self.parts), self._laws(x0, layout)
         return self._each(lambda n, k: k.reconstruction(x[n], p[n], t, layout[n]))
 
-    def _each(
-        self, make: Callable[[str, TransitionKernel], Distribution]
-    ) -> distributions.Product:
+    def _each(self, make: Callable[[str, TransitionKernel], Distribution]) -> distributions.Product:
         return distributions.Product({name: make(name, k) for name, k in self.parts.items()})
 
-    def _states(self, x: State) -> State:
-        if not isinstance(x, dict) or set(x) != set(self.parts):
-            raise InputError(
-                "a product state is a dict of its parts",
-                value=sorted(x) if isinstance(x, dict) else type(x).__name__,
-                limit=sorted(self.parts),
-            )
-        return x
-
-    def _laws(self, x0: Distribution) -> Mapping[str, Distribution]:
+    def _laws(self, x0: Distribution, layout: Layout) -> Mapping[str, Distribution]:
         if isinstance(x0, Dirac) and isinstance(x0.value, dict):
-            return {name: Dirac(value) for name, value in x0.value.items()}
-        if isinstance(x0, distributions.Product):
+            x = parts(x0.value, self.parts)
+            return {name: Dirac(x[name], layout[name]) for name in x}
+        if isinstance(x0, distributions.Product) and set(x0.parts) == set(self.parts):
             return x0.parts
         raise InputError(
-            "a product kernel needs a Product prediction of x_0", value=type(x0).__name__
+            "a product kernel needs a Product prediction of x_0 with its parts",
+            value=type(x0).__name__,
+            limit=sorted(self.parts),
         )

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
 from typing import final
 
 import torch
@@ -25,7 +25,7 @@ from unnoise.spaces import Time
 
 
 class Schedule(ABC):
-    """alpha(t) and sigma(t), with alpha/sigma decreasing, and their derivatives."""
+    """alpha(t) and sigma(t), with alpha/sigma decreasing, and their derivatives (at t > 0)."""
 
     @property
     @abstractmethod
@@ -49,16 +49,15 @@ class Schedule(ABC):
         """d sigma / dt."""
 
     def log_snr(self, t: Time) -> Time:
-        """log(alpha^2 / sigma^2)."""
-        m = _module(t)
-        value: Time = 2 * (m.log(self.alpha(t)) - m.log(self.sigma(t)))
-        return value
+        """log(alpha^2 / sigma^2); inf at t = 0, -inf where alpha is 0."""
+        return 2 * (_log(self.alpha(t)) - _log(self.sigma(t)))
 
 
 @final
 @dataclass(frozen=True)
 class VPLinear(Schedule):
-    """Variance preserving, beta(t) linear: log alpha = -t^2 (b1 - b0) / 4 - t b0 / 2 (Song 2021)."""
+    """Variance preserving, beta(t) = b0 + t (b1 - b0), log alpha = -t^2 (b1 - b0) / 4 - t b0 / 2
+    (Song 2021)."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -104,7 +103,7 @@ class SubVP(Schedule):
     def steps(self) -> int | None:
         return None
 
-    @property
+    @cached_property
     def _vp(self) -> VPLinear:
         return VPLinear(self.beta_min, self.beta_max)
 
@@ -137,7 +136,7 @@ class VPCosine(Schedule):
     def steps(self) -> int | None:
         return None
 
-    @property
+    @cached_property
     def _ends(self) -> tuple[float, float]:
         b = math.atan(math.exp(-0.5 * self.log_snr_max))
         return b, math.atan(math.exp(-0.5 * self.log_snr_min)) - b
@@ -147,14 +146,10 @@ class VPCosine(Schedule):
         return _clean_at_zero(t, a * t + b)
 
     def alpha(self, t: Time) -> Time:
-        angle = self._angle(t)
-        value: Time = _module(angle).cos(angle)
-        return value
+        return _cos(self._angle(t))
 
     def sigma(self, t: Time) -> Time:
-        angle = self._angle(t)
-        value: Time = _module(angle).sin(angle)
-        return value
+        return _sin(self._angle(t))
 
     def d_alpha(self, t: Time) -> Time:
         return -self._ends[1] * self.sigma(t)
@@ -178,7 +173,7 @@ class VE(Schedule):
     def steps(self) -> int | None:
         return None
 
-    @property
+    @cached_property
     def _log_ratio(self) -> float:
         return math.log(self.sigma_max / self.sigma_min)
 
@@ -237,7 +232,7 @@ class Geometric(Schedule):
     v_0: float = 3e-5
 
     def __post_init__(self) -> None:
-        _require(0 < self.v_min < self.v_max and 0 <= self.v_0, "0 < v_min < v_max, v_0 >= 0", self)
+        _require(0 < self.v_min < self.v_max and self.v_0 >= 0, "0 < v_min < v_max, v_0 >= 0", self)
         _require(self.v_max - self.v_min + self.v_0 < 1, "v_max - v_min + v_0 < 1", self)
 
     @property
@@ -291,6 +286,15 @@ class BetaTable(Schedule):
         root = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64)
         return BetaTable(tuple((root**2).tolist()))
 
+    @staticmethod
+    def survival(betas: Sequence[float]) -> BetaTable:
+        """The table whose alpha itself, not its square, is prod_{j <= i} (1 - beta_j).
+
+        alpha is the survival probability of a token, so `Uniform` with this schedule has the steps
+        (1 - beta_i) I + beta_i / K (Austin 2021).
+        """
+        return BetaTable(tuple(beta * (2 - beta) for beta in betas))
+
     @property
     def steps(self) -> int | None:
         return len(self.betas)
@@ -303,6 +307,10 @@ class BetaTable(Schedule):
             table.append(total)
         return table
 
+    @cached_property
+    def _values(self) -> Tensor:
+        return torch.tensor(self._log_alpha, dtype=torch.float64)
+
     def _at(self, t: Time) -> tuple[Time, Time]:
         """log alpha and its slope in t."""
         table, n = self._log_alpha, len(self.betas)
@@ -310,7 +318,7 @@ class BetaTable(Schedule):
             i = min(max(math.ceil(t * n - 1e-9) - 1, 0), n - 1)
             rise = table[i + 1] - table[i]
             return table[i] + rise * (t * n - i), rise * n
-        values = torch.tensor(table, dtype=torch.float64, device=t.device)
+        values = self._values.to(t.device)
         left = (torch.ceil(t * n - 1e-9) - 1).clamp(0, n - 1)
         j = left.long()
         slope = values[j + 1] - values[j]
@@ -320,10 +328,7 @@ class BetaTable(Schedule):
         return _exp(self._at(t)[0])
 
     def sigma(self, t: Time) -> Time:
-        log_alpha = self._at(t)[0]
-        if isinstance(log_alpha, Tensor):
-            return torch.sqrt(-torch.expm1(2 * log_alpha.clamp(max=0)))
-        return math.sqrt(-math.expm1(2 * min(log_alpha, 0.0)))
+        return _sqrt(-_expm1(2 * self._at(t)[0]))
 
     def d_alpha(self, t: Time) -> Time:
         return self._at(t)[1] * self.alpha(t)
@@ -337,12 +342,14 @@ def _require(condition: bool, rule: str, value: object) -> None:
         raise ConfigError("a schedule's parameters contradict each other", value=value, limit=rule)
 
 
-def _module(t: Time) -> ModuleType:
-    return torch if isinstance(t, Tensor) else math
-
-
 def _exp(v: Time) -> Time:
     return torch.exp(v) if isinstance(v, Tensor) else math.exp(v)
+
+
+def _log(v: Time) -> Time:
+    if isinstance(v, Tensor):
+        return torch.log(v)
+    return math.log(v) if v > 0 else -math.inf
 
 
 def _expm1(v: Time) -> Time:
@@ -351,6 +358,14 @@ def _expm1(v: Time) -> Time:
 
 def _sqrt(v: Time) -> Time:
     return torch.sqrt(v) if isinstance(v, Tensor) else math.sqrt(v)
+
+
+def _cos(v: Time) -> Time:
+    return torch.cos(v) if isinstance(v, Tensor) else math.cos(v)
+
+
+def _sin(v: Time) -> Time:
+    return torch.sin(v) if isinstance(v, Tensor) else math.sin(v)
 
 
 def _clean_at_zero(t: Time, v: Time) -> Time:

@@ -29,13 +29,16 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         x0 = self.x0
-        moved = x0.to(device) if isinstance(x0, Tensor) else {n: x.to(device) for n, x in x0.items()}
+        if isinstance(x0, Tensor):
+            moved: State = x0.to(device)
+        else:
+            moved = {n: x.to(device) for n, x in x0.items()}
         condition = self.condition and {n: c.to(device) for n, c in self.condition.items()}
         return Batch(moved, self.layout.to(device), condition)
 
 
 class Objective(ABC):
-    """A loss per sample. Everything random comes from `noise`, so it is a function of its streams."""
+    """A loss per sample. All that is random in it comes from `noise`."""
 
     @abstractmethod
     def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:

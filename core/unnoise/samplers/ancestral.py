@@ -20,7 +20,7 @@ from unnoise.spaces import Layout, State
 class Ancestral(Sampler):
     """x_s ~ reverse(x_t, denoiser(x_t)): DDPM, Analytic-DPM, D3PM, by what the denoiser returns."""
 
-    requires: ClassVar[type[TransitionKernel]] = TransitionKernel
+    requires: ClassVar[type] = TransitionKernel
 
     @property
     def stochastic(self) -> bool:

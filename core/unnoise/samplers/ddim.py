@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel, TransitionKernel
+from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
 from unnoise.samplers.base import Sampler, Step, intervals
 from unnoise.spaces import Layout, State
@@ -25,7 +25,7 @@ class DDIM(Sampler):
     """
 
     eta: float = 0.0
-    requires: ClassVar[type[TransitionKernel]] = GaussianKernel
+    requires: ClassVar[type] = GaussianKernel
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:

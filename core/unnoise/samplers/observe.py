@@ -19,7 +19,7 @@ from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.samplers.base import Sampler, Step
-from unnoise.spaces import Layout, State
+from unnoise.spaces import Layout, State, parts, tensor
 
 
 @final
@@ -121,16 +121,13 @@ class Observation:
             if mask.dtype != torch.bool:
                 raise InputError("a mask is boolean, True where known", value=mask.dtype)
             try:
-                fits = torch.broadcast_shapes(mask.shape, part.shape) == torch.Size(part.shape)
-            except RuntimeError:
-                fits = False
-            if not fits:
+                known = value[mask.expand(part.shape)]
+            except RuntimeError as error:
                 raise InputError(
                     "the mask does not broadcast against the state",
                     value=tuple(mask.shape),
                     limit=part.shape,
-                )
-            known = value[mask.expand(part.shape)]
+                ) from error
             if value.dtype.is_floating_point and not torch.isfinite(known).all():
                 raise InputError("the known part has NaN or infinite entries")
 
@@ -145,13 +142,10 @@ class Observation:
 
     def _clean(self) -> State:
         # what is outside the mask may be NaN, or a token that does not exist
-        if isinstance(self.value, Tensor) and isinstance(self.mask, Tensor):
-            return torch.where(self.mask, self.value, torch.zeros_like(self.value))
-        assert isinstance(self.value, dict) and isinstance(self.mask, dict)
-        return {
-            n: torch.where(self.mask[n], v, torch.zeros_like(v)) if n in self.mask else v
-            for n, v in self.value.items()
-        }
+        if isinstance(self.value, Tensor):
+            return _where(self.mask, self.value, torch.zeros_like(self.value))
+        zeros: State = {n: torch.zeros_like(v) for n, v in self.value.items()}
+        return _where(self.mask, self.value, zeros)
 
 
 def walk(
@@ -208,9 +202,9 @@ def _runs(path: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _where(mask: State, a: State, b: State) -> State:
-    if isinstance(mask, Tensor) and isinstance(a, Tensor) and isinstance(b, Tensor):
-        return torch.where(mask, a, b)
-    assert isinstance(mask, dict) and isinstance(a, dict) and isinstance(b, dict)
+    if isinstance(b, Tensor):
+        return torch.where(tensor(mask), tensor(a), b)
+    mask, a = parts(mask), parts(a, b)
     return {n: torch.where(mask[n], a[n], v) if n in mask else v for n, v in b.items()}
 
 

@@ -1,6 +1,6 @@
 """Where data lives: layouts and spaces."""
 
-from unnoise.spaces.layout import Layout, State, Time
+from unnoise.spaces.layout import Layout, State, Time, parts, tensor
 from unnoise.spaces.spaces import DataSpace, Euclidean, Product, Tokens, ZeroCoM
 
 __all__ = [
@@ -12,4 +12,6 @@ __all__ = [
     "Time",
     "Tokens",
     "ZeroCoM",
+    "parts",
+    "tensor",
 ]

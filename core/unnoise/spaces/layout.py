@@ -9,20 +9,43 @@ holds one layout per field.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 import torch
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 
 from unnoise.errors import InputError
 
-State: TypeAlias = "Tensor | dict[str, Tensor]"
+State: TypeAlias = Tensor | dict[str, Tensor]
 """A batch of states: a tensor, or for a product space a dict of tensors."""
 
-Time: TypeAlias = "float | Tensor"
+Time: TypeAlias = float | Float64[Tensor, " batch"]
 """A time in [0, 1], clean at 0: a float when the whole batch shares it, else a float64 (B,)."""
+
+
+def tensor(x: State) -> Tensor:
+    """`x`, or InputError when it is the dict of a product state."""
+    if not isinstance(x, Tensor):
+        raise InputError(
+            "one tensor is needed here",
+            value=type(x).__name__,
+            fix="states in a dict belong to Product spaces, kernels and distributions",
+        )
+    return x
+
+
+def parts(x: State, names: Collection[str] | None = None) -> dict[str, Tensor]:
+    """`x`, or InputError unless it is a product state (of exactly the parts `names`)."""
+    if isinstance(x, Tensor) or (names is not None and set(x) != set(names)):
+        raise InputError(
+            "a product state is a dict with one tensor per part",
+            value=type(x).__name__ if isinstance(x, Tensor) else sorted(x),
+            limit=None if names is None else sorted(names),
+        )
+    return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +64,8 @@ class Layout:
 
     batch: int
     shape: tuple[int, ...] = ()
-    index: Tensor | None = None
-    mask: Tensor | None = None
+    index: Int64[Tensor, " rows"] | None = None
+    mask: Bool[Tensor, "batch ..."] | None = None
     fields: Mapping[str, Layout] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
@@ -62,12 +85,14 @@ class Layout:
         """
         shape = (batch, *event_shape)
         if mask is not None:
-            if mask.dtype != torch.bool or tuple(mask.shape) != shape[: mask.ndim]:
+            if mask.dtype != torch.bool or tuple(mask.shape) != shape[: mask.ndim] or not mask.ndim:
                 raise InputError(
                     "a padding mask is boolean and has the leading axes of the state",
                     value=(mask.dtype, tuple(mask.shape)),
                     limit=f"torch.bool, {shape}",
                 )
+            if not mask.reshape(batch, -1).any(1).all():
+                raise InputError("every sample needs an entry that is not padding")
             mask = mask.to(device)
         return Layout(batch, shape, mask=mask, dtype=dtype, device=torch.device(device))
 
@@ -79,10 +104,11 @@ class Layout:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Layout:
-        """Samples of `counts` rows each, concatenated: states are (sum(counts), *event_shape)."""
+        """Samples of `counts` rows, one after the other: states are (sum(counts), *event_shape)."""
         if any(n < 1 for n in counts):
-            raise InputError("every sample needs at least one row", value=list(counts), limit=">= 1")
-        index = torch.repeat_interleave(torch.arange(len(counts)), torch.as_tensor(list(counts)))
+            raise InputError("a sample needs at least one row", value=list(counts), limit=">= 1")
+        rows = torch.tensor(list(counts), dtype=torch.int64)
+        index = torch.repeat_interleave(torch.arange(len(counts)), rows)
         shape = (len(index), *event_shape)
         return Layout(
             len(counts), shape, index=index.to(device), dtype=dtype, device=torch.device(device)
@@ -98,6 +124,8 @@ class Layout:
         return Layout(next(iter(sizes.values())), fields=dict(fields), device=device)
 
     def __getitem__(self, name: str) -> Layout:
+        if name not in self.fields:
+            raise InputError("no such part of a product", value=name, limit=sorted(self.fields))
         return self.fields[name]
 
     def to(self, device: torch.device | str) -> Layout:
@@ -110,11 +138,19 @@ class Layout:
             fields={name: layout.to(device) for name, layout in self.fields.items()},
         )
 
-    def expand(self, v: Time, like: Tensor) -> Time:
+    @overload
+    def expand(self, v: float, like: Tensor) -> float: ...
+    @overload
+    def expand(self, v: Tensor, like: Tensor) -> Tensor: ...
+    @overload
+    def expand(self, v: float | Tensor, like: Tensor) -> float | Tensor: ...
+    def expand(
+        self, v: float | Shaped[Tensor, "*batch"], like: Shaped[Tensor, "rows ..."]
+    ) -> float | Shaped[Tensor, "..."]:
         """A per-sample value (B,) in the shape that broadcasts over `like` (rows, ...).
 
-        A float serves every sample and is returned as it is. Tensors take the dtype of `like`, so
-        coefficients computed in float64 are cast last.
+        A float, or a tensor without axes, serves every sample. Tensors take the dtype of `like`,
+        so coefficients computed in float64 are cast last.
         """
         if not isinstance(v, Tensor):
             return v
@@ -123,16 +159,15 @@ class Layout:
         rows = v if self.index is None else v[self.index]
         return rows.to(like.dtype).view(-1, *(1,) * (like.ndim - 1))
 
-    def sum(self, v: Tensor) -> Tensor:
-        """Sum everything that belongs to one sample: (rows, ...) -> (B,). Padding counts nothing."""
-        if self.mask is not None:
-            v = v.masked_fill(~_unsqueeze_right(self.mask, v.ndim), 0)
+    def sum(self, v: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, " batch"]:
+        """Sum all that belongs to one sample: (rows, ...) -> (B,). Padding counts nothing."""
+        v = self.zero_padding(v)
         rows = v.reshape(v.shape[0], -1).sum(1)
         if self.index is None:
             return rows
         return rows.new_zeros(self.batch).index_add(0, self.index, rows)
 
-    def mean_point(self, v: Tensor) -> Tensor:
+    def mean_point(self, v: Float[Tensor, "rows ... d"]) -> Float[Tensor, "rows ... d"]:
         """Mean over the points of each sample, broadcast back over `v` (rows, ..., d).
 
         Points are rows in a ragged layout and the second axis in a dense one.
@@ -141,12 +176,11 @@ class Layout:
         if self.index is not None:
             total = v.new_zeros((self.batch, *v.shape[1:])).index_add(0, self.index, v)
             return (total / counts.view(-1, *(1,) * (v.ndim - 1)))[self.index]
-        if self.mask is not None:
-            v = v.masked_fill(~_unsqueeze_right(self.mask, v.ndim), 0)
+        v = self.zero_padding(v)
         return v.sum(1, keepdim=True) / counts.view(-1, *(1,) * (v.ndim - 1))
 
     @property
-    def points(self) -> Tensor:
+    def points(self) -> Int64[Tensor, " batch"]:
         """(B,) int64, the number of points (rows, positions) of each sample."""
         if self.index is not None:
             return torch.bincount(self.index, minlength=self.batch)
@@ -156,7 +190,7 @@ class Layout:
         return torch.full((self.batch,), n, device=self.device)
 
     @property
-    def sizes(self) -> Tensor:
+    def sizes(self) -> Int64[Tensor, " batch"]:
         """(B,) int64, the number of scalars of each sample, padding excluded."""
         if self.index is not None:
             return self.points * math.prod(self.shape[1:])
@@ -164,12 +198,10 @@ class Layout:
             return self.points * math.prod(self.shape[self.mask.ndim :])
         return torch.full((self.batch,), math.prod(self.shape[1:]), device=self.device)
 
-    def zero_padding(self, x: Tensor) -> Tensor:
+    def zero_padding(self, x: Shaped[Tensor, "*state"]) -> Shaped[Tensor, "*state"]:
         """`x` with zeros where the layout says padding."""
         if self.mask is None:
             return x
-        return x.masked_fill(~_unsqueeze_right(self.mask, x.ndim), 0)
-
-
-def _unsqueeze_right(mask: Tensor, ndim: int) -> Tensor:
-    return mask.view(*mask.shape, *(1,) * (ndim - mask.ndim))
+        return x.masked_fill(
+            ~self.mask.view(*self.mask.shape, *(1,) * (x.ndim - self.mask.ndim)), 0
+        )

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
-from unnoise.errors import InputError, NonFiniteError
-from unnoise.spaces.layout import Layout, State
+from unnoise.errors import ConfigError, InputError, NonFiniteError
+from unnoise.spaces.layout import Layout, State, parts, tensor
 
 
 class DataSpace(ABC):
@@ -30,7 +31,7 @@ class DataSpace(ABC):
         """The orthogonal projection of `x` onto the space: idempotent."""
 
     @abstractmethod
-    def dim(self, layout: Layout) -> Tensor:
+    def dim(self, layout: Layout) -> Int64[Tensor, " batch"]:
         """(B,) int64, degrees of freedom of each sample."""
 
 
@@ -40,16 +41,16 @@ class Euclidean(DataSpace):
     """Real vectors, images, signals: any floating-point tensor."""
 
     def layout(self, x: State) -> Layout:
-        x = _tensor(x)
+        x = tensor(x)
         return Layout.dense(x.shape[0], x.shape[1:], dtype=x.dtype, device=x.device)
 
     def validate(self, x: State, layout: Layout) -> None:
-        _check_real(_tensor(x), layout)
+        _check_real(tensor(x), layout)
 
     def project(self, x: State, layout: Layout) -> State:
-        return layout.zero_padding(_tensor(x))
+        return layout.zero_padding(tensor(x))
 
-    def dim(self, layout: Layout) -> Tensor:
+    def dim(self, layout: Layout) -> Int64[Tensor, " batch"]:
         return layout.sizes
 
 
@@ -63,7 +64,7 @@ class ZeroCoM(DataSpace):
     """
 
     def layout(self, x: State) -> Layout:
-        x = _tensor(x)
+        x = tensor(x)
         if x.ndim != 3:
             raise InputError(
                 "a dense batch of point sets is (B, n, d)",
@@ -73,8 +74,12 @@ class ZeroCoM(DataSpace):
         return Layout.dense(x.shape[0], x.shape[1:], dtype=x.dtype, device=x.device)
 
     def validate(self, x: State, layout: Layout) -> None:
-        x = _tensor(x)
+        x = tensor(x)
+        axes = 3 if layout.index is None else 2
+        if x.ndim != axes:
+            raise InputError("points are (B, n, d), or (rows, d) when ragged", value=tuple(x.shape))
         _check_real(x, layout)
+        x = layout.zero_padding(x)
         centre = layout.mean_point(x).abs().max().item()
         scale = max(1.0, x.abs().max().item())
         limit = 100 * torch.finfo(x.dtype).eps * scale
@@ -87,10 +92,10 @@ class ZeroCoM(DataSpace):
             )
 
     def project(self, x: State, layout: Layout) -> State:
-        x = _tensor(x)
+        x = tensor(x)
         return layout.zero_padding(x - layout.mean_point(x))
 
-    def dim(self, layout: Layout) -> Tensor:
+    def dim(self, layout: Layout) -> Int64[Tensor, " batch"]:
         return layout.sizes - layout.shape[-1]
 
 
@@ -103,14 +108,14 @@ class Tokens(DataSpace):
 
     def __post_init__(self) -> None:
         if self.vocab < 2:
-            raise InputError("a vocabulary needs at least two tokens", value=self.vocab, limit=">= 2")
+            raise InputError("a vocabulary has two tokens or more", value=self.vocab, limit=">= 2")
 
     def layout(self, x: State) -> Layout:
-        x = _tensor(x)
+        x = tensor(x)
         return Layout.dense(x.shape[0], x.shape[1:], dtype=torch.int64, device=x.device)
 
     def validate(self, x: State, layout: Layout) -> None:
-        x = _tensor(x)
+        x = tensor(x)
         if x.dtype != torch.int64:
             raise InputError("tokens are int64", value=x.dtype, fix="convert with x.long()")
         _check_shape(x, layout)
@@ -123,9 +128,9 @@ class Tokens(DataSpace):
             )
 
     def project(self, x: State, layout: Layout) -> State:
-        return layout.zero_padding(_tensor(x))
+        return layout.zero_padding(tensor(x))
 
-    def dim(self, layout: Layout) -> Tensor:
+    def dim(self, layout: Layout) -> Int64[Tensor, " batch"]:
         return layout.sizes
 
 
@@ -136,34 +141,25 @@ class Product(DataSpace):
 
     parts: Mapping[str, DataSpace]
 
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ConfigError("a product has at least one part")
+
     def layout(self, x: State) -> Layout:
-        x = self._dict(x)
+        x = parts(x, self.parts)
         return Layout.product({name: space.layout(x[name]) for name, space in self.parts.items()})
 
     def validate(self, x: State, layout: Layout) -> None:
-        x = self._dict(x)
+        x = parts(x, self.parts)
         for name, space in self.parts.items():
             space.validate(x[name], layout[name])
 
     def project(self, x: State, layout: Layout) -> State:
-        x = self._dict(x)
-        projected = {n: space.project(x[n], layout[n]) for n, space in self.parts.items()}
-        return {name: _tensor(value) for name, value in projected.items()}
+        x = parts(x, self.parts)
+        return {n: tensor(space.project(x[n], layout[n])) for n, space in self.parts.items()}
 
-    def dim(self, layout: Layout) -> Tensor:
+    def dim(self, layout: Layout) -> Int64[Tensor, " batch"]:
         return torch.stack([space.dim(layout[n]) for n, space in self.parts.items()]).sum(0)
-
-    def _dict(self, x: State) -> dict[str, Tensor]:
-        if isinstance(x, Tensor) or set(x) != set(self.parts):
-            given = type(x).__name__ if isinstance(x, Tensor) else sorted(x)
-            raise InputError("wrong parts of a product state", value=given, limit=sorted(self.parts))
-        return x
-
-
-def _tensor(x: State) -> Tensor:
-    if not isinstance(x, Tensor):
-        raise InputError("this space takes one tensor", value=type(x).__name__)
-    return x
 
 
 def _check_shape(x: Tensor, layout: Layout) -> None:
@@ -175,6 +171,6 @@ def _check_real(x: Tensor, layout: Layout) -> None:
     if not x.dtype.is_floating_point:
         raise InputError("a real state is floating point", value=x.dtype, fix="use x.float()")
     _check_shape(x, layout)
-    if not torch.isfinite(layout.zero_padding(x)).all():
-        bad = int((~torch.isfinite(x)).sum())
+    bad = int((~torch.isfinite(layout.zero_padding(x))).sum())
+    if bad:
         raise NonFiniteError("the state has NaN or infinite entries", value=bad, limit=0)
