@@ -1,0 +1,175 @@
+"""The examples run as their first lines say, and the kernel of one's own keeps every law."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+
+from unnoise.distributions import Dirac, Gaussian
+from unnoise.noise import NoiseSource
+from unnoise.objectives import bound
+from unnoise.spaces import Layout
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+def run(name: str, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_each_example_is_tested():
+    found = {path.name for path in EXAMPLES.glob("*.py")}
+    assert found == {"generate.py", "train_own_folder.py", "own_kernel.py"}
+
+
+def test_generate(tmp_path):
+    run("generate.py", "--out", str(tmp_path), "--steps", "2")
+    with Image.open(tmp_path / "numbers.png") as picture:
+        assert picture.size == (3 * (10 * 30 - 2), 3 * (3 * 30 - 2))
+    with Image.open(tmp_path / "painting.png") as picture:
+        cells = [picture.crop((90 * k, 0, 90 * k + 84, 84)) for k in range(8)]
+    upper = [cell.crop((0, 0, 84, 42)).tobytes() for cell in cells]
+    assert len(set(upper)) == 1  # what was known is kept
+    assert len({cell.tobytes() for cell in cells}) == 8
+    assert len(list((tmp_path / "sevens").glob("*.png"))) == 8
+    assert (tmp_path / "sevens" / "provenance.json").exists()
+    with Image.open(tmp_path / "guidance.png") as picture:
+        rows = [picture.crop((0, 90 * k, picture.width, 90 * k + 84)) for k in range(3)]
+    assert len({row.tobytes() for row in rows}) == 3
+
+
+def test_train_own_folder(tmp_path):
+    own = tmp_path / "own"
+    for number in range(12):
+        folder = own / ("dark" if number % 2 else "light")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * number, 9, 90)).save(folder / f"{number}.png")
+    told = run("train_own_folder.py", str(own), "--out", str(tmp_path), "--steps", "2")
+    assert told.splitlines()[-1].endswith("dark, light")
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert (picture.mode, picture.size) == ("RGB", (8 * 10 - 2, 2 * 10 - 2))
+
+
+def test_train_on_drawn_pictures(tmp_path):
+    told = run("train_own_folder.py", "--out", str(tmp_path), "--steps", "1")
+    assert told.splitlines()[-1].endswith("disc, square")
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == 200
+
+
+def test_own_kernel_samples_the_exact_law():
+    assert "standard errors" in run("own_kernel.py")  # and exit code 0: all within 4 of them
+
+
+@pytest.fixture(scope="module")
+def blurring() -> ModuleType:
+    place = importlib.util.spec_from_file_location("own_kernel", EXAMPLES / "own_kernel.py")
+    assert place is not None
+    assert place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
+def test_own_kernel_is_short(blurring):
+    lines = (EXAMPLES / "own_kernel.py").read_text().splitlines()
+    begin = lines.index("class Blurring(TransitionKernel):")
+    end = next(i for i, line in enumerate(lines) if line.startswith("class Exact"))
+    assert end - begin < 60
+
+
+B, N = 5, 6
+LAYOUT = Layout.dense(B, (N,), dtype=torch.float64)
+TIMES = torch.linspace(0.3, 1.0, B, dtype=torch.float64)
+
+
+def noise(seed: int) -> NoiseSource:
+    return NoiseSource(seed, range(B))
+
+
+def close(a: object, b: object) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12, check_dtype=False)
+
+
+@pytest.mark.parametrize(("s", "t"), [(0.0, 0.4), (0.2, 0.7), (0.6, 1.0), (TIMES / 2, TIMES)])
+def test_chapman_kolmogorov_and_bayes(s, t, blurring):
+    kernel = blurring.Blurring()
+    x0 = noise(0).normal(LAYOUT)
+    first, whole = kernel.marginal(x0, s, LAYOUT), kernel.marginal(x0, t, LAYOUT)
+    step = kernel.transition(first.mean, s, t, LAYOUT)
+    # the transition is linear: slope from two points, then moments compose exactly
+    ones = torch.ones_like(x0)
+    slope = kernel.transition(first.mean + ones, s, t, LAYOUT).mean - step.mean
+    close(step.mean, whole.mean)
+    close((slope * first.std) ** 2 + step.std**2, whole.std**2)
+
+    if isinstance(s, float) and s == 0:
+        return  # densities at time 0 are points
+    x_s, x_t = first.sample(noise(1)), whole.sample(noise(2))
+    posterior = kernel.reverse(x_t, Dirac(x0, LAYOUT), t, s, LAYOUT)
+    joint = first.log_prob(x_s) + kernel.transition(x_s, s, t, LAYOUT).log_prob(x_t)
+    close(posterior.log_prob(x_s), joint - whole.log_prob(x_t))
+
+
+def test_ends(blurring):
+    kernel = blurring.Blurring()
+    x0 = noise(0).normal(LAYOUT)
+    close(kernel.marginal(x0, 0.0, LAYOUT).sample(noise(1)), x0)
+    last, prior = kernel.marginal(x0, 1.0, LAYOUT), kernel.prior(LAYOUT)
+    close(last.kl(prior), torch.zeros(B))
+    # fine detail goes first
+    alpha, _ = kernel.scales(0.5, x0, LAYOUT)
+    assert (alpha[0].diff() < 0).all()
+
+
+@pytest.mark.parametrize(("s", "t"), [(0.0, 0.4), (0.2, 0.7), (0.6, 1.0), (TIMES / 2, TIMES)])
+def test_a_gaussian_law_is_integrated_exactly(s, t, blurring):
+    """With x_0 ~ N(m, d^2), (x_s, x_t) is jointly Gaussian: its conditional is the answer."""
+    kernel = blurring.Blurring()
+    mean, std = torch.linspace(-1, 1, N).double(), torch.linspace(0.5, 2, N).double()
+    x_t = noise(3).normal(LAYOUT)
+    (a_s, o_s), (a_t, o_t) = (kernel.scales(u, x_t, LAYOUT) for u in (s, t))
+    covariance = a_s * a_t * std**2 + a_t / a_s * o_s**2
+    var_s, var_t = (a_s * std) ** 2 + o_s**2, (a_t * std) ** 2 + o_t**2
+    found = kernel.reverse(x_t, blurring.Exact(kernel, mean, std)(x_t, t, LAYOUT), t, s, LAYOUT)
+    assert isinstance(found, Gaussian)
+    close(found.mean, a_s * mean + covariance / var_t * (x_t - a_t * mean))
+    close(found.std**2, var_s - covariance**2 / var_t)
+
+
+def test_the_bound_of_the_exact_denoiser_is_the_likelihood(blurring):
+    """When every reverse step is exact, the bound is -log p(x_0), whatever the number of steps.
+
+    4 standard errors: false alarm in 1 of 16,000 seeds.
+    """
+    samples, n = 4000, 4
+    kernel = blurring.Blurring()
+    mean, std = torch.linspace(-1, 1, n).double(), torch.linspace(0.5, 2, n).double()
+    layout = Layout.dense(samples, (n,), dtype=torch.float64)
+    x0 = torch.tensor([0.3, -1.0, 0.5, 2.0], dtype=torch.float64).expand(samples, n)
+    denoiser = blurring.Exact(kernel, mean, std)
+    found = bound(denoiser, x0, layout, NoiseSource(5, range(samples)), steps=4).total
+    exact = 0.5 * ((x0[0] - mean) / std).square().sum() + std.log().sum()
+    exact += 0.5 * n * math.log(2 * math.pi)
+    error = found.std() / samples**0.5
+    assert error < 0.02
+    assert abs(found.mean() - exact) < 4 * error
