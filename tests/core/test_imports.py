@@ -32,7 +32,7 @@ PARTS = set().union(*LAYERS) | LIGHT | OUTSIDE
 # "text" is missing: in Python it is a string before it is a modality.
 MODALITIES = re.compile(
     r"(^|_)(images?|pixels?|pictures?|pil|rgb|sentences?|audio|sounds?|wav|spectrograms?"
-    r"|molecules?|atoms?|smiles|rdkit|videos?|speech|digits?|mnist)(_|$)"
+    r"|molecules?|atoms?|smiles|rdkit|videos?|speech|mnist)(_|$)"
 )
 
 

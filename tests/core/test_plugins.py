@@ -5,6 +5,8 @@ Every plugin here is a distribution as pip leaves it behind, in a folder on the 
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -337,6 +339,31 @@ def test_the_core_provides_what_it_lists(here):
     for kind, names in core.provides.items():
         for name in names:
             assert callable(registry.resolve(registry.find(kind, name)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "base"),
+    [
+        ("kernels", "unnoise.kernels", "TransitionKernel"),
+        ("schedules", "unnoise.kernels", "Schedule"),
+        ("samplers", "unnoise.samplers", "Sampler"),
+        ("spaces", "unnoise.spaces", "DataSpace"),
+    ],
+)
+def test_the_core_lists_what_it_has(kind, module, base, here):
+    public = importlib.import_module(module)
+    final = {
+        name
+        for name in public.__all__
+        if isinstance(thing := getattr(public, name), type)
+        and issubclass(thing, getattr(public, base))
+        and not inspect.isabstract(thing)
+    }
+    here.setenv("UNNOISE_PLUGINS", "")
+    registry.reload()
+    assert {spec.target for spec in registry.specs_of(kind).values()} == {
+        f"{module}:{name}" for name in final
+    }
 
 
 def test_every_kind_has_a_hook_that_is_documented():
