@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import unnoise
 from unnoise import registry
 from unnoise.cli import COMMANDS, main
 
@@ -335,6 +336,12 @@ def test_quick_commands_import_neither_torch_nor_a_parser(install, python):
         imported = set(python("-c", script).stdout.splitlines()[-1].split())
         assert "unnoise.cli" in imported
         assert not imported & {"torch", "numpy", "pydantic", "rich", "cyclopts", "attrs"}
+
+
+def test_the_package_runs_as_a_module(python):
+    done = python("-m", "unnoise", "--version")
+    assert (done.returncode, done.stdout) == (0, f"{unnoise.__version__}\n")
+    assert python("-m", "unnoise", "nonsense").returncode == 2
 
 
 def test_a_reader_that_stops_early_is_no_error(install, environment, tmp_path):

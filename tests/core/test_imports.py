@@ -22,7 +22,7 @@ LAYERS = (
     {"samplers", "objectives"},
     {"domain", "bundle", "trainer", "training", "engine", "output", "requests"},
     {"api", "demo"},
-    {"cli"},
+    {"cli", "__main__"},
 )
 MATHEMATICS = set().union(*LAYERS[:4])
 ANYBODY = {"errors"}
