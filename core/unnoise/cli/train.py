@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from inspect import Parameter
 from pathlib import Path
 
@@ -36,5 +37,6 @@ def train(words: list[str]) -> int:
     domain, given = found
     data, out = given.pop("data"), given.pop("out")
     run(domain, data, out, **tidy(domain.Configuration, given))
-    print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
+    if os.environ.get("RANK", "0") == "0":  # once, when several processes train together
+        print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
     return 0
