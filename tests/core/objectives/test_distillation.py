@@ -1,0 +1,134 @@
+"""Progressive distillation against the closed form of Gaussian data, METHODS section 6."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unnoise.denoise import Clean, Denoiser, NetworkDenoiser
+from unnoise.distributions import Dirac
+from unnoise.errors import ConfigError
+from unnoise.kernels import Absorbing, CategoricalKernel, GaussianKernel, VPCosine, VPLinear
+from unnoise.noise import NoiseSource
+from unnoise.objectives import Batch
+from unnoise.objectives.distillation import Distillation, distilled_target
+from unnoise.samplers import DDIM, grids
+from unnoise.spaces import Euclidean, Layout, Tokens
+
+ONE = Layout.dense(1, (1,), dtype=torch.float64)
+
+
+class Gain(Denoiser):
+    """E[x_0 | x_t] = gain(t) x_t: of N(0, v) data, or a table of gains at the student's times."""
+
+    def __init__(self, kernel, variance=None, table=None):
+        super().__init__()
+        self.kernel, self.variance, self.table = kernel, variance, table
+
+    def forward(self, x_t, t, layout, condition=None):
+        if self.table is None:
+            alpha, sigma = self.kernel.schedule.alpha(t), self.kernel.schedule.sigma(t)
+            gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
+        else:
+            gain = self.table[t]
+        return Dirac(layout.expand(gain, x_t) * x_t, layout)
+
+
+def steps_gain(denoiser, steps):
+    """What DDIM with `steps` equal steps multiplies x_1 by."""
+    x = torch.ones(1, 1, dtype=torch.float64)
+    grid = grids.uniform(denoiser.kernel, steps)
+    *_, last = DDIM()(denoiser, x, grid, ONE, NoiseSource(0, [0]))
+    return last.x.item()
+
+
+@pytest.mark.parametrize(
+    ("steps", "gain"),
+    [(1, 1.1e-5), (2, 0.200002), (4, 0.333438), (8, 0.411373), (16, 0.453927), (32, 0.476458),
+     (64, 0.488094), (128, 0.494012), (256, 0.496997), (1024, 0.499248)],
+)  # fmt: skip
+def test_undistilled_gain(steps, gain):
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    assert steps_gain(Gain(kernel, variance=0.25), steps) == pytest.approx(gain, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "variance", "kept"), [(VPCosine(), 0.25, 0.49924755), (VPLinear(), 2.0, None)]
+)
+def test_every_halving_keeps_the_teacher(schedule, variance, kept):
+    kernel = GaussianKernel(Euclidean(), schedule)
+    teacher = Gain(kernel, variance=variance)
+    steps, first = 1024, steps_gain(teacher, 1024)
+    assert kept is None or first == pytest.approx(kept, abs=1e-6)
+    one = torch.ones(1, 1, dtype=torch.float64)
+    while steps > 1:
+        steps //= 2
+        table = {
+            (i + 1) / steps: distilled_target(teacher, one, (i + 1) / steps, i / steps, ONE).item()
+            for i in range(steps)
+        }
+        teacher = Gain(kernel, table=table)
+        assert steps_gain(teacher, steps) == pytest.approx(first, abs=1e-6)
+
+
+class Slope(nn.Module):
+    """x -> w(t) x with a free w at each of N times."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+        self.w = nn.Parameter(torch.zeros(steps, dtype=torch.float64))
+
+    def forward(self, x, label, layout, condition):
+        return self.w[(label * self.steps).round().long() - 1][:, None] * x
+
+
+def loss_and_gradient(steps: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+    kernel = GaussianKernel(Euclidean(), VPLinear())
+    student = NetworkDenoiser(Slope(steps), kernel, Clean(), clip=(-0.1, 0.1))
+    student.network.w.data = weights.clone()
+    x0 = torch.randn(64, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    batch = Batch(x0, Euclidean().layout(x0))
+    objective = Distillation(Gain(kernel, variance=1.7), steps)
+    losses = objective(student, batch, NoiseSource(3, range(64)))
+    assert losses.shape == (64,)
+    losses.sum().backward()
+    return losses.detach(), student.network.w.grad
+
+
+def test_the_loss_vanishes_at_the_target_only():
+    steps = 4
+    teacher = Gain(GaussianKernel(Euclidean(), VPLinear()), variance=1.7)
+    one = torch.ones(1, 1, dtype=torch.float64)
+    exact = torch.stack(
+        [
+            distilled_target(teacher, one, (i + 1) / steps, i / steps, ONE)[0, 0]
+            for i in range(steps)
+        ]
+    )
+    losses, gradient = loss_and_gradient(steps, exact)
+    assert losses.max() < 1e-12
+    assert gradient.abs().max() < 1e-5
+    losses, gradient = loss_and_gradient(steps, exact + 0.1)
+    # every one of the student's times is trained, and the clipping of samples hides no gradient
+    assert (losses > 1e-4).all()
+    assert (gradient > 1e-3).all()
+
+
+def test_the_last_step_is_the_teachers_last_prediction():
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    teacher = Gain(kernel, variance=0.25)
+    x = torch.tensor([[0.7]], dtype=torch.float64)
+    half = kernel.bridge(x, teacher(x, 0.5, ONE), 0.5, 0.25, ONE, eta=0.0).mean
+    want = teacher(half, 0.25, ONE).mean
+    got = distilled_target(teacher, x, 0.5, 0.0, ONE)
+    assert math.isclose(got.item(), want.item(), rel_tol=1e-12)
+
+
+def test_bad_input():
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    with pytest.raises(ConfigError, match="at least one step"):
+        Distillation(Gain(kernel, variance=1.0), 0)
+    with pytest.raises(ConfigError, match="GaussianKernel"):
+        Distillation(Gain(CategoricalKernel(Tokens(3), Absorbing(2))), 4)
