@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,11 +75,27 @@ def deformed(x: Tensor, generator: torch.Generator) -> Tensor:
     return F.grid_sample(x + 1, where, align_corners=False) - 1
 
 
-def train_classifier(train: Pictures, held_out: Pictures, epochs: int = 8) -> Classifier:
+def classifier(train: Pictures, held_out: Pictures, kept: Path | None) -> Classifier:
+    """Trained, or read from `kept`; checked on the held-out part in either case."""
     torch.manual_seed(0)
+    model = Classifier().to(memory_format=torch.channels_last)
+    if kept is not None and kept.exists():
+        model.load_state_dict(load_file(kept))
+    else:
+        fit_classifier(model, train)
+    model.eval()
+    found = accuracy(model, pixels(held_out), held_out.labels)
+    print(f"classifier: {found:.2%} of the {len(held_out)} held-out digits", flush=True)
+    if found < LIMIT:
+        raise SystemExit(f"the classifier must reach {LIMIT:.1%}")
+    if kept is not None:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, kept)
+    return model
+
+
+def fit_classifier(model: Classifier, train: Pictures, epochs: int = 8) -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = pixels(train), train.labels
-    model = Classifier().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=1e-2)
     size = 100
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=len(x) // size * epochs)
@@ -91,12 +108,6 @@ def train_classifier(train: Pictures, held_out: Pictures, epochs: int = 8) -> Cl
             loss.backward()
             optimizer.step()
             plan.step()
-    model.eval()
-    found = accuracy(model, pixels(held_out), held_out.labels)
-    print(f"classifier: {found:.2%} of the {len(held_out)} held-out digits", flush=True)
-    if found < LIMIT:
-        raise SystemExit(f"the classifier must reach {LIMIT:.1%}")
-    return model
 
 
 def pixels(pictures: Pictures) -> Tensor:
@@ -210,7 +221,8 @@ def peer_model(train: Pictures, seconds: float, rate: float, prediction: str) ->
         velocity = prediction == "v_prediction"
         return F.mse_loss(output, scheduler.get_velocity(x0, noise, t) if velocity else noise)
 
-    return fit(peer_network(), loss, train, seconds, rate)
+    network = peer_network().to(memory_format=torch.channels_last)
+    return fit(network, loss, train, seconds, rate)
 
 
 @torch.no_grad()
@@ -265,6 +277,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="our learning rate")
     parser.add_argument("--peer-rate", type=float, default=2e-3)
     parser.add_argument("--peer-prediction", default="v_prediction")
+    parser.add_argument("--judge", type=Path, help="file that keeps the classifier between runs")
     parser.add_argument("--only", nargs="*", default=["bundle", "ours", "peer"])
     parser.add_argument("--pictures", type=Path, help="folder for a grid of each model's digits")
     chosen = parser.parse_args()
@@ -274,7 +287,7 @@ def main() -> None:
     configuration, domain = shipped.configuration, Images()
     train = domain.dataset(chosen.data, configuration, "train")
     held_out = domain.dataset(chosen.data, configuration, "validation")
-    judge = train_classifier(train, held_out)
+    judge = classifier(train, held_out, chosen.judge)
     target = features(judge, pixels(held_out))
     each = chosen.samples // CLASSES
     labels = torch.arange(CLASSES).repeat_interleave(each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import torch
 from PIL import Image
@@ -23,8 +23,11 @@ from unnoise_images import data
 from unnoise_images.configuration import Configuration, configured
 from unnoise_images.files import as_picture, to_pixels
 from unnoise_images.network import UNet
-from unnoise_images.pictures import html_grid, to_images
+from unnoise_images.pictures import html_cell, html_grid, to_images
 from unnoise_images.request import Request
+
+if TYPE_CHECKING:
+    from unnoise.output import Frame
 
 RANGE = (-1.0, 1.0)
 """Black and white. Predictions of x_0 are clamped to it."""
@@ -39,6 +42,7 @@ class Images(Domain):
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
     defaults: ClassVar[Mapping[str, Any]] = {"steps": 50, "sampler": "ddim"}
+    demo: ClassVar[Mapping[str, Any]] = {"label": list(range(10)), "num_samples": 2}
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """Size, channels and classes from the pictures in the folder `source`."""
@@ -107,6 +111,12 @@ class Images(Domain):
 
     def preview(self, samples: Sequence[Image.Image]) -> str:
         return html_grid(samples)
+
+    def preview_trajectory(
+        self, frames: Sequence[Frame], rows: Sequence[int], model: Model
+    ) -> list[list[str]]:
+        """The state of each sample at each moment, from noise to picture."""
+        return [[html_cell(to_images(f.x[k : k + 1])[0]) for f in frames] for k in rows]
 
 
 @final

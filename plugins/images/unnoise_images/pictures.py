@@ -90,3 +90,11 @@ def html_grid(images: Sequence[Image.Image]) -> str:
         for k, image in enumerate(images)
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{cells}</div>'
+
+
+def html_cell(image: Image.Image) -> str:
+    """`image` as an HTML element that fills the width it is given."""
+    return (
+        f'<img src="{data_uri(image)}" alt="" style="display:block;width:100%;height:auto;'
+        f'image-rendering:pixelated">'
+    )
