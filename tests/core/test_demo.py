@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel
 
 import unnoise
-from unnoise import registry
+from unnoise import demo, registry
 from unnoise.bundle import write_bundle
 from unnoise.demo import run_demo
 from unnoise.demo.recipe import command_line, python_lines
@@ -410,3 +410,21 @@ def test_the_wordmark_walks_from_noise_to_letters():
     assert doubtful.count(0) > 15
     assert doubtful.count(6) == 0
     assert sum(int(x) // 6 == 6 for x, _ in dots) == 3 + 2 + 5 + 1 + 3
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2."""
+    values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("ground", ["paper", "panel"])
+@pytest.mark.parametrize("text", ["ink", "soft", "accent", "wrong"])
+def test_text_can_be_read_in_light_and_dark(text, ground, scheme):
+    style = (Path(demo.__file__).parent / "page.css").read_text(encoding="utf-8")
+    pairs = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", style)
+    colours = {name: pair[scheme] for name, *pair in pairs}
+    low, high = sorted(_luminance(colours[name]) for name in (text, ground))
+    assert (high + 0.05) / (low + 0.05) >= 4.5

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any, Literal, final
 
-from unnoise.api import domain_named, generate, load
+from unnoise.api import generate, load
 from unnoise.demo.recipe import command_line, python_lines
-from unnoise.domain import Domain, Model
+from unnoise.domain import Domain, Model, domain_named
 from unnoise.engine import Callback
 from unnoise.engine import Progress as Position
 from unnoise.errors import ConfigError, UnnoiseError
