@@ -105,8 +105,8 @@ def test_the_log_has_each_step_once_with_finite_numbers(finished: Path) -> None:
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    options = {"steps": 400, "batch_size": 32, "ema": 0.9, "dropout": 0.0, "width": 32}
-    every = {"log_every": 4, "validate_every": 400, "checkpoint_every": 400}
+    options = {"steps": 200, "batch_size": 16, "ema": 0.9, "dropout": 0.0, "width": 32}
+    every = {"log_every": 4, "validate_every": 200, "checkpoint_every": 200}
     run(tmp_path / "run", **options, **every)
     log = rows(tmp_path / "run")
     late = sum(row["loss"] for row in log[-20:]) / 20
