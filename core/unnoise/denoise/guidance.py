@@ -76,6 +76,12 @@ class ClassifierGuided(Denoiser):
                 value=type(denoiser.kernel).__name__,
                 fix="use ClassifierFree",
             )
+        if float(denoiser.kernel.schedule.alpha(1.0)) == 0:
+            raise ConfigError(
+                "classifier guidance cannot move x_0 at t = 1 where alpha is 0",
+                value=type(denoiser.kernel.schedule).__name__,
+                fix="use ClassifierFree, or a schedule that keeps some signal",
+            )
         self.denoiser = denoiser
         self.kernel = denoiser.kernel
         self.schedule = denoiser.kernel.schedule
@@ -90,6 +96,7 @@ class ClassifierGuided(Denoiser):
             x = x_t if x_t.requires_grad else x_t.detach().requires_grad_()
             value = self.log_prob(x, t, layout, condition).sum()
             (gradient,) = torch.autograd.grad(value, x, create_graph=x_t.requires_grad)
+        gradient = tensor(self.kernel.space.project(gradient, layout))
         law = self.denoiser(x_t, t, layout, condition)
         weight = self.scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
         mean = tensor(law.mean) + layout.expand(weight, x_t) * gradient
@@ -104,10 +111,10 @@ def _extrapolate(u: Distribution, c: Distribution, scale: float) -> Distribution
             {name: _extrapolate(u.parts[name], c.parts[name], scale) for name in c.parts}
         )
     if isinstance(u, Categorical) and isinstance(c, Categorical):
-        # where c rules a token out, -inf - -inf must not become NaN
-        logits = torch.where(
-            torch.isinf(c.log_probs), c.log_probs, torch.lerp(u.log_probs, c.log_probs, scale)
-        )
+        # what either rules out stays out (no inf - inf), unless nothing would be left
+        out = torch.isinf(u.log_probs) | torch.isinf(c.log_probs)
+        logits = torch.lerp(u.log_probs, c.log_probs, scale).masked_fill(out, -torch.inf)
+        logits = torch.where(out.all(-1, keepdim=True), c.log_probs, logits)
         return Categorical.from_logits(logits, c.layout)
     mean = torch.lerp(tensor(u.mean), tensor(c.mean), scale)
     if isinstance(c, Gaussian):

@@ -14,7 +14,7 @@ from torch import Tensor
 from unnoise import distributions
 from unnoise.distributions import Categorical, Dirac, Distribution, one_hot_log
 from unnoise.errors import ConfigError
-from unnoise.kernels import CategoricalKernel, GaussianKernel, ProductKernel, TransitionKernel
+from unnoise.kernels import Absorbing, CategoricalKernel, GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.kernels.gaussian import combine
 from unnoise.kernels.schedules import Schedule
 from unnoise.spaces import Layout, State, Time, parts, tensor
@@ -195,12 +195,6 @@ class CategoricalParametrization(Parametrization):
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Categorical: ...
 
-    def check(self, kernel: TransitionKernel) -> None:
-        if not isinstance(kernel, CategoricalKernel):
-            raise ConfigError(
-                f"{type(self).__name__} needs a CategoricalKernel", value=type(kernel).__name__
-            )
-
     def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
         return x_t
 
@@ -224,6 +218,10 @@ class CategoricalParametrization(Parametrization):
 class Logits(CategoricalParametrization):
     """p(x_0 | x_t) = softmax of the output."""
 
+    def check(self, kernel: TransitionKernel) -> None:
+        if not isinstance(kernel, CategoricalKernel):
+            raise ConfigError("Logits needs a CategoricalKernel", value=type(kernel).__name__)
+
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Categorical:
@@ -237,6 +235,15 @@ class Masked(CategoricalParametrization):
     (Sahoo 2024)."""
 
     mask: int
+
+    def check(self, kernel: TransitionKernel) -> None:
+        corruption = kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel
+        if not isinstance(corruption, Absorbing) or corruption.mask != self.mask:
+            raise ConfigError(
+                "Masked needs a CategoricalKernel with Absorbing of the same mask",
+                value=corruption,
+                fix=f"use Absorbing({self.mask}), or the Logits parametrization",
+            )
 
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
@@ -265,6 +272,10 @@ class Joint(Parametrization):
             )
         for name, part in self.parts.items():
             part.check(kernel.parts[name])
+        if unknown := set(self.weights or {}) - set(self.parts):
+            raise ConfigError(
+                "weights of parts that do not exist", value=sorted(unknown), limit=sorted(self.parts)
+            )
 
     def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
         kernels, x_t = _kernels(kernel), parts(x_t, self.parts)

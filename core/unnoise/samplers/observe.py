@@ -19,7 +19,7 @@ from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.samplers.base import Sampler, Step
-from unnoise.spaces import Layout, State, parts, tensor
+from unnoise.spaces import DataSpace, Layout, Product, State, Tokens, parts, tensor
 
 
 @final
@@ -39,8 +39,12 @@ class Start:
     corrupt: bool = True
 
     def state(self, kernel: TransitionKernel, layout: Layout, noise: NoiseSource) -> State:
-        """x_t."""
+        """x_t. Raises InputError or NonFiniteError unless `value` is a state and t in (0, 1]."""
+        if not 0 < self.t <= 1:
+            raise InputError("a run starts at a time in (0, 1]", value=self.t, limit="0 < t <= 1")
         kernel.space.validate(self.value, layout)
+        for name, value in _named(self.value).items():
+            _check_dtype("the start", value, layout[name] if name else layout)
         if not self.corrupt:
             return self.value
         return kernel.marginal(self.value, self.t, layout).sample(noise)
@@ -98,8 +102,8 @@ class Observation:
     Attributes
     ----------
     value : a clean state; entries outside the mask are ignored.
-    mask : bool, True where known; broadcasts against the state (a dict for products; a part that
-        is left out is unknown).
+    mask : bool, True where known; broadcasts against the state. For products both are dicts, and a
+        part that the mask leaves out is unknown.
     method : Replacement() or RePaint().
     paste : put the known part into the final state exactly as given.
     """
@@ -109,15 +113,16 @@ class Observation:
     method: Conditioning = field(default_factory=Replacement)
     paste: bool = True
 
-    def check(self, layout: Layout) -> None:
-        """Raise InputError unless value and mask fit the layout."""
-        for value, mask, part in _zip(self.value, self.mask, layout):
+    def check(self, layout: Layout, space: DataSpace | None = None) -> None:
+        """Raise InputError unless value and mask fit the layout, and known tokens the space."""
+        for name, value, mask, part in _zip(self.value, self.mask, layout):
             if tuple(value.shape) != part.shape:
                 raise InputError(
                     "the observed value has another shape than the state",
                     value=tuple(value.shape),
                     limit=part.shape,
                 )
+            _check_dtype("the observed value", value, part)
             if mask.dtype != torch.bool:
                 raise InputError("a mask is boolean, True where known", value=mask.dtype)
             try:
@@ -130,21 +135,26 @@ class Observation:
                 ) from error
             if value.dtype.is_floating_point and not torch.isfinite(known).all():
                 raise InputError("the known part has NaN or infinite entries")
+            own = space.parts[name] if isinstance(space, Product) else space
+            if isinstance(own, Tokens):
+                own.validate(torch.where(mask, value, 0), part)
 
     def put(
         self, x: State, t: float, kernel: TransitionKernel, layout: Layout, noise: NoiseSource
     ) -> State:
         """`x` with its known part drawn from the marginal at t; exact at t = 0."""
+        if not any(bool(mask.any()) for mask in _named(self.mask).values()):
+            return x
         if t > 0:
-            known = kernel.marginal(self._clean(), t, layout).sample(noise)
+            known = kernel.marginal(self._clean(x), t, layout).sample(noise)
             return kernel.space.project(_where(self.mask, known, x), layout)
         return _where(self.mask, self.value, x) if self.paste else x
 
-    def _clean(self) -> State:
+    def _clean(self, x: State) -> State:
         # what is outside the mask may be NaN, or a token that does not exist
-        if isinstance(self.value, Tensor):
-            return _where(self.mask, self.value, torch.zeros_like(self.value))
-        zeros: State = {n: torch.zeros_like(v) for n, v in self.value.items()}
+        if isinstance(x, Tensor):
+            return _where(self.mask, self.value, torch.zeros_like(x))
+        zeros: State = {n: torch.zeros_like(v) for n, v in x.items()}
         return _where(self.mask, self.value, zeros)
 
 
@@ -164,7 +174,7 @@ def walk(
     if observation is None:
         yield from sampler(denoiser, x, grid, layout, noise, condition)
         return
-    observation.check(layout)
+    observation.check(layout, kernel.space)
     times = grid.tolist()
     path = observation.method.path(len(times) - 1)
     own = noise.fork()  # with nothing known, the run is the unconditional one, bit for bit
@@ -204,15 +214,38 @@ def _runs(path: list[int]) -> Iterator[tuple[int, int]]:
 def _where(mask: State, a: State, b: State) -> State:
     if isinstance(b, Tensor):
         return torch.where(tensor(mask), tensor(a), b)
-    mask, a = parts(mask), parts(a, b)
+    mask, a = parts(mask), parts(a)
     return {n: torch.where(mask[n], a[n], v) if n in mask else v for n, v in b.items()}
 
 
-def _zip(value: State, mask: State, layout: Layout) -> Iterator[tuple[Tensor, Tensor, Layout]]:
-    if isinstance(value, Tensor) and isinstance(mask, Tensor):
-        yield value, mask, layout
-    elif isinstance(value, dict) and isinstance(mask, dict):
-        for name, part in mask.items():
-            yield value[name], part, layout[name]
-    else:
+def _zip(
+    value: State, mask: State, layout: Layout
+) -> Iterator[tuple[str, Tensor, Tensor, Layout]]:
+    """What is known, part by part; the one part of a plain state is called ''."""
+    if isinstance(value, Tensor) != isinstance(mask, Tensor):
         raise InputError("value and mask are both tensors, or both dicts of a product state")
+    layouts = layout.fields or {"": layout}
+    values = _named(value)
+    for name, part in _named(mask).items():
+        if name not in values or name not in layouts:
+            raise InputError(
+                "the observation has other parts than the state",
+                value=sorted(values) if name in layouts else name,
+                limit=", ".join(layouts) or "one tensor",
+            )
+        yield name, values[name], part, layouts[name]
+
+
+def _named(x: State) -> dict[str, Tensor]:
+    return {"": x} if isinstance(x, Tensor) else x
+
+
+def _check_dtype(what: str, value: Tensor, layout: Layout) -> None:
+    own = value.dtype
+    if own.is_floating_point and layout.dtype.is_floating_point and own != layout.dtype:
+        raise InputError(
+            f"{what} has another dtype than the state",
+            value=own,
+            limit=layout.dtype,
+            fix=f"convert it with .to({layout.dtype})",
+        )
