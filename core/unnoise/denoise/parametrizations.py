@@ -14,7 +14,13 @@ from torch import Tensor
 from unnoise import distributions
 from unnoise.distributions import Categorical, Dirac, Distribution, one_hot_log
 from unnoise.errors import ConfigError
-from unnoise.kernels import Absorbing, CategoricalKernel, GaussianKernel, ProductKernel, TransitionKernel
+from unnoise.kernels import (
+    Absorbing,
+    CategoricalKernel,
+    GaussianKernel,
+    ProductKernel,
+    TransitionKernel,
+)
 from unnoise.kernels.gaussian import combine
 from unnoise.kernels.schedules import Schedule
 from unnoise.spaces import Layout, State, Time, parts, tensor
@@ -274,7 +280,9 @@ class Joint(Parametrization):
             part.check(kernel.parts[name])
         if unknown := set(self.weights or {}) - set(self.parts):
             raise ConfigError(
-                "weights of parts that do not exist", value=sorted(unknown), limit=sorted(self.parts)
+                "weights of parts that do not exist",
+                value=sorted(unknown),
+                limit=sorted(self.parts),
             )
 
     def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:

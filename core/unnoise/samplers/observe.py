@@ -218,9 +218,7 @@ def _where(mask: State, a: State, b: State) -> State:
     return {n: torch.where(mask[n], a[n], v) if n in mask else v for n, v in b.items()}
 
 
-def _zip(
-    value: State, mask: State, layout: Layout
-) -> Iterator[tuple[str, Tensor, Tensor, Layout]]:
+def _zip(value: State, mask: State, layout: Layout) -> Iterator[tuple[str, Tensor, Tensor, Layout]]:
     """What is known, part by part; the one part of a plain state is called ''."""
     if isinstance(value, Tensor) != isinstance(mask, Tensor):
         raise InputError("value and mask are both tensors, or both dicts of a product state")
