@@ -231,7 +231,7 @@ def test_the_lines_on_the_page_make_the_same_samples(toy, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
 
     exec(python, {})
-    saved = [json.loads(p.read_text()) for p in sorted(Path("ring").glob("0*.json"))]
+    saved = [json.loads(p.read_text()) for p in sorted(Path("samples/ring").glob("0*.json"))]
     assert saved == shown
 
     words = shlex.split(command)
@@ -271,7 +271,7 @@ def test_a_failing_domain_is_on_the_page_and_the_others_are_too(more, reason, to
     (error,) = page.text["details"]
     assert reason in page.text["main"][0].split(error)[0]
     assert "Traceback (most recent call last)" in error
-    assert "unnoise generate other --out other --debug" in page.code()
+    assert "unnoise generate other --out samples/other --debug" in page.code()
     assert re.fullmatch(r"other  failed: .*, \d+\.\d s", lines[0])
     assert reason in lines[0]
     assert lines[1].startswith("ring   5 samples")

@@ -135,7 +135,7 @@ def _run(name: str, callback: Callback | None) -> tuple[Shown | None, str]:
     if domain.bundle is None or not domain.bundle.is_dir():
         return None, "ships no model"
     arguments = {**domain.demo, "seed": domain.demo.get("seed", 0)}
-    command = command_line(name, arguments, domain.Request, out=name)
+    command = command_line(name, arguments, domain.Request, out=f"samples/{name}")
     model = load(domain.bundle)
     output = generate(name, model=model, return_trajectory=True, callback=callback, **arguments)
     shown = Shown(
@@ -144,7 +144,7 @@ def _run(name: str, callback: Callback | None) -> tuple[Shown | None, str]:
         facts=_facts(output),
         hash=model.hash,
         command=command,
-        python=python_lines(name, arguments, out=name),
+        python=python_lines(name, arguments, out=f"samples/{name}"),
     )
     count = len(output.samples)
     return shown, f"{count} sample{'s' * (count != 1)}"
@@ -190,7 +190,7 @@ def _failure(name: str, error: BaseException) -> Failed:
         error=" ".join(text.split()),
         fix="" if ours else "this is a fault in the plugin; please report it to its authors",
         traceback="".join(traceback.format_exception(error)),
-        command=f"unnoise generate {name} --out {name} --debug",
+        command=f"unnoise generate {name} --out samples/{name} --debug",
     )
 
 
