@@ -9,7 +9,7 @@ asked for, and the Frechet distance between Gaussians fitted to its 64 penultima
 generated and of held-out digits. Rows: the training part itself (the floor), the shipped bundle,
 and two networks of the same number of parameters trained here for the same time: the plugin's, and
 diffusers' UNet2DModel with diffusers' own schedulers. Both get the same batch size, optimiser,
-warm-up, decay, averaging, clipping, label dropout and guidance; the peer its better learning rate.
+learning rate, warm-up, decay, averaging, clipping, label dropout and guidance.
 
 Seconds are processor seconds of one thread, so that a busy machine favours nobody.
 """
