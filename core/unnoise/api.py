@@ -7,12 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from unnoise.bundle import CONFIG, fit_weights, read_bundle
-from unnoise.domain import Domain, Model
+from unnoise.denoise.analytic import restored
+from unnoise.domain import Domain, Model, domain_named
 from unnoise.engine import generate_iter as run
-from unnoise.errors import BundleError, PluginError
+from unnoise.errors import BundleError
 from unnoise.output import Output, collect
-from unnoise.registry import domains, find, resolve
+from unnoise.registry import domains
 
 __all__ = ["Output", "domain_named", "generate", "generate_iter", "load"]
 
@@ -53,7 +56,9 @@ def generate_iter(
 ) -> Iterator[Output]:
     """As `generate`, in batches as they are finished: millions of samples in bounded memory."""
     kind = domain_named(domain)
-    chosen = model if isinstance(model, Model) else _cached(domain if model is None else str(model))
+    if model is None:
+        model = _cached(_shipped(kind))
+    chosen = model if isinstance(model, Model) else _cached(_folder(model))
     if chosen.domain.name != kind.name:
         raise BundleError(
             f"this model belongs to the domain {chosen.domain.name!r}",
@@ -70,42 +75,39 @@ def load(source: str | Path) -> Model:
     """
     bundle = read_bundle(_folder(source))
     domain = domain_named(bundle.domain)
-    configuration = domain.Configuration(**bundle.configuration)
-    denoiser = domain.build(configuration)
+    try:
+        configuration = domain.Configuration(**bundle.configuration)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(
+            f"this bundle's configuration does not fit the domain {domain.name!r}: "
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            value=str(source),
+            fix="it was written by another version of the plugin",
+        ) from error
+    denoiser = restored(domain.build(configuration), bundle.state_dict)
     fit_weights(denoiser, bundle.state_dict, f"the weights of {str(source)!r}")
     return Model(domain, denoiser.eval(), configuration, bundle.defaults, bundle.card, bundle.hash)
 
 
-def domain_named(name: str) -> Domain:
-    """The installed domain of this name; PluginError says what there is, or how to install it."""
-    found = resolve(find("domains", name))
-    domain = found() if isinstance(found, type) else found
-    if not isinstance(domain, Domain):
-        raise PluginError(f"domain {name!r} is not an unnoise Domain", value=type(domain).__name__)
-    return domain
-
-
 @lru_cache(maxsize=4)
-def _cached_at(source: str, changed: float) -> Model:
-    return load(source)
+def _cached_at(folder: Path, changed: float) -> Model:
+    return load(folder)
 
 
-def _cached(source: str) -> Model:
-    """The model of `source`, read again only when its configuration has changed."""
-    config = _folder(source) / CONFIG
-    return _cached_at(source, config.stat().st_mtime if config.exists() else 0.0)
+def _cached(folder: Path) -> Model:
+    """The model in `folder`, read again only when its configuration has changed."""
+    config = folder / CONFIG
+    return _cached_at(folder, config.stat().st_mtime if config.exists() else 0.0)
 
 
 def _folder(source: str | Path) -> Path:
-    path = Path(source)
+    """Where the bundle is; a folder wins over a domain of its name only if it holds a bundle."""
+    path, name = Path(source), str(source)
+    if name in domains() and not (path / CONFIG).exists():
+        return _shipped(domain_named(name))
     if path.is_dir():
         return path
-    name = str(source)
-    if name in domains():
-        shipped = domain_named(name).bundle
-        if shipped is None or not shipped.is_dir():
-            raise BundleError(f"the domain {name!r} ships no model", fix="pass model=FOLDER")
-        return shipped
     if name.count("/") == 1 and not name.startswith(("/", ".")):
         return _from_hub(name)
     raise BundleError(
@@ -113,6 +115,12 @@ def _folder(source: str | Path) -> Path:
         value=name,
         limit=f"a bundle folder, a hub id (owner/name), or a domain: {', '.join(domains())}",
     )
+
+
+def _shipped(domain: Domain) -> Path:
+    if domain.bundle is None or not domain.bundle.is_dir():
+        raise BundleError(f"the domain {domain.name!r} ships no model", fix="pass model=FOLDER")
+    return domain.bundle
 
 
 def _from_hub(name: str) -> Path:

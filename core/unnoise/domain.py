@@ -12,15 +12,25 @@ from pydantic import BaseModel
 from torch.utils.data import Dataset
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.errors import InputError
-from unnoise.objectives import Batch, Bound, Objective, Simple
+from unnoise.errors import InputError, PluginError
+from unnoise.objectives import (
+    Batch,
+    Bound,
+    Continuous,
+    DataType,
+    Likelihood,
+    Objective,
+    Simple,
+    Trace,
+)
+from unnoise.registry import find, resolve
 from unnoise.samplers import Observation, Start
 from unnoise.spaces import Layout, State
 
 if TYPE_CHECKING:
     from unnoise.output import Frame, Output
 
-__all__ = ["Batch", "Domain", "Model", "Plan", "Task"]
+__all__ = ["Batch", "Domain", "Model", "Plan", "Task", "domain_named"]
 
 
 @final
@@ -122,6 +132,15 @@ class Domain(ABC):
         """What to train on when the user does not say."""
         return Simple()
 
+    def teacher(self, model: Model) -> tuple[Denoiser, Any]:
+        """What a student of `model` is distilled from, and the student's configuration. A domain
+        with guidance returns the guided denoiser, and a configuration that needs none."""
+        return model.denoiser, model.configuration
+
+    def data_type(self, configuration: Any) -> DataType:
+        """What the numbers of the clean data are: what a likelihood of them means."""
+        return Continuous()
+
     def inputs(self, request: Any) -> int:
         """How many inputs a request holds; each gets `num_samples` samples, in order."""
         return 1
@@ -159,14 +178,52 @@ class Model:
         return collect(generate_iter(self, **request))
 
     def bound(
-        self, x: Sequence[Any], *, seed: int = 0, steps: int = 1000, evaluations: int | None = 100
+        self,
+        x: Sequence[Any],
+        *,
+        seed: int = 0,
+        steps: int = 1000,
+        evaluations: int | None = 100,
+        data: DataType | None = None,
     ) -> Bound:
-        """The variational bound of data items, as the domain's dataset yields them: nats, (B,)."""
+        """The variational bound of data items, as the domain's dataset yields them: nats, (B,).
+
+        `data` says what their numbers are, by default the domain's `data_type`. See
+        `unnoise.objectives.bound`.
+        """
         from unnoise.engine import evaluate_bound
 
         if len(x) == 0:
             raise InputError("the bound needs at least one item")
-        return evaluate_bound(self, self.domain.collate(x), seed, steps, evaluations)
+        kind = self.domain.data_type(self.configuration) if data is None else data
+        return evaluate_bound(self, self.domain.collate(x), seed, steps, evaluations, kind)
+
+    def log_likelihood(
+        self,
+        x: Sequence[Any],
+        *,
+        seed: int = 0,
+        data: DataType | None = None,
+        trace: Trace | None = None,
+        eps: float | None = None,
+        tolerance: float = 1e-5,
+    ) -> Likelihood:
+        """log p of data items, as the domain's dataset yields them, by the probability-flow ODE:
+        nats, (B,), for Gaussian kernels. See `unnoise.objectives.log_likelihood`.
+
+        Parameters
+        ----------
+        data : the units of the answer, by default the domain's `data_type`. `Quantised` data are
+            dequantised with noise of `seed` and get a lower bound of log P, at most 0; a density
+            of `Continuous` data is per unit of x, and rounded values are refused.
+        """
+        from unnoise.engine import evaluate_likelihood
+
+        if len(x) == 0:
+            raise InputError("a likelihood needs at least one item")
+        kind = self.domain.data_type(self.configuration) if data is None else data
+        batch = self.domain.collate(x)
+        return evaluate_likelihood(self, batch, kind, seed, trace, eps, tolerance)
 
     def save(self, path: str | Path) -> Path:
         """Write the model as a bundle folder."""
@@ -181,3 +238,12 @@ class Model:
             self.card,
         )
         return Path(path)
+
+
+def domain_named(name: str) -> Domain:
+    """The installed domain of this name; PluginError says what there is, or how to install it."""
+    found = resolve(find("domains", name))
+    domain = found() if isinstance(found, type) else found
+    if not isinstance(domain, Domain):
+        raise PluginError(f"domain {name!r} is not an unnoise Domain", value=type(domain).__name__)
+    return domain

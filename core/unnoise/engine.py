@@ -17,7 +17,7 @@ from torch import Tensor
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.objectives import Batch, Bound, bound
+from unnoise.objectives import Batch, Bound, DataType, Likelihood, Trace, bound, log_likelihood
 from unnoise.output import Frame, Output
 from unnoise.requests import (
     chosen_device,
@@ -226,7 +226,12 @@ def _run_task(
 
 
 def evaluate_bound(
-    model: Model, batch: Batch, seed: int, steps: int, evaluations: int | None
+    model: Model,
+    batch: Batch,
+    seed: int,
+    steps: int,
+    evaluations: int | None,
+    data: DataType,
 ) -> Bound:
     """The variational bound of one batch under a model."""
     model.denoiser.eval()
@@ -243,7 +248,36 @@ def evaluate_bound(
             batch.condition,
             steps=steps,
             evaluations=evaluations,
+            data=data,
         )
+
+
+def evaluate_likelihood(
+    model: Model,
+    batch: Batch,
+    data: DataType,
+    seed: int,
+    trace: Trace | None,
+    eps: float | None,
+    tolerance: float,
+) -> Likelihood:
+    """The likelihood of one batch under a model, in the units of `data`."""
+    model.denoiser.eval()
+    space, layout = model.denoiser.kernel.space, batch.layout
+    space.validate(batch.x0, layout)
+    noise = NoiseSource(seed, range(layout.batch))
+    x, change = data.prepare(batch.x0, space, layout, noise)
+    return log_likelihood(
+        model.denoiser,
+        x,
+        layout,
+        noise,
+        batch.condition,
+        change=change,
+        trace=trace,
+        eps=eps,
+        tolerance=tolerance,
+    )
 
 
 def _with_count(request: BaseModel, num_samples: int) -> BaseModel:

@@ -22,9 +22,9 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from unnoise.bundle import write_bundle
+from unnoise.bundle import fit_weights, write_bundle
 from unnoise.denoise import Denoiser
-from unnoise.domain import Domain, Model
+from unnoise.domain import Domain, Model, domain_named
 from unnoise.files import disk_errors, writable_folder
 from unnoise.objectives import Objective
 from unnoise.training import checkpoint as checkpoints
@@ -63,7 +63,8 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
         The folder of the run. It must not contain a run unless `resume=True`.
     **options
         Fields of `TrainingConfiguration`; `objective`, an `unnoise.objectives.Objective`, by
-        default the domain's; all others are fields of the domain's configuration.
+        default the domain's; `initial`, a Model to start from; `defaults`, the steps and sampler
+        that the bundle suggests; all others are fields of the domain's configuration.
 
     Returns
     -------
@@ -80,9 +81,10 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
     LimitExceeded : the disk is full; the last checkpoint is good.
     """
     folder = Path(out)
-    domain = _named(domain) if isinstance(domain, str) else domain
+    domain = domain_named(domain) if isinstance(domain, str) else domain
     training, own = split_options(domain, options)
-    objective = own.pop("objective", None)
+    objective, initial = own.pop("objective", None), own.pop("initial", None)
+    defaults = {**domain.defaults, **own.pop("defaults", {})}
     accelerator = start_processes(training)
     good = look(folder, training)
     accelerator.wait_for_everyone()  # all have looked before the first one writes
@@ -92,7 +94,17 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
     with generators_kept():
         opened = open_data(domain, data, own)
         objective = objective or domain.objective(opened.configuration)
-        plan = _Plan(domain, folder, training, opened, objective, _name(data), accelerator)
+        plan = _Plan(
+            domain,
+            folder,
+            training,
+            opened,
+            objective,
+            initial,
+            defaults,
+            _name(data),
+            accelerator,
+        )
         return plan.carry_out(good)
 
 
@@ -105,6 +117,8 @@ class _Plan:
     options: TrainingConfiguration
     data: Data
     objective: Objective
+    initial: Model | None
+    defaults: Mapping[str, Any]
     source: str
     accelerator: Accelerator
 
@@ -130,7 +144,7 @@ class _Plan:
             domain=self.domain,
             denoiser=run.average.module,
             configuration=self.data.configuration,
-            defaults=self.domain.defaults,
+            defaults=self.defaults,
             card=card,
             hash=broadcast_object_list(digest)[0],
         )
@@ -140,6 +154,9 @@ class _Plan:
         shard = Shard(options.batch_size, accelerator.process_index, accelerator.num_processes)
         seed_generators(mix(options.seed), accelerator.device)
         denoiser = self.domain.build(data.configuration).train()
+        if self.initial is not None:
+            weights = self.initial.denoiser.state_dict()
+            fit_weights(denoiser, weights, "the weights to start from")
         loss, optimizer = accelerator.prepare(
             Loss(denoiser, self.objective), adamw(denoiser, options)
         )
@@ -172,6 +189,7 @@ class _Plan:
         return {
             "domain": self.domain.name,
             "objective": describe(self.objective),
+            "initial": "" if self.initial is None else self.initial.hash,
             "data": {
                 "training": self.data.length,
                 "held_out": self.data.held_out_length,
@@ -208,15 +226,9 @@ class _Plan:
             self.domain.name,
             self.data.configuration.model_dump(mode="json"),
             average.module.state_dict(),
-            self.domain.defaults,
+            self.defaults,
             card,
         )
-
-
-def _named(name: str) -> Domain:
-    from unnoise.api import domain_named  # which stands above: only this convenience reaches up
-
-    return domain_named(name)
 
 
 def _name(data: object) -> str:

@@ -20,7 +20,7 @@ LAYERS = (
     {"kernels"},
     {"denoise"},
     {"samplers", "objectives"},
-    {"domain", "bundle", "trainer", "training", "engine", "output", "requests"},
+    {"domain", "bundle", "trainer", "training", "distill", "engine", "output", "requests"},
     {"api", "demo"},
     {"cli", "__main__"},
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from unnoise import registry
 from unnoise.cli.parser import parse
-from unnoise.domain import Domain
+from unnoise.domain import Domain, domain_named
 from unnoise.errors import InputError
 
 Flags = list[inspect.Parameter]
@@ -22,10 +22,8 @@ def chosen(
     own: Callable[[Domain], Flags],
 ) -> tuple[Domain, dict[str, Any]] | None:
     """The domain and the flags that were given; None when help was asked for and shown."""
-    from unnoise.api import domain_named
-
     if not words or words[0] in ("-h", "--help"):
-        known = ", ".join(registry.domains()) or "none, pip install unnoise-images"
+        known = ", ".join(registry.domains()) or "none, pip install unnoise-NAME"
         about = f"{about}\n\nDOMAIN is one of: {known}. Each adds flags of its own."
         parse(f"unnoise {command} DOMAIN", about, common, ["--help"])
         return None

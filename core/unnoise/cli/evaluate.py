@@ -8,21 +8,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from unnoise.api import load
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag
 from unnoise.cli.text import as_json
-from unnoise.domain import Domain
+from unnoise.domain import Domain, Model
 from unnoise.errors import InputError
 
 _FLAGS = [
     flag("data", Path, "the data; their validation part is used", Parameter.empty),
-    flag("metric", Literal["bound"], "bound: the variational bound of -log p(x)", "bound"),
+    flag(
+        "metric",
+        Literal["bound", "likelihood"],
+        "of -log p(x): the variational bound, or the likelihood of the probability-flow ODE",
+        "bound",
+    ),
     flag("model", str, "a bundle folder or a hub id; default: the domain's shipped model"),
     flag("num_samples", int, "items of the validation part, evenly spaced over it", 64),
-    flag("steps", int, "length of the chain", 1000),
+    flag("steps", int, "length of the chain of the bound", 1000),
     flag("evaluations", int, "times at which the bound is evaluated", 100),
+    flag("tolerance", float, "of the ODE, absolute and relative", 1e-5),
     flag("batch_size", int, "items that run at once", 64),
     flag("seed", int, "of the noise", 0),
     flag("json", bool, "print JSON", False),
@@ -36,21 +43,22 @@ def evaluate(words: list[str]) -> int:
         return 0
     domain, given = found
     defaults = {parameter.name: parameter.default for parameter in _FLAGS}
-    result = _bound(domain, {**defaults, **given})
+    result = _mean(domain, {**defaults, **given})
     if given.get("json"):
         print(as_json(result))
     else:
         spread = result["standard_error"]
         error = "" if spread is None else f" +- {spread:.4f}"
         print(
-            f"bound: {result['nats']:.4f}{error} nats a sample,"
+            f"{result['metric']}: {result['nats']:.4f}{error} nats a sample,"
             f" {result['bits_per_dimension']:.4f} bits per dimension, {result['items']} samples"
+            f" ({result['units']})"
         )
     return 0
 
 
-def _bound(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
-    """Means over items of the validation part, in nats a sample."""
+def _mean(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
+    """Means of -log p over items of the validation part, in nats a sample."""
     model = load(asked["model"] or domain.name)
     if model.domain.name != domain.name:
         raise InputError("this model belongs to another domain", value=model.domain.name)
@@ -62,25 +70,44 @@ def _bound(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
     if count == 0:
         raise InputError("the data have no validation part", value=str(asked["data"]))
     items = [data[i * len(data) // count] for i in range(count)]
-    rows, size = [], 0
+    measure = {"bound": _bound, "likelihood": _likelihood}[asked["metric"]]
+    found: list[dict[str, Tensor]] = []
+    notes: dict[str, Any] = {}
+    size = 0
     for begin in range(0, count, asked["batch_size"]):
         part = items[begin : begin + asked["batch_size"]]
-        found = model.bound(
-            part,
-            seed=asked["seed"] + begin,  # other noise for each batch
-            steps=asked["steps"],
-            evaluations=asked["evaluations"],
-        )
-        rows.append(torch.stack([found.prior, found.steps, found.reconstruction]))
+        rows, notes = measure(model, part, asked, asked["seed"] + begin)  # noise of its own
+        found.append(rows)
         size += int(model.denoiser.kernel.space.dim(domain.collate(part).layout).sum())
-    parts = torch.cat(rows, dim=1).double()
-    total = parts.sum(dim=0)
+    parts = {name: torch.cat([rows[name] for rows in found]).double() for name in found[0]}
+    total = parts.pop("nats")
     return {
         "domain": domain.name,
         "model": model.hash,
+        "metric": asked["metric"],
+        "units": repr(domain.data_type(model.configuration)),
         "items": count,
         "nats": total.mean().item(),
         "standard_error": total.std(correction=1).item() / math.sqrt(count) if count > 1 else None,
         "bits_per_dimension": total.sum().item() / size / math.log(2),
-        **dict(zip(("prior", "steps", "reconstruction"), parts.mean(dim=1).tolist(), strict=True)),
+        **{name: value.mean().item() for name, value in parts.items()},
+        **notes,
     }
+
+
+def _bound(
+    model: Model, items: list[Any], asked: dict[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Rows (B,) by name, and what is to be said about them."""
+    found = model.bound(items, seed=seed, steps=asked["steps"], evaluations=asked["evaluations"])
+    rows = {"prior": found.prior, "steps": found.steps, "reconstruction": found.reconstruction}
+    return {"nats": found.total, **rows}, {"evaluations": found.evaluations}
+
+
+def _likelihood(
+    model: Model, items: list[Any], asked: dict[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    found = model.log_likelihood(items, seed=seed, tolerance=asked["tolerance"])
+    rows = {"prior": -found.prior, "divergence": -found.divergence, "change": -found.change}
+    notes = {"estimator": found.estimator, "eps": found.eps, "evaluations": found.evaluations}
+    return {"nats": -found.nats, **rows}, notes

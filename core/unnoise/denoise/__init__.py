@@ -1,6 +1,8 @@
 """Denoisers, parametrizations and guidance."""
 
+from unnoise.denoise.analytic import AnalyticVariance, analytic_variance
 from unnoise.denoise.base import Condition, Denoiser
+from unnoise.denoise.features import fourier_features
 from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
 from unnoise.denoise.network import NetworkDenoiser
 from unnoise.denoise.parametrizations import (
@@ -18,10 +20,12 @@ from unnoise.denoise.parametrizations import (
     Score,
     V,
 )
+from unnoise.denoise.variance import LearnedVariance, UnitVariance
 
 __all__ = [
     "EDM",
     "Affine",
+    "AnalyticVariance",
     "CategoricalParametrization",
     "ClassifierFree",
     "ClassifierGuided",
@@ -31,11 +35,15 @@ __all__ = [
     "Flow",
     "GaussianParametrization",
     "Joint",
+    "LearnedVariance",
     "Logits",
     "Masked",
     "NetworkDenoiser",
     "Noise",
     "Parametrization",
     "Score",
+    "UnitVariance",
     "V",
+    "analytic_variance",
+    "fourier_features",
 ]

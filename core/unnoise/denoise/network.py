@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from unnoise.denoise.base import Condition, Denoiser
 from unnoise.denoise.parametrizations import Parametrization
-from unnoise.distributions import Dirac, Distribution
-from unnoise.kernels import TransitionKernel
+from unnoise.distributions import Dirac, Distribution, Gaussian
+from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.spaces import Layout, State, Time
 
 
@@ -23,7 +23,7 @@ class NetworkDenoiser(Denoiser):
     network : called as network(inputs, label, layout, condition), label (B,) float32.
     kernel : the process it was trained on.
     parametrization : what its output means.
-    clip : clamp predicted x_0 to this range (a point prediction of real data only).
+    clip : clamp the predicted mean of x_0 to this range (real data only).
 
     Raises
     ------
@@ -41,6 +41,7 @@ class NetworkDenoiser(Denoiser):
         parametrization.check(kernel)
         self.network = network
         self.kernel = kernel
+        self.schedules = nn.ModuleDict(_learned(kernel))  # their parameters are ours too
         self.parametrization = parametrization
         self.clip = clip
 
@@ -51,17 +52,35 @@ class NetworkDenoiser(Denoiser):
         law = self.parametrization.law(self.kernel, output, x_t, t, layout)
         if self.clip is not None and isinstance(law, Dirac) and isinstance(law.value, Tensor):
             return Dirac(law.value.clamp(*self.clip), layout)
+        if self.clip is not None and isinstance(law, Gaussian):
+            return Gaussian(law.mean.clamp(*self.clip), law.std, law.space, law.layout)
         return law
 
     def output(
-        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
+        self,
+        x_t: State,
+        t: Time,
+        layout: Layout,
+        condition: Condition = None,
+        kernel: TransitionKernel | None = None,
     ) -> State:
-        """The network's raw output."""
-        label = self.parametrization.label(self.kernel, t)
+        """The network's raw output; `kernel` stands in for its own."""
+        kernel = self.kernel if kernel is None else kernel
+        label = self.parametrization.label(kernel, t)
         if isinstance(label, Tensor):
             label = label.to(layout.device, torch.float32)
         else:
             label = torch.full((layout.batch,), label, device=layout.device)
-        inputs = self.parametrization.inputs(self.kernel, x_t, t, layout)
+        inputs = self.parametrization.inputs(kernel, x_t, t, layout)
         result: State = self.network(inputs, label, layout, condition)
         return result
+
+
+def _learned(kernel: TransitionKernel, name: str = "schedule") -> dict[str, nn.Module]:
+    """The schedules of a kernel that have parameters, by the name of their part."""
+    if isinstance(kernel, ProductKernel):
+        found = [_learned(part, part_name) for part_name, part in kernel.parts.items()]
+        return {key: module for each in found for key, module in each.items()}
+    if isinstance(kernel, GaussianKernel) and isinstance(kernel.schedule, nn.Module):
+        return {name: kernel.schedule}
+    return {}

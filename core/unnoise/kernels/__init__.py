@@ -6,6 +6,7 @@ from unnoise.kernels.corruptions import Absorbing, BayesCorruption, Corruption, 
 from unnoise.kernels.dense import DenseCorruption, Matrices, RandomWalk
 from unnoise.kernels.gaussian import GaussianKernel
 from unnoise.kernels.information import information_times, mutual_information
+from unnoise.kernels.learned import Interior, LearnedSchedule, LinearInterior, MonotoneInterior
 from unnoise.kernels.product import ProductKernel
 from unnoise.kernels.schedules import (
     VE,
@@ -28,8 +29,12 @@ __all__ = [
     "DenseCorruption",
     "GaussianKernel",
     "Geometric",
+    "Interior",
+    "LearnedSchedule",
     "Linear",
+    "LinearInterior",
     "Matrices",
+    "MonotoneInterior",
     "ProductKernel",
     "RandomWalk",
     "Schedule",

@@ -11,7 +11,6 @@ from typing import final
 
 import torch
 from jaxtyping import Float, Float64, Shaped
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from unnoise.errors import ConfigError, InputError, NonFiniteError
@@ -178,11 +177,11 @@ class RandomWalk(DenseCorruption):
                 "an adjacency is square, symmetric and non-negative",
                 value=f"{tuple(a.shape)}, smallest entry {a.min():.2e}",
             )
-        components = connected_components(a.numpy(), directed=False)[0]
-        if components > 1:
+        reached = _reached(a > 0)
+        if reached < len(a):
             raise ConfigError(
                 "the graph is not connected: data in one part would never reach another",
-                value=f"{components} parts",
+                value=f"{reached} of {len(a)} states are connected with the first",
                 fix="use more neighbours",
             )
         alpha_1 = float(self.schedule.alpha(1.0))
@@ -300,6 +299,16 @@ def _cumulative(q: Tensor, n: int) -> Tensor:
     """(n, K, K): Q^0 .. Q^(n - 1)."""
     start = torch.eye(len(q), dtype=torch.float64)
     return torch.stack(list(accumulate(repeat(q, n - 1), torch.matmul, initial=start)))
+
+
+def _reached(near: Tensor) -> int:
+    """Number of states that are connected with the first."""
+    reached = torch.eye(len(near), dtype=torch.bool)[0]
+    while True:
+        grown = reached | near[reached].any(0)
+        if torch.equal(grown, reached):
+            return int(reached.sum())
+        reached = grown
 
 
 def _samples(x: Tensor, layout: Layout) -> Tensor:

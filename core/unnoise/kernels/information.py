@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float64, Shaped
-from scipy.optimize import brentq
 from torch import Tensor
 
 from unnoise.errors import ConfigError, InputError
@@ -25,7 +24,7 @@ def mutual_information(corruption: Corruption, p0: Shaped[Tensor, " k"], t: floa
 
 def information_times(
     corruption: Corruption, p0: Shaped[Tensor, " k"], steps: int
-) -> Float64[Tensor, " steps_and_one"]:
+) -> Float64[Tensor, " times"]:
     """Times t_0 = 0 .. t_T = 1 at which I(x_0; x_t) = (1 - i / T) H(x_0).
 
     Steps between them destroy the same information each: the mutual-information schedule of
@@ -36,6 +35,8 @@ def information_times(
     ------
     ConfigError : the corruption keeps more than one step's information at time 1.
     """
+    from scipy.optimize import brentq  # slow to import
+
     if steps < 1:
         raise InputError("steps must be at least 1", value=steps, limit=">= 1")
     entropy = mutual_information(corruption, p0, 0.0)
@@ -47,12 +48,11 @@ def information_times(
             limit=f"below {entropy / steps:.3g}",
             fix="take fewer steps, or a schedule that ends nearer to 0",
         )
-    inner = [
-        brentq(
-            lambda t, i=i: mutual_information(corruption, p0, t) - (1 - i / steps) * entropy, 0, 1
-        )
-        for i in range(1, steps)
-    ]
+
+    def excess(t: float, share: float) -> float:
+        return mutual_information(corruption, p0, t) - share * entropy
+
+    inner = [brentq(excess, 0.0, 1.0, args=(1 - i / steps,)) for i in range(1, steps)]
     return torch.tensor([0.0, *inner, 1.0], dtype=torch.float64)
 
 

@@ -1,6 +1,65 @@
-"""Training objectives and the variational bound."""
+"""Training objectives, likelihoods and bounds."""
 
 from unnoise.objectives.bound import Bound, bound, step_term
+from unnoise.objectives.data_types import (
+    Continuous,
+    DataType,
+    Dequantised,
+    Quantised,
+    bits_per_dimension,
+)
+from unnoise.objectives.distillation import Distillation, distilled_target
+from unnoise.objectives.likelihood import (
+    ExactTrace,
+    Hutchinson,
+    Likelihood,
+    Trace,
+    log_likelihood,
+)
 from unnoise.objectives.objectives import Batch, ConditionDropout, Objective, Simple
+from unnoise.objectives.sde_bound import sde_bound
+from unnoise.objectives.times import ImportanceTimes, TimeLaw, UniformTimes
+from unnoise.objectives.variational import Hybrid, SimpleWithBound, VariationalBound
+from unnoise.objectives.vdm import VDM
+from unnoise.objectives.weighted import (
+    LikelihoodWeighted,
+    MinSNR,
+    TruncatedSNR,
+    Weighted,
+    Weighting,
+)
 
-__all__ = ["Batch", "Bound", "ConditionDropout", "Objective", "Simple", "bound", "step_term"]
+__all__ = [
+    "VDM",
+    "Batch",
+    "Bound",
+    "ConditionDropout",
+    "Continuous",
+    "DataType",
+    "Dequantised",
+    "Distillation",
+    "ExactTrace",
+    "Hutchinson",
+    "Hybrid",
+    "ImportanceTimes",
+    "Likelihood",
+    "LikelihoodWeighted",
+    "MinSNR",
+    "Objective",
+    "Quantised",
+    "Simple",
+    "SimpleWithBound",
+    "TimeLaw",
+    "Trace",
+    "TruncatedSNR",
+    "UniformTimes",
+    "VariationalBound",
+    "Weighted",
+    "Weighting",
+    "bits_per_dimension",
+    "bound",
+    "distilled_target",
+    "log_likelihood",
+    "sde_bound",
+    "step_term",
+]

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.distributions import Dirac
+from unnoise.distributions import Dirac, Gaussian
 from unnoise.errors import InputError
+from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.spaces import Layout, State, Time
+from unnoise.objectives.data_types import DataType, Quantised
+from unnoise.spaces import Layout, State, Time, tensor
+
+_LAST_DRAWS = 4  # of the last step, whose error is not seen otherwise
 
 
 @final
@@ -21,7 +25,8 @@ class Bound:
     """-log p(x_0) <= prior + steps + reconstruction, each (B,), nats.
 
     `standard_error` is that of the estimate of `steps` and `reconstruction` from finitely many
-    noisy states, by the differences between neighbouring times.
+    noisy states: from the differences between neighbouring times, which slightly overstates it,
+    and between draws of the last step. Infinite where there is one draw only.
     """
 
     prior: Tensor
@@ -45,45 +50,56 @@ def bound(
     *,
     steps: int = 1000,
     evaluations: int | None = None,
+    data: DataType | None = None,
 ) -> Bound:
     """Estimate the variational bound of the ancestral chain with `steps` equal steps.
 
         KL(q(x_1 | x_0) || prior)
-        + sum_i E KL(q(x_s | x_t, x_0) || reverse(x_t, denoiser(x_t)))       (s, t neighbours, s > 0)
-        + E -log p(x_0 | x_t)                                                (the last step)
+        + sum_i E KL(q(x_s | x_t, x_0) || reverse(x_t, denoiser(x_t)))    (neighbours s < t, s > 0)
+        + E -log p(x_0 | x_t)                                             (the last step)
 
     Parameters
     ----------
     steps : length of the chain; for a discrete kernel a divisor of T.
     evaluations : times at which the middle sum is evaluated, one draw of x_t each, stratified over
         the chain; all of them by default.
+    data : what x_0 is, for Gaussian kernels. With `Quantised` the last step gives probabilities of
+        levels (the discretised decoder), by default a density. A denoiser that returns a point
+        gets the variance of the posterior one step before the last, the first entry of DDPM's
+        fixed-large variances.
+
+    Raises
+    ------
+    InputError : `steps` is no chain of the kernel, or x_0 is not such data.
     """
     kernel = denoiser.kernel
     if steps < 1 or (kernel.steps is not None and kernel.steps % steps):
         limit = ">= 1" if kernel.steps is None else f"a divisor of {kernel.steps}"
         raise InputError("the bound needs a chain of the kernel", value=steps, limit=limit)
+    if data is not None and isinstance(kernel, GaussianKernel):
+        data.check(x0, layout)
     prior = kernel.marginal(x0, 1.0, layout).kl(kernel.prior(layout))
-    first = 1 / steps
-    x_t = kernel.marginal(x0, first, layout).sample(noise)
-    law = denoiser(x_t, first, layout, condition)
-    reconstruction = -kernel.reconstruction(x_t, law, first, layout).log_prob(x0)
+    last = _LAST_DRAWS if steps > 1 else 1
+    draws = [_last_step(denoiser, x0, steps, layout, noise, condition, data) for _ in range(last)]
+    table = torch.stack(draws).double()
+    reconstruction, error = table.mean(0), table.var(0) / len(draws)
     middle = steps - 1
     if middle == 0:
-        zero = torch.zeros_like(reconstruction)
-        return Bound(prior, zero, reconstruction, zero, 1)
+        unknown = torch.full_like(error, torch.inf)
+        return Bound(prior, torch.zeros_like(error), reconstruction, unknown, 1)
     n = min(evaluations or middle, middle)
     terms = []
     for e in range(n):
-        u = noise.uniform(Layout.dense(layout.batch)) if n < middle else 0.5
+        u = noise.uniform(Layout.dense(layout.batch, device=layout.device)) if n < middle else 0.5
         i = (e + u) / n * middle // 1 + 1  # s = i / steps, i = 1 .. steps - 1
         s, t = i / steps, (i + 1) / steps
         terms.append(middle * step_term(denoiser, x0, s, t, layout, noise, condition))
     table = torch.stack(terms).double()
     if n > 1:
-        error = (table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))).sqrt()
+        error = error + table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))
     else:
-        error = torch.full_like(table[0], torch.inf)
-    return Bound(prior, table.mean(0), reconstruction, error, n + 1)
+        error = torch.full_like(error, torch.inf)
+    return Bound(prior, table.mean(0), reconstruction, error.sqrt(), n + len(draws))
 
 
 def step_term(
@@ -100,3 +116,25 @@ def step_term(
     x_t = kernel.marginal(x0, t, layout).sample(noise)
     p = kernel.reverse(x_t, denoiser(x_t, t, layout, condition), t, s, layout)
     return kernel.reverse(x_t, Dirac(x0, layout), t, s, layout).kl(p)
+
+
+def _last_step(
+    denoiser: Denoiser,
+    x0: State,
+    steps: int,
+    layout: Layout,
+    noise: NoiseSource,
+    condition: Condition,
+    data: DataType | None,
+) -> Tensor:
+    """(B,) -log p(x_0 | x_t) at one draw of x_t, t the first time above 0."""
+    kernel, t = denoiser.kernel, 1 / steps
+    x_t = kernel.marginal(x0, t, layout).sample(noise)
+    law = denoiser(x_t, t, layout, condition)
+    if data is not None and isinstance(kernel, GaussianKernel):
+        if isinstance(law, Dirac) and isinstance(data, Quantised) and steps > 1:
+            std = kernel.reverse(x_t, law, 2 / steps, t, layout).std
+            law = Gaussian(tensor(law.value), std, kernel.space, layout)
+        decoder = kernel.reconstruction(x_t, law, t, layout)
+        return -data.log_prob(decoder, x0, layout)
+    return -kernel.reconstruction(x_t, law, t, layout).log_prob(x0)

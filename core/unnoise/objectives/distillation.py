@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -14,7 +14,7 @@ from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives.objectives import Batch, Objective
-from unnoise.objectives.weighted import raw_law
+from unnoise.objectives.weighted import TruncatedSNR, raw_law
 from unnoise.spaces import Layout, Time, tensor
 
 
@@ -29,7 +29,7 @@ class Distillation(Objective):
     steps : N, the steps of the student.
     """
 
-    teacher: Denoiser
+    teacher: Denoiser = field(repr=False)
     steps: int
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Distillation(Objective):
         with torch.no_grad():
             target = distilled_target(self.teacher, x_t, t, s, layout, batch.condition)
         mean = tensor(raw_law(denoiser, x_t, t, layout, batch).mean)
-        weight = ((schedule.alpha(t) / schedule.sigma(t)) ** 2).clamp(min=1.0)
+        weight = TruncatedSNR()(torch.as_tensor(schedule.alpha(t) / schedule.sigma(t)) ** 2)
         squares = layout.sum((target - mean).double() ** 2)
         return weight * squares / denoiser.kernel.space.dim(layout)
 

@@ -1,9 +1,16 @@
 """Samplers, grids, starts and observations."""
 
 from unnoise.samplers import grids
+from unnoise.samplers.adaptive import AdaptiveODE
 from unnoise.samplers.ancestral import Ancestral
 from unnoise.samplers.base import Sampler, Step, intervals
 from unnoise.samplers.ddim import DDIM
+from unnoise.samplers.deis import DEIS
+from unnoise.samplers.dpmpp import DPMSolverPP, Solver
+from unnoise.samplers.euler import Euler
+from unnoise.samplers.heun import EDM, Heun
+from unnoise.samplers.latent import invert, slerp
+from unnoise.samplers.multistep import Warmup
 from unnoise.samplers.observe import (
     Conditioning,
     Observation,
@@ -12,18 +19,40 @@ from unnoise.samplers.observe import (
     Start,
     walk,
 )
+from unnoise.samplers.optimised import optimised
+from unnoise.samplers.pndm import PNDM, Pseudo
+from unnoise.samplers.reverse_diffusion import PredictorCorrector, ReverseDiffusion
+from unnoise.samplers.sa_solver import SASolver
+from unnoise.samplers.unipc import UniPC
 
 __all__ = [
     "DDIM",
+    "DEIS",
+    "EDM",
+    "PNDM",
+    "AdaptiveODE",
     "Ancestral",
     "Conditioning",
+    "DPMSolverPP",
+    "Euler",
+    "Heun",
     "Observation",
+    "PredictorCorrector",
+    "Pseudo",
     "RePaint",
     "Replacement",
+    "ReverseDiffusion",
+    "SASolver",
     "Sampler",
+    "Solver",
     "Start",
     "Step",
+    "UniPC",
+    "Warmup",
     "grids",
     "intervals",
+    "invert",
+    "optimised",
+    "slerp",
     "walk",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, final
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar, final
 
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Distribution
-from unnoise.errors import IncompatibleSampler
+from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State
@@ -30,18 +31,31 @@ class Step:
 class Sampler(ABC):
     """A way to walk from x_1 to x_0. Frozen: history lives in the generator, so runs never mix.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     requires : the kernel it runs on.
-    evaluations : denoiser calls per step.
-    order : of convergence of the deterministic part.
+    evaluations : denoiser calls per step, once it is under way; 0 when it decides for itself.
+    order : of convergence of the deterministic part on the probability-flow ODE.
     one_step : whether a step depends on the current state alone, so that jumps are allowed.
     """
 
-    requires: ClassVar[type[TransitionKernel]]
-    evaluations: ClassVar[int] = 1
-    order: ClassVar[int] = 1
-    one_step: ClassVar[bool] = True
+    requires: ClassVar[type]
+
+    if TYPE_CHECKING:  # class attributes, or fields of a sampler with several variants
+
+        @property
+        def evaluations(self) -> int: ...
+
+        @property
+        def order(self) -> int: ...
+
+        @property
+        def one_step(self) -> bool: ...
+
+    else:
+        evaluations = 1
+        order = 1
+        one_step = True
 
     @property
     @abstractmethod
@@ -67,15 +81,18 @@ class Sampler(ABC):
     def check(self, kernel: TransitionKernel) -> None:
         """Raise IncompatibleSampler unless this sampler runs on `kernel`."""
         if not isinstance(kernel, self.requires):
-            fitting = [c.__name__ for c in Sampler.__subclasses__() if isinstance(kernel, c.requires)]
+            fitting = (c for c in Sampler.__subclasses__() if isinstance(kernel, c.requires))
+            names = ", ".join(sorted(c.__name__ for c in fitting))
             raise IncompatibleSampler(
                 f"{type(self).__name__} needs a {self.requires.__name__}",
                 value=type(kernel).__name__,
-                fix=f"samplers for this kernel: {', '.join(sorted(fitting))}",
+                fix=f"samplers for this kernel: {names}",
             )
 
 
 def intervals(grid: Tensor) -> Iterator[tuple[float, float]]:
     """The pairs (t, s) of neighbouring times, t > s, as floats."""
     times = grid.tolist()
-    return zip(times[:-1], times[1:], strict=True)
+    if len(times) < 2 or any(t <= s for t, s in pairwise(times)):
+        raise InputError("a grid is at least two strictly decreasing times", value=times[:5])
+    return pairwise(times)

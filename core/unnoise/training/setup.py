@@ -42,12 +42,16 @@ class Data:
     fingerprint: str
 
 
+OBJECTS = ("objective", "initial", "defaults")
+"""Options of `train` that are neither the trainer's configuration nor the domain's."""
+
+
 def split_options(
     domain: Domain, options: Mapping[str, Any]
 ) -> tuple[TrainingConfiguration, dict[str, Any]]:
     """(the trainer's options, those of the domain); ConfigError for what neither knows."""
     mine, own = TrainingConfiguration.model_fields, domain.Configuration.model_fields
-    names = (*mine, *own, "objective")
+    names = (*mine, *own, *OBJECTS)
     for name in options:
         if name not in names:
             raise unknown(name, names)
@@ -160,7 +164,7 @@ def agree(good: Checkpoint, identity: Mapping[str, Any], options: TrainingConfig
     ConfigError : data, configuration or an option that decides the weights differ.
     """
     differ = []
-    for part in ("domain", "objective", "data", "configuration", "training"):
+    for part in ("domain", "objective", "initial", "data", "configuration", "training"):
         before, now = good.state.get(part), identity[part]
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             names = sorted({*before, *now})

@@ -69,6 +69,12 @@ class Images(Domain):
         none = {"label": torch.tensor([len(configuration.classes)])}
         return ConditionDropout(Simple(), configuration.label_dropout, none)
 
+    def teacher(self, model: Model) -> tuple[Denoiser, Configuration]:
+        """The denoiser guided as by default; its student needs no guidance of its own."""
+        configuration: Configuration = model.configuration
+        plain = configuration.model_copy(update={"guidance_scale": 1.0})
+        return _guide(model, configuration.guidance_scale), plain
+
     def data_type(self, configuration: Configuration) -> DataType:
         """8-bit values, scaled to [-1, 1]."""
         return Quantised(256, *RANGE)
@@ -144,11 +150,15 @@ def _guided(model: Model, request: Request, classes: Sequence[str]) -> Denoiser:
         )
     if request.label is None:  # nothing to be guided to
         return model.denoiser
-    chosen: float = model.configuration.guidance_scale if scale is None else scale
-    if chosen == 1:
+    return _guide(model, model.configuration.guidance_scale if scale is None else scale)
+
+
+def _guide(model: Model, scale: float) -> Denoiser:
+    classes = model.configuration.classes
+    if scale == 1 or not classes:
         return model.denoiser
     none = {"label": torch.tensor([len(classes)])}
-    return Clamped(ClassifierFree(model.denoiser, chosen, none))
+    return Clamped(ClassifierFree(model.denoiser, scale, none))
 
 
 def _checked_label(request: Request, number: int, classes: Sequence[str]) -> int:

@@ -1,0 +1,41 @@
+"""`unnoise distill DOMAIN`: a model that needs fewer steps."""
+
+from __future__ import annotations
+
+from inspect import Parameter
+from pathlib import Path
+
+from unnoise.api import load
+from unnoise.cli.choose import chosen
+from unnoise.cli.parser import flag, flags
+from unnoise.distill import distill as run
+from unnoise.trainer import TrainingConfiguration
+
+_FLAGS = [
+    flag("data", Path, "what the model was trained on: a folder or file", Parameter.empty),
+    flag("out", Path, "folder of the halvings; it becomes the student's bundle", Parameter.empty),
+    flag("to_steps", int, "steps of the student", Parameter.empty),
+    flag("from_steps", int, "steps of the teacher: to_steps times a power of two"),
+    flag("model", str, "the teacher; default: the domain's shipped model"),
+    *flags(TrainingConfiguration, "Training of each halving"),
+]
+
+
+def distill(words: list[str]) -> int:
+    """Run one command line."""
+    about = (
+        "Distill a model into one of fewer steps. Ctrl-C saves a checkpoint; --resume continues."
+    )
+    found = chosen("distill", about, words, _FLAGS, lambda _: [])
+    if found is None:
+        return 0
+    domain, given = found
+    data, out = given.pop("data"), given.pop("out")
+    teacher = load(given.pop("model", None) or domain.name)
+    run(domain, data, out, model=teacher, report=_say, **given)
+    print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,153 @@
+"""What the samplers of Gaussian kernels share, in the variables of the field.
+
+With rho = sigma / alpha, y = x / alpha and lambda = log(alpha / sigma), the probability-flow ODE is
+
+    dx / dt = alpha' x_0 + sigma' eps,   dy / d rho = eps,   d(x / sigma) / d lambda = e^lambda x_0.
+
+The last two are solved exactly for a prediction that is a polynomial in rho or lambda. rho is
+infinite where alpha is 0 (flow matching at t = 1) and lambda where sigma is 0 (t = 0): a step from
+or to there uses one prediction of x_0, `toward`, which is exact to first order at both ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from scipy.optimize import brentq
+from torch import Tensor
+
+from unnoise.denoise import Denoiser
+from unnoise.kernels import GaussianKernel, Schedule
+
+FIRST = 1e-5
+"""The smallest time told from 0: schedules may jump from a smallest sigma to sigma(0) = 0."""
+
+
+def schedule_of(denoiser: Denoiser) -> Schedule:
+    """The schedule of a denoiser whose kernel was checked to be Gaussian."""
+    assert isinstance(denoiser.kernel, GaussianKernel)
+    return denoiser.kernel.schedule
+
+
+def levels(schedule: Schedule, t: float) -> tuple[float, float]:
+    """(alpha, sigma)."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    assert isinstance(alpha, float)
+    assert isinstance(sigma, float)
+    return alpha, sigma
+
+
+def rho(schedule: Schedule, t: float) -> float:
+    """sigma / alpha."""
+    alpha, sigma = levels(schedule, t)
+    return sigma / alpha if alpha > 0 else math.inf
+
+
+def lam(schedule: Schedule, t: float) -> float:
+    """log(alpha / sigma), half of log SNR."""
+    alpha, sigma = levels(schedule, t)
+    if sigma <= 0:
+        return math.inf
+    return math.log(alpha / sigma) if alpha > 0 else -math.inf
+
+
+def time_of(function: Callable[[float], float], value: float, low: float, high: float) -> float:
+    """The t in [low, high] where a monotone `function` is `value`; an end when it lies outside."""
+    a, b = function(low) - value, function(high) - value
+    if a == 0 or b == 0 or (a > 0) == (b > 0):
+        return low if abs(a) < abs(b) else high
+    return float(brentq(lambda t: function(t) - value, low, high, xtol=1e-15, rtol=1e-14))
+
+
+def between(schedule: Schedule, t: float, s: float, fraction: float) -> float:
+    """The time whose lambda lies `fraction` of the way from t to s, both finite."""
+    a, b = lam(schedule, t), lam(schedule, s)
+    return time_of(lambda u: lam(schedule, u), a + fraction * (b - a), s, t)
+
+
+def noise_in(schedule: Schedule, x: Tensor, x0: Tensor, t: float) -> Tensor:
+    """eps = (x_t - alpha x_0) / sigma."""
+    alpha, sigma = levels(schedule, t)
+    return (x * (1 / sigma)).sub_(x0, alpha=alpha / sigma)
+
+
+def toward(schedule: Schedule, x: Tensor, x0: Tensor, t: float, s: float) -> Tensor:
+    """The DDIM step along x_0: x_s = (sigma_s / sigma_t) x_t + (alpha_s - ...) x_0."""
+    alpha_t, sigma_t = levels(schedule, t)
+    alpha_s, sigma_s = levels(schedule, s)
+    if sigma_s == 0:
+        return alpha_s * x0
+    ratio = sigma_s / sigma_t
+    return (x * ratio).add_(x0, alpha=alpha_s - ratio * alpha_t)
+
+
+def transfer(schedule: Schedule, x: Tensor, eps: Tensor, t: float, s: float) -> Tensor:
+    """The DDIM step along eps: x_s = (alpha_s / alpha_t) x_t + (sigma_s - ...) eps; alpha_t > 0."""
+    alpha_t, sigma_t = levels(schedule, t)
+    alpha_s, sigma_s = levels(schedule, s)
+    ratio = alpha_s / alpha_t
+    return (x * ratio).add_(eps, alpha=sigma_s - ratio * sigma_t)
+
+
+def euler(schedule: Schedule, x: Tensor, x0: Tensor, t: float, s: float) -> Tensor:
+    """x_t + (s - t) (alpha' x_0 + sigma' eps)."""
+    alpha, sigma = levels(schedule, t)
+    d_alpha, d_sigma = schedule.d_alpha(t), schedule.d_sigma(t)
+    assert isinstance(d_alpha, float)
+    assert isinstance(d_sigma, float)
+    growth = d_sigma / sigma
+    return (x * (1 + (s - t) * growth)).add_(x0, alpha=(s - t) * (d_alpha - growth * alpha))
+
+
+def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    """sum_i weights[i] values[i]."""
+    total = values[0] * weights[0]
+    for w, value in zip(weights[1:], values[1:], strict=True):
+        total.add_(value, alpha=w)
+    return total
+
+
+def polynomials(nodes: Sequence[float]) -> list[list[float]]:
+    """The coefficients, lowest first, of the Lagrange polynomials of distinct `nodes`."""
+    result = []
+    for i, node in enumerate(nodes):
+        row = [1.0]
+        for j, other in enumerate(nodes):
+            if j != i:
+                scale = 1 / (node - other)
+                lower, upper = [0.0, *row], [*row, 0.0]
+                row = [scale * (a - other * b) for a, b in zip(lower, upper, strict=True)]
+        result.append(row)
+    return result
+
+
+def moments(rate: float, h: float, count: int) -> list[float]:
+    """The integrals of rate e^(rate z) z^k over z in [-h, 0], k = 0 .. count - 1."""
+    decay = math.exp(-rate * h)
+    values = [-math.expm1(-rate * h)]
+    if rate * h > 0.5:  # by parts; for small h this would subtract almost equal numbers
+        for k in range(1, count):
+            values.append(-((-h) ** k) * decay - k / rate * values[-1])
+        return values
+    for k in range(1, count):  # the series of e^(rate (z + h)), integrated term by term
+        term, total, n = rate * decay * (-1) ** k * h ** (k + 1) / (k + 1), 0.0, 0
+        while abs(term) > 1e-17 * abs(total):
+            total += term
+            n += 1
+            term *= rate * h / (k + 1 + n)
+        values.append(total)
+    return values
+
+
+def adams(nodes: Sequence[float], h: float, rate: float = 1.0) -> list[float]:
+    """Weights of predictions at `nodes` whose polynomial is integrated against rate e^(rate z).
+
+    The nodes are lambda_i - lambda_s, the interval [-h, 0]. With rate = 1
+
+        x_s = (sigma_s / sigma_t) x_t + alpha_s sum_i w_i x_0(i)
+
+    is the exponential Adams step: DPM-Solver++ 3M, and the parts of UniPC and SA-Solver.
+    """
+    integrals = moments(rate, h, len(nodes))
+    return [sum(c * m for c, m in zip(row, integrals, strict=True)) for row in polynomials(nodes)]

@@ -1,0 +1,130 @@
+"""Heun's method: in t, and in rho = sigma / alpha with churn (Karras 2022, EDM)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from unnoise.denoise import Condition, Denoiser
+from unnoise.errors import ConfigError
+from unnoise.kernels import GaussianKernel
+from unnoise.noise import NoiseSource
+from unnoise.samplers.algebra import euler, levels, rho, schedule_of, time_of, toward, weighted
+from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.spaces import Layout, State, tensor
+
+
+@final
+@dataclass(frozen=True)
+class Heun(Sampler):
+    """x_s = x_t + (s - t) / 2 (dx/dt at t + dx/dt at the Euler step's end); to sigma = 0 Euler's
+    kind of step, with one evaluation."""
+
+    requires: ClassVar[type] = GaussianKernel
+    evaluations: ClassVar[int] = 2
+    order: ClassVar[int] = 2
+
+    @property
+    def stochastic(self) -> bool:
+        return False
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: State,
+        grid: Tensor,
+        layout: Layout,
+        noise: NoiseSource,
+        condition: Condition = None,
+    ) -> Generator[Step, State | None, None]:
+        self.check(denoiser.kernel)
+        schedule = schedule_of(denoiser)
+        for t, s in intervals(grid):
+            x = tensor(x)
+            law = denoiser(x, t, layout, condition)
+            if s == 0:
+                ahead = toward(schedule, x, tensor(law.mean), t, s)
+            else:
+                ahead = euler(schedule, x, tensor(law.mean), t, s)
+                law = denoiser(ahead, s, layout, condition)
+                # x + (ahead - x) / 2 + (s - t) / 2 (slope at ahead)
+                further = euler(schedule, ahead, tensor(law.mean), s, s + (s - t))
+                ahead = (x + further).mul_(0.5)
+            sent = yield Step(s, ahead, law)
+            x = ahead if sent is None else sent
+
+
+@final
+@dataclass(frozen=True)
+class EDM(Sampler):
+    """Heun's method on dy / d rho = eps, y = x / alpha, each step after a step back into the noise.
+
+    The churn raises rho by the factor 1 + min(churn / N, sqrt(2) - 1), N the number of steps, where
+    rho lies within [churn_min, churn_max], though never above the prior's; it is a draw of the
+    kernel's own transition, its noise times churn_noise. 0 is the deterministic sampler.
+    """
+
+    churn: float = 0.0
+    churn_min: float = 0.0
+    churn_max: float = float("inf")
+    churn_noise: float = 1.0
+    requires: ClassVar[type] = GaussianKernel
+    evaluations: ClassVar[int] = 2
+    order: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if not (self.churn >= 0 and self.churn_noise >= 0 and self.churn_min <= self.churn_max):
+            raise ConfigError(
+                "churn is out of range",
+                value=self,
+                limit="churn >= 0, churn_noise >= 0, churn_min <= churn_max",
+            )
+
+    @property
+    def stochastic(self) -> bool:
+        return self.churn > 0
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: State,
+        grid: Tensor,
+        layout: Layout,
+        noise: NoiseSource,
+        condition: Condition = None,
+    ) -> Generator[Step, State | None, None]:
+        self.check(denoiser.kernel)
+        kernel, schedule = denoiser.kernel, schedule_of(denoiser)
+        for t, s in intervals(grid):
+            x = tensor(x)
+            back = self._raised(denoiser, t, len(grid) - 1)
+            if back > t:
+                spread = kernel.transition(x, t, back, layout)
+                mean = tensor(spread.mean)
+                x = (tensor(spread.sample(noise)) - mean).mul_(self.churn_noise).add_(mean)
+                t = back
+            law = denoiser(x, t, layout, condition)
+            ahead = toward(schedule, x, tensor(law.mean), t, s)
+            alpha, sigma = levels(schedule, t)
+            if s > 0 and alpha > 0:
+                law = denoiser(ahead, s, layout, condition)
+                alpha_s, sigma_s = levels(schedule, s)
+                ratio = alpha_s / alpha
+                slope = sigma_s - ratio * sigma  # alpha_s times the change of rho
+                # (the step along eps_t, plus that along eps_s) / 2
+                weights = (ratio, 1 + slope / sigma_s, -slope * alpha_s / sigma_s)
+                ahead = weighted([0.5 * w for w in weights], (x, ahead, tensor(law.mean)))
+            sent = yield Step(s, ahead, law)
+            x = ahead if sent is None else sent
+
+    def _raised(self, denoiser: Denoiser, t: float, steps: int) -> float:
+        """The time to which churn at t goes back."""
+        schedule = schedule_of(denoiser)
+        level = rho(schedule, t)
+        if self.churn == 0 or not self.churn_min <= level <= self.churn_max:
+            return t
+        factor = 1 + min(self.churn / steps, 2**0.5 - 1)
+        return time_of(lambda u: rho(schedule, u), level * factor, t, 1.0)

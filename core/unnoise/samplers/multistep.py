@@ -1,0 +1,80 @@
+"""The history of multistep samplers, and their third-order start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import Enum
+
+from torch import Tensor
+
+from unnoise.denoise import Condition, Denoiser
+from unnoise.samplers.algebra import (
+    adams,
+    between,
+    lam,
+    levels,
+    schedule_of,
+    toward,
+    weighted,
+)
+from unnoise.spaces import Layout, tensor
+
+
+class Warmup(Enum):
+    """How a multistep sampler takes its first steps, before it has a history.
+
+    LOWER: each of the highest order that the history allows, one evaluation a step. The first is
+    of order 1, and its error keeps the whole run at order 2.
+    FULL: single steps of third order, three evaluations each, so that the run has its full order.
+    """
+
+    LOWER = "lower"
+    FULL = "full"
+
+
+History = list[tuple[float, Tensor]]
+"""(lambda_i, x_0 predicted there), the latest first."""
+
+
+def nodes(history: Sequence[tuple[float, Tensor]], end: float) -> list[float]:
+    """lambda_i - `end`."""
+    return [at - end for at, _ in history]
+
+
+def remember(history: History, at: float, x0: Tensor, keep: int) -> None:
+    """Put a prediction in front; what lies at lambda = -inf says nothing about the slope."""
+    if math.isfinite(at):
+        history.insert(0, (at, x0))
+        del history[keep:]
+
+
+def third_order(
+    denoiser: Denoiser,
+    x: Tensor,
+    x0: Tensor,
+    t: float,
+    s: float,
+    layout: Layout,
+    condition: Condition,
+) -> Tensor:
+    """One step of DPM-Solver++ 3S: x_s from the prediction x_0 at t and two between, at a third and
+    two thirds of the way in lambda (Lu 2022, with predictions of x_0). lambda is finite at both."""
+    schedule = schedule_of(denoiser)
+    h = lam(schedule, s) - lam(schedule, t)
+    state, u = x, t
+    others: list[tuple[float, Tensor]] = []
+    for fraction in (1 / 3, 2 / 3, 1.0):
+        # a line through the prediction at t and the latest one between
+        u = between(schedule, t, s, fraction) if fraction < 1 else s
+        if not others:
+            state = toward(schedule, x, x0, t, u)
+        else:
+            at, other = others[-1]
+            w = adams((-fraction * h, (at - fraction) * h), fraction * h)
+            alpha, sigma = levels(schedule, u)
+            weights = (sigma / levels(schedule, t)[1], alpha * w[0], alpha * w[1])
+            state = weighted(weights, (x, x0, other))
+        if fraction < 1:
+            others.append((fraction, tensor(denoiser(state, u, layout, condition).mean)))
+    return state

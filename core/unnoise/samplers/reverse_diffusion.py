@@ -1,0 +1,139 @@
+"""The reverse-diffusion discretisation of the reverse SDE, and Langevin correction (Song 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from unnoise.denoise import Condition, Denoiser
+from unnoise.distributions import Gaussian
+from unnoise.errors import ConfigError
+from unnoise.kernels import GaussianKernel
+from unnoise.noise import NoiseSource
+from unnoise.samplers.algebra import levels, schedule_of
+from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.spaces import Layout, State, tensor
+
+
+@final
+@dataclass(frozen=True)
+class ReverseDiffusion(Sampler):
+    """The forward step x_t = r x_s + g z backwards, r = alpha_t / alpha_s:
+
+        x_s = x_t - (r - 1) x_t + g^2 score(x_t) + g z,
+
+    with the score (alpha_t x_0 - x_t) / sigma_t^2. The last step returns the mean.
+    """
+
+    requires: ClassVar[type] = GaussianKernel
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: State,
+        grid: Tensor,
+        layout: Layout,
+        noise: NoiseSource,
+        condition: Condition = None,
+    ) -> Generator[Step, State | None, None]:
+        self.check(denoiser.kernel)
+        last = float(grid[-1])
+        for t, s in intervals(grid):
+            law = denoiser(x, t, layout, condition)
+            back = _reverse(denoiser, tensor(x), tensor(law.mean), t, s, layout)
+            x = back.mean if s == last else back.sample(noise)
+            sent = yield Step(s, x, law)
+            x = x if sent is None else sent
+
+
+@final
+@dataclass(frozen=True)
+class PredictorCorrector(Sampler):
+    """Langevin steps at each time of the grid, then a step of `ReverseDiffusion`.
+
+        x <- x + d score(x) + sqrt(2 d) z,      d = 2 a (snr |z| / |score|)^2,
+
+    a = (alpha_t / alpha_s)^2, which is 1 for VE. The norms are those of each sample.
+
+    Parameters
+    ----------
+    snr : signal-to-noise ratio of a Langevin step.
+    corrections : Langevin steps before each predictor step.
+    """
+
+    snr: float = 0.16
+    corrections: int = 1
+    requires: ClassVar[type] = GaussianKernel
+
+    def __post_init__(self) -> None:
+        if not self.snr > 0 or self.corrections < 0:
+            raise ConfigError(
+                "corrector out of range",
+                value=(self.snr, self.corrections),
+                limit="snr > 0, corrections >= 0",
+            )
+
+    @property
+    def evaluations(self) -> int:
+        return 1 + self.corrections
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: State,
+        grid: Tensor,
+        layout: Layout,
+        noise: NoiseSource,
+        condition: Condition = None,
+    ) -> Generator[Step, State | None, None]:
+        self.check(denoiser.kernel)
+        schedule = schedule_of(denoiser)
+        last = float(grid[-1])
+        for t, s in intervals(grid):
+            (alpha, sigma), (alpha_s, _) = levels(schedule, t), levels(schedule, s)
+            for _ in range(self.corrections):
+                law = denoiser(x, t, layout, condition)
+                score = (tensor(law.mean) * alpha).sub_(tensor(x)).mul_(1 / sigma**2)
+                z = _standard(denoiser, score, layout).sample(noise)
+                ratio = _squares(z, layout) / _squares(score, layout)
+                d = 2 * ((alpha / alpha_s) * self.snr) ** 2 * ratio
+                d = torch.where(torch.isfinite(d), d, torch.zeros_like(d))  # at a score of 0
+                x = torch.addcmul(tensor(x), score, tensor(layout.expand(d, score)))
+                x = torch.addcmul(x, tensor(z), tensor(layout.expand((2 * d).sqrt(), x)))
+            law = denoiser(x, t, layout, condition)
+            back = _reverse(denoiser, tensor(x), tensor(law.mean), t, s, layout)
+            x = back.mean if s == last else back.sample(noise)
+            sent = yield Step(s, x, law)
+            x = x if sent is None else sent
+
+
+def _reverse(
+    denoiser: Denoiser, x: Tensor, x0: Tensor, t: float, s: float, layout: Layout
+) -> Gaussian:
+    """N((2 - r) x_t + g^2 score, g^2)."""
+    (alpha, sigma), (alpha_s, sigma_s) = (levels(schedule_of(denoiser), u) for u in (t, s))
+    r = alpha / alpha_s
+    variance = max(sigma**2 - (r * sigma_s) ** 2, 0.0)
+    pull = variance / sigma**2
+    mean = (x * (2 - r - pull)).add_(x0, alpha=pull * alpha)
+    return Gaussian(mean, variance**0.5, denoiser.kernel.space, layout)
+
+
+def _standard(denoiser: Denoiser, like: Tensor, layout: Layout) -> Gaussian:
+    return Gaussian(torch.zeros_like(like), 1.0, denoiser.kernel.space, layout)
+
+
+def _squares(v: State, layout: Layout) -> Tensor:
+    return layout.sum(tensor(v).double() ** 2)
