@@ -26,12 +26,103 @@ def unnoise_spaces() -> list[SpaceSpec]:
 
 @hookimpl
 def unnoise_samplers() -> list[SamplerSpec]:
+    gaussian = "GaussianKernel"
     return [
-        SamplerSpec(
-            "ancestral", "Bayes' rule step by step; any kernel", "unnoise.samplers:Ancestral"
+        _sampler(
+            "ancestral",
+            "Bayes' rule step by step: DDPM, D3PM",
+            "Ancestral",
+            "TransitionKernel",
+            1,
+            1,
+            stochastic=True,
         ),
-        SamplerSpec("ddim", "deterministic, few steps; Gaussian kernels", "unnoise.samplers:DDIM"),
+        _sampler(
+            "ddim",
+            "the first-order step along the prediction; eta adds noise",
+            "DDIM",
+            gaussian,
+            1,
+            1,
+        ),
+        _sampler("euler", "Euler's method in t", "Euler", gaussian, 1, 1),
+        _sampler("heun", "Heun's method in t", "Heun", gaussian, 2, 2),
+        _sampler("edm", "Heun's method in sigma / alpha; churn adds noise", "EDM", gaussian, 2, 2),
+        _sampler("dpmpp", "DPM-Solver++ 2M; 2S and 3M as options", "DPMSolverPP", gaussian, 1, 2),
+        _sampler(
+            "unipc",
+            "multistep predictor and free corrector: the best of few steps",
+            "UniPC",
+            gaussian,
+            1,
+            3,
+        ),
+        _sampler("deis", "Adams-Bashforth on the exact linear part", "DEIS", gaussian, 1, 3),
+        _sampler(
+            "pndm",
+            "F-PNDM: 9 evaluations more than steps; S-PNDM as an option",
+            "PNDM",
+            gaussian,
+            1,
+            2,
+        ),
+        _sampler(
+            "sa_solver",
+            "stochastic Adams, predictor and corrector",
+            "SASolver",
+            gaussian,
+            1,
+            3,
+            stochastic=True,
+        ),
+        _sampler(
+            "reverse_diffusion",
+            "the forward discretisation backwards",
+            "ReverseDiffusion",
+            gaussian,
+            1,
+            1,
+            stochastic=True,
+        ),
+        _sampler(
+            "predictor_corrector",
+            "a Langevin step before each reverse-diffusion step",
+            "PredictorCorrector",
+            gaussian,
+            2,
+            1,
+            stochastic=True,
+        ),
+        _sampler(
+            "adaptive_ode",
+            "step sizes of each sample's own, by a tolerance",
+            "AdaptiveODE",
+            gaussian,
+            0,
+            5,
+        ),
     ]
+
+
+def _sampler(
+    name: str,
+    summary: str,
+    kind: str,
+    requires: str,
+    evaluations: int,
+    order: int,
+    *,
+    stochastic: bool = False,
+) -> SamplerSpec:
+    return SamplerSpec(
+        name,
+        summary,
+        f"unnoise.samplers:{kind}",
+        requires=requires,
+        evaluations=evaluations,
+        order=order,
+        stochastic=stochastic,
+    )
 
 
 @hookimpl

@@ -67,7 +67,7 @@ class Domain(ABC):
     Request : pydantic model of what a user may ask for; unknown fields forbidden.
     Configuration : pydantic model of everything that `build` needs; saved in the bundle.
     bundle : folder of the trained model that ships with the plugin.
-    defaults : "steps" and "sampler" for models trained from here on.
+    defaults : "steps", "grid" and "sampler" for models trained from here on.
     demo : the arguments of `generate` that show the shipped model at its best, in seconds; what a
         command line can say: numbers, words and lists of them.
     strip : how the demo page lays out a trajectory: moments side by side, or one below the other.
@@ -158,7 +158,7 @@ class Model:
     Attributes
     ----------
     domain, denoiser, configuration : what was trained.
-    defaults : "steps", "sampler" when a request does not say.
+    defaults : "steps", "grid", "sampler" when a request does not say.
     card : data, licence, split, command, numbers.
     hash : identifies weights and configuration.
     """

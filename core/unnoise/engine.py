@@ -63,6 +63,7 @@ class _Run:
     request: BaseModel
     sampler: Sampler
     steps: int | Sequence[float]
+    grid: str | None
     seed: int
     device: torch.device
     observation: Observation | None
@@ -78,6 +79,7 @@ def generate_iter(
     *,
     num_samples: int = 1,
     steps: int | Sequence[float] | None = None,
+    grid: str | None = None,
     sampler: str | Sampler | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -105,8 +107,9 @@ def generate_iter(
         sampler or model.defaults.get("sampler"), isinstance(kernel, GaussianKernel)
     )
     chosen.check(kernel)
-    steps = model.defaults.get("steps", 50) if steps is None else steps
-    chosen_grid(kernel, steps, 1.0 if start is None else start.t)
+    first = 1.0 if start is None else start.t
+    steps, grid = _with_defaults(model, steps, grid, first)
+    chosen_grid(kernel, steps, first, grid)
     where = chosen_device(device)
     model.denoiser.to(where).eval()
     batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
@@ -115,6 +118,7 @@ def generate_iter(
         _with_count(checked, num_samples),
         chosen,
         steps,
+        grid,
         seed,
         where,
         observation,
@@ -202,7 +206,8 @@ def _run_task(
     else:
         value = _to(start.value, run.device)
         x = replace(start, value=value).state(kernel, layout, noise)
-    grid = chosen_grid(run.model.denoiser.kernel, run.steps, 1.0 if start is None else start.t)
+    first = 1.0 if start is None else start.t
+    grid = chosen_grid(run.model.denoiser.kernel, run.steps, first, run.grid)
     condition = None
     if task.condition is not None:
         condition = {name: value.to(run.device) for name, value in task.condition.items()}
@@ -280,6 +285,21 @@ def evaluate_likelihood(
     )
 
 
+def _with_defaults(
+    model: Model, steps: int | Sequence[float] | None, grid: str | None, first: float
+) -> tuple[int | Sequence[float], str | None]:
+    """The steps and the grid's name of a request, completed by the model's own."""
+    own: int | Sequence[float] = model.defaults.get("steps", 50)
+    if not isinstance(own, int) and grid is not None:
+        own = len(own) - 1  # another grid with as many steps
+    elif not isinstance(own, int) and first < 1:
+        own = [first, *(t for t in own if t < first)]
+    steps = own if steps is None else steps
+    if isinstance(steps, int) and grid is None:
+        grid = model.defaults.get("grid")
+    return steps, grid
+
+
 def _with_count(request: BaseModel, num_samples: int) -> BaseModel:
     """The request as a plan sees it: it may declare `num_samples` to learn it."""
     if "num_samples" in type(request).model_fields:
@@ -343,6 +363,7 @@ def _provenance(run: _Run, ids: list[int], calls: int, seconds: float) -> dict[s
         "ids": ids,
         "sampler": repr(run.sampler),
         "steps": run.steps if isinstance(run.steps, int) else list(run.steps),
+        "grid": run.grid or ("uniform" if isinstance(run.steps, int) else "custom"),
         "evaluations": calls,
         "seconds": round(seconds, 3),
         "device": str(run.device),

@@ -20,6 +20,7 @@ MAX_SAMPLES: Final = 1_000_000
 COMMON: Final = (
     "num_samples",
     "steps",
+    "grid",
     "sampler",
     "seed",
     "model",
@@ -104,9 +105,23 @@ def chosen_sampler(chosen: str | Sampler | None, gaussian: bool) -> Sampler:
     return kind()
 
 
-def chosen_grid(kernel: TransitionKernel, steps: int | Sequence[float], start: float) -> Tensor:
+def chosen_grid(
+    kernel: TransitionKernel,
+    steps: int | Sequence[float],
+    start: float,
+    name: str | None = None,
+) -> Tensor:
     if isinstance(steps, int):
-        return grids.uniform(kernel, steps, start)
+        make = grids.NAMED.get(name or "uniform")
+        if make is None:
+            raise InputError(
+                f"unknown grid {name!r}",
+                limit=", ".join(grids.NAMED),
+                fix=nearest(str(name), grids.NAMED),
+            )
+        return make(kernel, steps, start)
+    if name is not None:
+        raise InputError("a list of times is the grid", value=name, fix="leave grid or steps out")
     grid = grids.custom(steps)
     if float(grid[0]) != start:
         raise InputError("the grid must begin where the run starts", value=steps[0], limit=start)

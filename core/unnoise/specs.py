@@ -91,8 +91,18 @@ class SpaceSpec(Spec):
 
 
 @final
+@dataclass(frozen=True)
 class SamplerSpec(Spec):
-    """A way back from noise: its target is a `Sampler` class."""
+    """A way back from noise: its target is a `Sampler` class.
+
+    For listings, the facts of an instance made without arguments: the class name of the kernel
+    that it requires, denoiser calls per step (0: it decides), order, whether it draws noise.
+    """
+
+    requires: str = ""
+    evaluations: int = 1
+    order: int = 1
+    stochastic: bool = False
 
 
 @final

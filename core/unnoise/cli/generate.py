@@ -23,6 +23,7 @@ _FLAGS = [
     flag("out", Path, "folder for the samples and provenance.json", Parameter.empty),
     flag("num_samples", int, "samples for each input", 1),
     flag("steps", int, "steps from noise to data; default: the model's own"),
+    flag("grid", str, "uniform, quadratic, linspace, karras or log_snr; default: the model's own"),
     flag("sampler", str, "see `unnoise samplers`; default: the model's own"),
     flag("seed", int, "the same seed gives the same samples", 0),
     flag("model", str, "a bundle folder or a hub id; default: the domain's shipped model"),

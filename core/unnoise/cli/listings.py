@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from unnoise import registry
 from unnoise.cli.text import as_json, table
+from unnoise.specs import SamplerSpec
 
 
 def domains(*, json: bool = False) -> str:
@@ -36,4 +37,11 @@ def samplers(*, json: bool = False) -> str:
     found = registry.specs_of("samplers")
     if json:
         return as_json({name: asdict(spec) for name, spec in found.items()})
-    return table(("SAMPLER", ""), [(s.name, s.summary) for s in found.values()], "none")
+    rows = []
+    for spec in found.values():
+        assert isinstance(spec, SamplerSpec)
+        calls = str(spec.evaluations or "any")
+        noise = "stochastic" if spec.stochastic else "-"
+        rows.append((spec.name, spec.requires or "?", calls, str(spec.order), noise, spec.summary))
+    columns = ("SAMPLER", "REQUIRES", "CALLS PER STEP", "ORDER", "NOISE", "")
+    return table(columns, rows, "none")

@@ -44,6 +44,12 @@ def rho(schedule: Schedule, t: float) -> float:
     return sigma / alpha if alpha > 0 else math.inf
 
 
+def time_of_rho(schedule: Schedule, level: float, low: float, high: float) -> float:
+    """The time in [low, high] at which sigma / alpha is `level`."""
+    # by the angle, which is finite where rho is not
+    return time_of(lambda t: math.atan(rho(schedule, t)), math.atan(level), low, high)
+
+
 def lam(schedule: Schedule, t: float) -> float:
     """log(alpha / sigma), half of log SNR."""
     alpha, sigma = levels(schedule, t)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
-from unnoise.samplers.algebra import FIRST, rho, time_of
+from unnoise.samplers.algebra import FIRST, rho, time_of_rho
 
 MAX_STEPS = 100_000
 RHO_MIN: Final = 0.002
@@ -92,7 +92,7 @@ def custom(times: Sequence[float] | Tensor) -> Tensor:
 
 def from_levels(schedule: Schedule, values: Sequence[float], start: float = 1.0) -> Tensor:
     """`start`, the times at which sigma / alpha is each of `values`, and 0."""
-    times = [time_of(lambda t: rho(schedule, t), value, FIRST, start) for value in values]
+    times = [time_of_rho(schedule, value, FIRST, start) for value in values]
     return torch.tensor([start, *times, 0.0], dtype=torch.float64)
 
 

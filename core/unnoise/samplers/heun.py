@@ -12,7 +12,7 @@ from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import euler, levels, rho, schedule_of, time_of, toward, weighted
+from unnoise.samplers.algebra import euler, levels, rho, schedule_of, time_of_rho, toward, weighted
 from unnoise.samplers.base import Sampler, Step, intervals
 from unnoise.spaces import Layout, State, tensor
 
@@ -127,4 +127,4 @@ class EDM(Sampler):
         if self.churn == 0 or not self.churn_min <= level <= self.churn_max:
             return t
         factor = 1 + min(self.churn / steps, 2**0.5 - 1)
-        return time_of(lambda u: rho(schedule, u), level * factor, t, 1.0)
+        return time_of_rho(schedule, level * factor, t, 1.0)

@@ -49,16 +49,16 @@ def optimised(
     2. Among these, dynamic programming finds the grid for which the errors of all steps, of second
        order with the prediction before, sum to the least; an error at t counts relative to the
        standard deviation of the states there.
-    3. Gauss-Newton steps in the log SNR of the times lessen the root mean square distance between
-       the sampler's results and the solution, which bounds the Wasserstein distance between the
-       two distributions from above.
+    3. From the two best of this grid and the named ones, Gauss-Newton steps in the log SNR of the
+       times lessen the root mean square distance between the sampler's results and the solution,
+       which bounds the Wasserstein distance between the two distributions from above.
 
     Parameters
     ----------
     layout, noise, condition : of the batch to fit on; some hundred samples are enough.
     sampler : a deterministic sampler of Gaussian kernels, UniPC() by default.
     candidates : times to choose from; the solution takes three evaluations for each.
-    refinements : rounds of step 3, each about steps^2 evaluations; 0 leaves it out.
+    refinements : rounds of step 3, each about 2 steps^2 evaluations; 0 leaves it out.
 
     Returns
     -------
@@ -80,22 +80,33 @@ def optimised(
     times = grids.log_snr(kernel, candidates)
     states, predictions = _solve(denoiser, x, times, layout, condition)
     chosen = _cheapest(_costs(denoiser, times, states, predictions), steps)
-    grid = times[chosen]
+    if steps == 1:
+        return [1.0, 0.0]
 
-    def residual(gaps: Array) -> Array:
-        end = _last(sampler, denoiser, x, _of_gaps(schedule, gaps), layout, condition)
-        return cast(Array, (end - goal).flatten().double().cpu().numpy())
+    def miss(grid: Tensor) -> Array:
+        end = _last(sampler, denoiser, x, grid, layout, condition)
+        return cast(Array, (end - states[-1]).flatten().double().cpu().numpy())
 
-    goal = states[-1].to(x)
-    if steps == 1 or refinements == 0:
-        return [float(t) for t in grid]
-    inner = [math.log(min(rho(schedule, t), grids.RHO_MAX)) for t in grid[:-1].tolist()]
-    gaps = np.log(-np.diff(np.array(inner)))
-    fitted: Any = least_squares(
-        residual, gaps, diff_step=1e-3, max_nfev=refinements, bounds=(-8.0, 3.0)
-    )
-    better = fitted.cost <= 0.5 * float((residual(gaps) ** 2).sum())
-    return [float(t) for t in (_of_gaps(schedule, fitted.x) if better else grid)]
+    def fitted(grid: Tensor) -> Tensor:
+        inner = [math.log(min(rho(schedule, t), grids.RHO_MAX)) for t in grid[:-1].tolist()]
+        gaps = np.log(-np.diff(np.array(inner)).clip(-20.0, -1e-6))
+        found: Any = least_squares(
+            lambda gaps: miss(_of_gaps(schedule, gaps)),
+            gaps.clip(-7.9, 2.9),
+            diff_step=1e-3,
+            max_nfev=refinements,
+            bounds=(-8.0, 3.0),
+        )
+        return _of_gaps(schedule, found.x)
+
+    def square(grid: Tensor) -> float:
+        return float((miss(grid) ** 2).sum())
+
+    known = [times[chosen], *(make(kernel, steps, 1.0) for make in grids.NAMED.values())]
+    known.sort(key=square)
+    if refinements:
+        known = [known[0], *map(fitted, known[:2])]
+    return [float(t) for t in min(known, key=square)]
 
 
 def _of_gaps(schedule: Schedule, gaps: Array) -> Tensor:
@@ -149,12 +160,10 @@ def _costs(
     costs = np.full((n + 1, n + 1, n + 1), np.inf)
     for j in range(n):
         for i in range(j + 1):
-            if i < j and not np.isfinite(lam[i]):
-                continue
             for k in range(j + 1, n + 1):
                 a = sigma[k] / sigma[j]
                 b, slope = alpha[k] - a * alpha[j], 0.0
-                if i < j and k < n:
+                if i < j and k < n and np.isfinite(lam[i]):
                     slope = b * 0.5 * (lam[k] - lam[j]) / (lam[j] - lam[i])
                 rows = [k, j, n + 1 + j, n + 1 + i]
                 c = np.array([1.0, -a, -(b + slope), slope])

@@ -1,0 +1,369 @@
+"""What all samplers of Gaussian kernels promise beside their order."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from unnoise.denoise import Denoiser
+from unnoise.errors import ConfigError, IncompatibleSampler, InputError, LimitExceeded
+from unnoise.kernels import (
+    VE,
+    Absorbing,
+    BetaTable,
+    CategoricalKernel,
+    GaussianKernel,
+    Geometric,
+    Linear,
+    SubVP,
+    VPCosine,
+    VPLinear,
+)
+from unnoise.noise import NoiseSource
+from unnoise.samplers import (
+    DEIS,
+    EDM,
+    PNDM,
+    AdaptiveODE,
+    DPMSolverPP,
+    Euler,
+    Heun,
+    Observation,
+    PredictorCorrector,
+    Pseudo,
+    ReverseDiffusion,
+    SASolver,
+    Solver,
+    UniPC,
+    Warmup,
+    grids,
+    walk,
+)
+from unnoise.samplers.algebra import adams, moments, transfer
+from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
+from unnoise.testing import GaussianOracle, MixtureOracle, PmfOracle, PointEstimate
+
+F = torch.float64
+ODE = [
+    Euler(),
+    Heun(),
+    EDM(),
+    DPMSolverPP(Solver.M2),
+    DPMSolverPP(Solver.S2),
+    DPMSolverPP(Solver.M3),
+    DPMSolverPP(Solver.M3, Warmup.FULL),
+    UniPC(2),
+    UniPC(3, "bh1"),
+    UniPC(3, warmup=Warmup.FULL),
+    DEIS(3),
+    DEIS(4, "rho", Warmup.FULL),
+    PNDM(Pseudo.F),
+    PNDM(Pseudo.S),
+    SASolver(tau=0.0),
+    AdaptiveODE(1e-3, 1e-3),
+]
+SDE = [EDM(churn=5.0), ReverseDiffusion(), PredictorCorrector(), SASolver(), SASolver(0.5, 2, 1)]
+SCHEDULES = [
+    VPLinear(),
+    SubVP(),
+    VPCosine(),
+    VE(),
+    Linear(),
+    Geometric(),
+    BetaTable.linear(1000),
+]
+
+
+class Counted(Denoiser):
+    """A denoiser that notes the times at which it is called."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.kernel, self.times = inner, inner.kernel, []
+
+    def forward(self, x_t, t, layout, condition=None):
+        self.times.append(t)
+        return self.inner(x_t, t, layout, condition)
+
+
+def gaussian(schedule, variance=0.25, mean=0.3):
+    kernel = GaussianKernel(Euclidean(), schedule)
+    return PointEstimate(GaussianOracle(kernel, mean, variance))
+
+
+def mixture(schedule=None):
+    kernel = GaussianKernel(Euclidean(), schedule or VPLinear())
+    parts = ([0.4, 0.6], [-1.0, 1.0], [0.3, 0.3])
+    return PointEstimate(MixtureOracle(kernel, *(torch.tensor(v, dtype=F) for v in parts)))
+
+
+def run(sampler, model, grid, ids=range(4), shape=(2,)):
+    layout, noise = Layout.dense(len(ids), shape, dtype=F), NoiseSource(3, ids)
+    x = model.kernel.prior(layout).sample(noise)
+    return list(sampler(model, x, grid, layout, noise))
+
+
+# Methods with fixed coefficients in t need schedules that are smooth in t, at 100 steps.
+STEEP = {Euler: (VE, Geometric), PNDM: (VE, Geometric, VPCosine)}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule"),
+    [(m, s) for m in ODE for s in SCHEDULES if not isinstance(s, STEEP.get(type(m), ()))],
+    ids=repr,
+)
+def test_a_gaussian_keeps_its_place_in_the_distribution(sampler, schedule):
+    # exact: x_0 = mean + std (x_1 - alpha_1 mean) / sqrt(alpha_1^2 std^2 + sigma_1^2)
+    model = gaussian(schedule)
+    layout, noise = Layout.dense(5, (), dtype=F), NoiseSource(0, range(5))
+    a, s = schedule.alpha(1.0), schedule.sigma(1.0)
+    z = torch.linspace(-2, 2, 5, dtype=F)
+    x = a * 0.3 + z * math.sqrt(0.25 * a**2 + s**2)
+    grid = (grids.uniform if isinstance(sampler, Euler | Heun | PNDM) else grids.karras)(
+        model.kernel, 100
+    )
+    *_, last = sampler(model, x, grid, layout, noise)
+    assert last.t == 0
+    crude = 0.1 if isinstance(sampler, Euler | Heun | PNDM) else 0.015
+    torch.testing.assert_close(last.x, 0.3 + 0.5 * z, rtol=0, atol=crude)
+
+
+@pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
+def test_every_number_of_steps_works(sampler):
+    for schedule in (VPLinear(), Linear()):
+        model = mixture(schedule)
+        steps = range(1, 31) if isinstance(sampler, PNDM) else (1, 2, 3, 4, 7)
+        for n in steps:
+            path = run(sampler, model, grids.uniform(model.kernel, n))
+            assert len(path) == n
+            assert path[-1].t == 0
+            assert torch.isfinite(path[-1].x).all()
+            assert path[-1].x.abs().max() < 20
+
+
+@pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
+def test_one_step_from_pure_noise_is_the_prediction(sampler):
+    if isinstance(sampler, ReverseDiffusion | PredictorCorrector | AdaptiveODE):
+        pytest.skip("not a step along a prediction")
+    model = mixture(Linear())
+    path = run(sampler, model, grids.custom([1.0, 0.0]))
+    torch.testing.assert_close(path[0].x, torch.full((4, 2), 0.2, dtype=F))
+
+
+def test_the_transfer_of_pndm_is_the_ddim_step():
+    model = mixture()
+    schedule = model.kernel.schedule
+    layout = Layout.dense(64, (2,), dtype=F)
+    x = NoiseSource(0, range(64)).normal(layout)
+    for t, s in ((1.0, 0.9), (0.7, 0.2), (0.3, 0.01), (0.2, 0.0)):
+        law = model(x, t, layout)
+        eps = (x - schedule.alpha(t) * law.mean) / schedule.sigma(t)
+        ddim = model.kernel.bridge(x, law, t, s, layout, eta=0.0).mean
+        assert (transfer(schedule, x, eps, t, s) - ddim).abs().max() < 1e-12
+        # and phi as it is written by Liu 2022, in alpha_bar
+        now, then = schedule.alpha(t) ** 2, schedule.alpha(s) ** 2
+        root = math.sqrt(now) * (math.sqrt((1 - then) * now) + math.sqrt((1 - now) * then))
+        phi = math.sqrt(then / now) * x - (then - now) / root * eps
+        assert (phi - ddim).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("sampler", "count"),
+    [
+        (Euler(), lambda n: n),
+        (Heun(), lambda n: 2 * n),
+        (EDM(), lambda n: 2 * n),
+        (DPMSolverPP(), lambda n: n),
+        (DPMSolverPP(Solver.S2), lambda n: 2 * n),
+        (DPMSolverPP(Solver.M3), lambda n: n),
+        (DPMSolverPP(Solver.M3, Warmup.FULL), lambda n: n + 2 * min(n, 2)),
+        (UniPC(), lambda n: n),
+        (UniPC(3, warmup=Warmup.FULL), lambda n: n + 2 * min(n, 2)),
+        (DEIS(), lambda n: n),
+        (DEIS(4, warmup=Warmup.FULL), lambda n: n + 2 * min(n, 3)),
+        (PNDM(Pseudo.F), lambda n: n + 3 * min(n, 3)),
+        (PNDM(Pseudo.S), lambda n: n + 1),
+        (ReverseDiffusion(), lambda n: n),
+        (PredictorCorrector(), lambda n: 2 * n),
+        (PredictorCorrector(corrections=3), lambda n: 4 * n),
+        (SASolver(), lambda n: n),
+    ],
+    ids=repr,
+)
+def test_evaluations(sampler, count):
+    for n in (1, 2, 3, 4, 12):
+        model = Counted(mixture())
+        run(sampler, model, torch.linspace(1, 0.1, n + 1, dtype=F))
+        assert len(model.times) == count(n)
+        assert all(0.1 <= t <= 1 for t in model.times)
+        # to sigma = 0, where nothing can be predicted, no more than that
+        model = Counted(mixture())
+        run(sampler, model, grids.uniform(model.kernel, n))
+        assert len(model.times) <= count(n)
+        assert min(model.times) > 0
+    assert sampler.evaluations == count(101) - count(100)
+
+
+@pytest.mark.parametrize("pseudo", Pseudo)
+def test_evaluations_of_pndm_down_to_zero(pseudo):
+    # every start but one that would end at sigma = 0 is made in full
+    for n in range(1, 31):
+        model = Counted(mixture())
+        run(PNDM(pseudo), model, grids.uniform(model.kernel, n))
+        full = n + (9 if pseudo is Pseudo.F else 1)
+        short = {1: 1, 2: 5, 3: 9} if pseudo is Pseudo.F else {1: 1}
+        assert len(model.times) == short.get(n, full)
+
+
+@pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
+def test_interleaved_runs_equal_serial_ones(sampler):
+    model, layout = mixture(), Layout.dense(3, (2,), dtype=F)
+
+    def begin(seed):
+        noise = NoiseSource(seed, range(3))
+        x = model.kernel.prior(layout).sample(noise)
+        return sampler(model, x, grids.uniform(model.kernel, 6), layout, noise)
+
+    serial = [[step.x for step in begin(seed)] for seed in (0, 1)]
+    mixed = list(zip(begin(0), begin(1), strict=True))
+    for k in (0, 1):
+        assert all(torch.equal(a, pair[k].x) for a, pair in zip(serial[k], mixed, strict=True))
+
+
+@pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
+def test_a_sample_does_not_depend_on_its_neighbours(sampler):
+    model = mixture()
+    grid = grids.uniform(model.kernel, 8)
+    together = run(sampler, model, grid, ids=[0, 1, 2, 3, 4])[-1].x
+    alone = torch.cat([run(sampler, model, grid, ids=[i])[-1].x for i in range(5)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
+def test_an_empty_observation_changes_nothing_and_a_full_one_everything(sampler):
+    model, layout = mixture(), Layout.dense(3, (2,), dtype=F)
+    grid, value = grids.uniform(model.kernel, 6), torch.full((3, 2), 0.5, dtype=F)
+
+    def walked(known):
+        noise = NoiseSource(0, range(3))
+        x = model.kernel.prior(layout).sample(noise)
+        mask = torch.full((3, 2), known)
+        *_, last = walk(sampler, model, x, grid, layout, noise, None, Observation(value, mask))
+        return last.x
+
+    noise = NoiseSource(0, range(3))
+    x = model.kernel.prior(layout).sample(noise)
+    *_, last = sampler(model, x, grid, layout, noise)
+    assert torch.equal(walked(False), last.x)
+    assert torch.equal(walked(True), value)
+
+
+@pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
+def test_points_stay_centred_in_ragged_batches(sampler):
+    space = ZeroCoM()
+    model = PointEstimate(GaussianOracle(GaussianKernel(space, VPLinear()), 0.0, 0.5))
+    layout, noise = Layout.ragged([2, 5, 3], (3,), dtype=F), NoiseSource(0, range(3))
+    x = model.kernel.prior(layout).sample(noise)
+    *_, last = sampler(model, x, grids.uniform(model.kernel, 5), layout, noise)
+    space.validate(last.x, layout)
+
+
+@pytest.mark.parametrize("sampler", ODE, ids=repr)
+def test_runs_are_differentiable(sampler):
+    model, layout = mixture(), Layout.dense(2, (1,), dtype=F)
+    x = torch.tensor([[0.3], [-1.2]], dtype=F, requires_grad=True)
+    grid = grids.uniform(model.kernel, 5)
+
+    def end(x):
+        *_, last = sampler(model, x, grid, layout, NoiseSource(0, range(2)))
+        return last.x
+
+    (gradient,) = torch.autograd.grad(end(x).sum(), x)
+    with torch.no_grad():
+        finite = (end(x + 1e-5) - end(x - 1e-5)) / 2e-5
+    rough = 0.05 if isinstance(sampler, AdaptiveODE) else 1e-5  # its steps depend on the state
+    torch.testing.assert_close(gradient, finite, rtol=rough, atol=rough)
+
+
+@pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
+def test_misfits_and_bad_grids(sampler):
+    kernel = CategoricalKernel(Tokens(3), Absorbing(2))
+    tokens = PmfOracle(kernel, torch.tensor([0.4, 0.6], dtype=F))
+    with pytest.raises(IncompatibleSampler, match="GaussianKernel"):
+        sampler.check(kernel)
+    with pytest.raises(IncompatibleSampler, match="CategoricalKernel"):
+        run(sampler, tokens, torch.tensor([1.0, 0.0]))
+    for times in ([1.0], [0.0, 1.0], [1.0, 0.5, 0.5, 0.0]):
+        with pytest.raises(InputError, match="decreasing"):
+            run(sampler, mixture(), torch.tensor(times, dtype=F))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: EDM(churn=-1.0),
+        lambda: EDM(churn_min=2.0, churn_max=1.0),
+        lambda: UniPC(4),
+        lambda: UniPC(2, "bh3"),
+        lambda: DEIS(1),
+        lambda: DEIS(3, "lambda"),
+        lambda: PredictorCorrector(snr=0.0),
+        lambda: PredictorCorrector(corrections=-1),
+        lambda: SASolver(tau=-1.0),
+        lambda: SASolver(1.0, 4, 3),
+        lambda: AdaptiveODE(atol=0.0),
+        lambda: AdaptiveODE(end=0.0),
+    ],
+)
+def test_settings_out_of_range(make):
+    with pytest.raises(ConfigError):
+        make()
+
+
+def test_the_adaptive_solver_stops():
+    with pytest.raises(LimitExceeded, match="get ahead"):
+        run(AdaptiveODE(1e-9, 1e-9, most=20), mixture(), grids.custom([1.0, 0.0]))
+
+
+def test_exponential_moments_against_quadrature():
+    for rate, h in ((1.0, 1e-3), (2.0, 0.2), (1.0, 0.6), (1.5, 3.0), (2.0, 12.0)):
+        nodes, weights = (torch.tensor(v, dtype=F) for v in _legendre(60))
+        z = 0.5 * h * (nodes - 1)
+        for k, value in enumerate(moments(rate, h, 4)):
+            exact = float((0.5 * h * weights * rate * torch.exp(rate * z) * z**k).sum())
+            assert value == pytest.approx(exact, rel=1e-7)
+    assert sum(adams((-1.0, -1.7, -2.1), 1.0)) == pytest.approx(1 - math.exp(-1))
+
+
+def _legendre(n):
+    import numpy as np
+
+    return np.polynomial.legendre.leggauss(n)
+
+
+def test_sa_solver_at_tau_one_with_one_prediction_is_ancestral():
+    # the reverse SDE with x_0 fixed is solved exactly: Bayes' posterior
+    model = mixture()
+    kernel = model.kernel
+    layout = Layout.dense(1, (2,), dtype=F)
+    x = torch.tensor([[0.4, -0.2]], dtype=F)
+    for t, s in ((1.0, 0.8), (0.5, 0.45), (0.3, 0.1)):
+        law = kernel.reverse(x, model(x, t, layout), t, s, layout)
+        noise = NoiseSource(7, [0])
+        z = NoiseSource(7, [0]).normal(layout)
+        step = next(SASolver(1.0, 1, 0)(model, x, grids.custom([t, s]), layout, noise))
+        torch.testing.assert_close(step.x, law.mean + law.std * z, rtol=1e-10, atol=1e-12)
+
+
+def test_the_listing_tells_the_truth():
+    from unnoise.builtin import unnoise_samplers
+    from unnoise.registry import resolve
+
+    for spec in unnoise_samplers():
+        kind = resolve(spec)
+        sampler = kind()
+        assert spec.requires == kind.requires.__name__
+        found = (sampler.evaluations, sampler.order, sampler.stochastic)
+        assert (spec.evaluations, spec.order, spec.stochastic) == found, spec.name
