@@ -84,6 +84,12 @@ class ConditionDropout(Objective):
 
     def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
         layout = batch.layout
+        if set(batch.condition or ()) != set(self.unconditional):
+            raise ConfigError(
+                "the unconditional stands for another condition than the batch has",
+                value=sorted(self.unconditional),
+                limit=sorted(batch.condition or ()),
+            )
         u = noise.uniform(Layout.dense(layout.batch, device=layout.device))
         drop = u < self.probability
         mixed = {

@@ -1,0 +1,336 @@
+"""The variational bound against closed forms: DDPM, D3PM, absorbing chains, exact Gaussians."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from unnoise.denoise import Denoiser
+from unnoise.distributions import Dirac, Gaussian, Product
+from unnoise.errors import InputError
+from unnoise.kernels import (
+    Absorbing,
+    BetaTable,
+    CategoricalKernel,
+    GaussianKernel,
+    Linear,
+    Matrices,
+    ProductKernel,
+    Uniform,
+    VPLinear,
+)
+from unnoise.noise import NoiseSource
+from unnoise.objectives import bound
+from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
+from unnoise.testing import GaussianOracle, PmfOracle, PointEstimate, exact_bound, expectation
+
+F = torch.float64
+PMF = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=F)
+
+
+def entropy(p: torch.Tensor) -> float:
+    p = p[p > 0]
+    return -(p * p.log()).sum().item()
+
+
+# ---- DDPM
+
+
+@pytest.mark.parametrize(("square", "bits"), [(1.0, 2.911e-5), (0.25, 7.28e-6)])
+def test_prior_term_of_ddpm(square, bits):
+    kernel = GaussianKernel(Euclidean(), BetaTable.linear(1000))
+    model = GaussianOracle(kernel, 0.0, 1.0)
+    x0 = torch.full((1, 10), math.sqrt(square), dtype=F)
+    found = bound(model, x0, Layout.dense(1, (10,), dtype=F), NoiseSource(0, [0]), steps=1)
+    assert found.prior.item() / 10 / math.log(2) == pytest.approx(bits, rel=3e-4)
+
+
+def test_second_posterior_variance_of_ddpm():
+    kernel = GaussianKernel(Euclidean(), BetaTable.linear(1000))
+    x = torch.zeros(1, 1, dtype=F)
+    law = kernel.reverse(x, Dirac(x), 2 / 1000, 1 / 1000, Layout.dense(1, (1,), dtype=F))
+    assert law.std**2 == pytest.approx(5.4532e-5, rel=1e-4)
+    assert kernel.schedule.alpha(1.0) ** 2 == pytest.approx(4.0358e-5, rel=1e-4)
+
+
+# ---- D3PM: one token under the uniform kernel, alpha_t = 1 - .999 t / T, exact p(x_0 | x_t)
+
+
+def token_model(posterior: str, pmf=PMF) -> PmfOracle:
+    return PmfOracle(CategoricalKernel(Tokens(4), Uniform(Linear(0.001)), posterior), pmf)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20, 100])
+def test_exact_posterior_gives_entropy_plus_prior(steps):
+    end = 0.001 * PMF + 0.999 / 4
+    assert entropy(PMF) + (end * (end * 4).log()).sum() == pytest.approx(1.142120273, abs=1e-9)
+    found = exact_bound(token_model("mixture"), PMF, steps)
+    assert found.total.item() == pytest.approx(1.142120273, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("steps", "value", "direct"),
+    [(4, 1.517642, 1.247071), (20, 1.694248, 1.570310), (100, 1.739125, 1.701834)],
+)
+def test_normalised_sum_over_joints(steps, value, direct):
+    model = token_model("joint")
+    found = exact_bound(model, PMF, steps)
+    assert found.total.item() == pytest.approx(value, abs=6e-7)
+    # the last step by p(x_0 | x_1) itself
+
+    def last(x0, x_t, layout):
+        return -model(x_t, 1 / steps, layout).log_prob(x0)
+
+    mixed = found.prior + found.steps + expectation(model.kernel, PMF, 1 / steps, last)
+    assert mixed.item() == pytest.approx(direct, abs=6e-7)
+
+
+def test_own_setting_one_token_under_any_matrices():
+    # not doubly stochastic: the prior is the average row of the last product
+    g = torch.Generator().manual_seed(0)
+    q = torch.rand(6, 3, 3, generator=g, dtype=F) + torch.eye(3, dtype=F)
+    q = q / q.sum(-1, keepdim=True)
+    pmf = torch.tensor([0.2, 0.7, 0.1], dtype=F)
+    total = torch.linalg.multi_dot(list(q))
+    end, prior = pmf @ total, total.mean(0)
+    expected = entropy(pmf) + (end * (end / prior).log()).sum().item()
+    kernel = CategoricalKernel(Tokens(3), Matrices(q))
+    for steps in (1, 2, 6):
+        found = exact_bound(PmfOracle(kernel, pmf), pmf, steps)
+        assert found.total.item() == pytest.approx(expected, abs=1e-10)
+    with pytest.raises(InputError, match="chain"):
+        exact_bound(PmfOracle(kernel, pmf), pmf, 4)
+
+
+# ---- absorbing chains: H + I / T, exactly
+
+FLIP = torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=F)
+CHAINS = {2: FLIP / 2, 3: FLIP[:, :, None] * FLIP / 2}
+CHAIN_BOUNDS = [
+    (2, 1, 1.3862944),
+    (2, 2, 1.2022623),
+    (2, 5, 1.0918430),
+    (2, 10, 1.0550366),
+    (2, 100, 1.0219108),
+    (3, 2, 1.6836581),
+    (3, 10, 1.4069471),
+    (3, 100, 1.3495767),
+]
+
+
+def chain_model(pmf: torch.Tensor) -> PmfOracle:
+    return PmfOracle(CategoricalKernel(Tokens(3), Absorbing(2)), pmf)
+
+
+@pytest.mark.parametrize(("length", "steps", "value"), CHAIN_BOUNDS)
+def test_absorbing_chain_by_enumeration(length, steps, value):
+    pmf = CHAINS[length]
+    found = exact_bound(chain_model(pmf), pmf, steps)
+    assert found.total.item() == pytest.approx(value, abs=6e-8)
+    assert found.prior.item() == 0
+    if length == 2:
+        information = 2 * math.log(2) - entropy(pmf)
+        assert (entropy(pmf), information) == pytest.approx((1.0182302, 0.3680642), abs=6e-8)
+        expected = entropy(pmf) + information / steps
+        assert found.total.item() == pytest.approx(expected, abs=1e-10)
+    else:
+        assert entropy(pmf) == pytest.approx(1.3433131, abs=6e-8)
+
+
+def test_own_setting_any_pair():
+    # H + I / T for a pair that is neither symmetric nor binary
+    pmf = torch.tensor([[0.3, 0.05, 0.1], [0.0, 0.25, 0.05], [0.15, 0.02, 0.08]], dtype=F)
+    apart = torch.outer(pmf.sum(1), pmf.sum(0))
+    information = entropy(apart) - entropy(pmf)
+    model = PmfOracle(CategoricalKernel(Tokens(4), Absorbing(3)), pmf)
+    for steps in (1, 3, 7):
+        found = exact_bound(model, pmf, steps).total.item()
+        assert found == pytest.approx(entropy(pmf) + information / steps, abs=1e-10)
+
+
+def draws(pmf: torch.Tensor, n: int) -> torch.Tensor:
+    g = torch.Generator().manual_seed(0)
+    flat = torch.multinomial(pmf.flatten(), n, replacement=True, generator=g)
+    return torch.stack(torch.unravel_index(flat, pmf.shape), -1)
+
+
+@pytest.mark.parametrize(("length", "steps", "value"), [(2, 5, 1.0918430), (3, 10, 1.4069471)])
+def test_absorbing_chain_by_monte_carlo(length, steps, value):
+    # within 5 standard errors over 4,000 independent sequences: false alarm 6e-7 each
+    pmf = CHAINS[length]
+    x0 = draws(pmf, 4000)
+    layout = Layout.dense(4000, (length,), dtype=torch.int64)
+    total = bound(chain_model(pmf), x0, layout, NoiseSource(1, range(4000)), steps=steps).total
+    error = total.std().item() / math.sqrt(4000)
+    assert error < 0.03
+    assert abs(total.mean().item() - value) < 5 * error
+
+
+@pytest.mark.parametrize("posterior", ["mixture", "joint"])
+def test_one_token_by_monte_carlo(posterior):
+    x0 = draws(PMF, 4000)
+    layout = Layout.dense(4000, (1,), dtype=torch.int64)
+    model = token_model(posterior)
+    total = bound(model, x0, layout, NoiseSource(2, range(4000)), steps=4).total
+    expected = exact_bound(model, PMF, 4).total.item()
+    assert abs(total.mean().item() - expected) < 5 * total.std().item() / math.sqrt(4000)
+
+
+def test_evaluations_estimate_the_same():
+    # 3 of 19 inner times, stratified: within 5 standard errors; the bound states its own error
+    pmf = CHAINS[2]
+    x0 = draws(pmf, 4000)
+    layout = Layout.dense(4000, (2,), dtype=torch.int64)
+    model = chain_model(pmf)
+    found = bound(model, x0, layout, NoiseSource(3, range(4000)), steps=20, evaluations=3)
+    expected = entropy(pmf) + (2 * math.log(2) - entropy(pmf)) / 20
+    error = found.total.std().item() / math.sqrt(4000)
+    assert abs(found.total.mean().item() - expected) < 5 * error
+    assert found.standard_error.isfinite().all()
+    full = bound(model, x0[:50], Layout.dense(50, (2,)), NoiseSource(3, range(50)), steps=20)
+    more = bound(
+        model, x0[:50], Layout.dense(50, (2,)), NoiseSource(3, range(50)), steps=20, evaluations=999
+    )
+    torch.testing.assert_close(full.total, more.total, rtol=0, atol=0)
+
+
+# ---- exact Gaussian data
+
+
+def gaussian_expected(x0, m, v, schedule) -> torch.Tensor:
+    """(B,) -log p(x_0) + E log(q(x_1) / prior) given x_0: what the exact chain has left."""
+    nll = 0.5 * ((x0 - m) ** 2 / v + math.log(2 * math.pi * v))
+    a, s = schedule.alpha(1.0), schedule.sigma(1.0)
+    total = a**2 * v + s**2
+    end = a * x0  # mean of x_1 given x_0; its variance is s^2
+    log_q = -0.5 * (((end - a * m) ** 2 + s**2) / total + math.log(total))
+    log_prior = -0.5 * ((end**2 + s**2) / s**2 + math.log(s**2))
+    return (nll + log_q - log_prior).sum(1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+@pytest.mark.parametrize(
+    "schedule", [Linear(), VPLinear(0.1, 3.0)], ids=["no signal left", "signal left"]
+)
+def test_exact_law_of_gaussian_data_at_any_number_of_steps(steps, schedule):
+    # 20,000 independent entries: within 5 standard errors of the estimate, false alarm 6e-7
+    m, v = 0.7, 2.0
+    model = GaussianOracle(GaussianKernel(Euclidean(), schedule), m, v)
+    g = torch.Generator().manual_seed(0)
+    x0 = m + math.sqrt(v) * torch.randn(20_000, 1, generator=g, dtype=F)
+    x0, layout = x0.view(20, 1000), Layout.dense(20, (1000,), dtype=F)
+    found = bound(model, x0, layout, NoiseSource(0, range(20)), steps=steps).total
+    expected = gaussian_expected(x0, m, v, schedule)
+    error = (found - expected).std().item() / math.sqrt(20)
+    assert error < 0.02 * 1000
+    assert abs((found - expected).mean().item()) < 6 * error  # t_19: false alarm 9e-6
+    if isinstance(schedule, Linear):  # nothing left: the bound is -log p itself
+        nll = 0.5 * ((x0 - m) ** 2 / v + math.log(2 * math.pi * v)).sum(1)
+        torch.testing.assert_close(expected, nll)
+
+
+def test_a_point_estimate_and_a_wrong_law_cost_more():
+    kernel = GaussianKernel(Euclidean(), Linear())
+    g = torch.Generator().manual_seed(1)
+    x0, layout = torch.randn(10, 2000, generator=g, dtype=F), Layout.dense(10, (2000,), dtype=F)
+    exact = 0.5 * (x0**2 + math.log(2 * math.pi)).sum(1)
+    right = GaussianOracle(kernel, 0.0, 1.0)
+    for model in (
+        GaussianOracle(kernel, 0.5, 1.0),
+        GaussianOracle(kernel, 0.0, 2.0),
+        GaussianOracle(kernel, 0.0, 0.5),
+        PointEstimate(right),
+    ):
+        found = bound(model, x0, layout, NoiseSource(0, range(10)), steps=5)
+        assert (found.total > exact + 20).all()  # some percent of 2,000 entries
+    # the wrong mean by hand, one step from an end without signal: KL of two Gaussians
+    wrong = bound(GaussianOracle(kernel, 0.5, 1.0), x0, layout, NoiseSource(0, range(10)), steps=1)
+    expected = 0.5 * ((x0 - 0.5) ** 2 + math.log(2 * math.pi)).sum(1)
+    torch.testing.assert_close(wrong.total, expected)
+    assert (wrong.prior == 0).all()
+
+
+def test_point_estimate_by_hand():
+    # Dirac prediction: each inner term is c0^2 E|x_0 - E[x_0|x_t]|^2 / (2 c^2), with c and c0 of the
+    # posterior; E|x_0 - E[x_0|x_t]|^2 = v sigma^2 / (alpha^2 v + sigma^2) over data and noise
+    v, steps, schedule = 1.7, 4, VPLinear(0.1, 8.0)
+    kernel = GaussianKernel(Euclidean(), schedule)
+    g = torch.Generator().manual_seed(2)
+    x0 = math.sqrt(v) * torch.randn(40, 2000, generator=g, dtype=F)
+    layout = Layout.dense(40, (2000,), dtype=F)
+    model = PointEstimate(GaussianOracle(kernel, 0.0, v))
+    found = bound(model, x0, layout, NoiseSource(5, range(40)), steps=steps)
+    expected = 0.0
+    for i in range(1, steps):
+        t, s = (i + 1) / steps, i / steps
+        at, st, as_, ss = (f(u) for u in (t, s) for f in (schedule.alpha, schedule.sigma))
+        c2 = ss**2 * (1 - (at * ss / (as_ * st)) ** 2)
+        c0 = as_ - at * (ss**2 - c2) ** 0.5 / st
+        expected += c0**2 * v * st**2 / (at**2 * v + st**2) / (2 * c2)
+    per_entry = found.steps / 2000
+    error = per_entry.std().item() / math.sqrt(40)
+    assert abs(per_entry.mean().item() - expected) < 6 * error  # t_39: false alarm 5e-7
+
+
+def test_bound_of_centred_points_counts_their_degrees_of_freedom():
+    # data v P on n points in 2-D: 2 (n - 1) dimensions, so -log p is that of as many numbers
+    kernel, v = GaussianKernel(ZeroCoM(), Linear()), 0.6
+    layout = Layout.ragged([2, 5, 1], (2,), dtype=F)
+    noise = NoiseSource(0, range(3))
+    x0 = Gaussian(torch.zeros(8, 2, dtype=F), v**0.5, ZeroCoM(), layout).sample(noise)
+    found = bound(GaussianOracle(kernel, 0.0, v), x0, layout, noise, steps=1)
+    dof = torch.tensor([2.0, 8, 0], dtype=F)
+    nll = 0.5 * (layout.sum(x0**2) / v + dof * math.log(2 * math.pi * v))
+    torch.testing.assert_close(found.total, nll)
+
+
+class Apart(Denoiser):
+    """Independent exact laws of the parts."""
+
+    def __init__(self, kernel, **parts):
+        super().__init__()
+        self.kernel, self.parts = kernel, parts
+
+    def forward(self, x_t, t, layout, condition=None):
+        return Product({n: p(x_t[n], t, layout[n]) for n, p in self.parts.items()})
+
+
+def test_bound_of_independent_parts_is_their_sum():
+    real = GaussianOracle(GaussianKernel(Euclidean(), Linear()), 0.3, 2.0)
+    token = PmfOracle(CategoricalKernel(Tokens(3), Absorbing(2)), torch.tensor([0.4, 0.6], dtype=F))
+    kernel = ProductKernel({"x": real.kernel, "k": token.kernel})
+    layouts = {"x": Layout.dense(3, (4,), dtype=F), "k": Layout.dense(3, (1,), dtype=torch.int64)}
+    x0 = {"x": torch.randn(3, 4, dtype=F), "k": torch.tensor([[0], [1], [1]])}
+    model = Apart(kernel, x=real, k=token)
+    both = bound(model, x0, Layout.product(layouts), NoiseSource(0, range(3)), steps=1)
+    alone = [
+        bound(m, x0[n], layouts[n], NoiseSource(0, range(3)), steps=1).total
+        for n, m in (("x", real), ("k", token))
+    ]
+    torch.testing.assert_close(both.total, alone[0] + alone[1])
+    assert both.total.dtype == F
+
+
+def test_bound_does_not_depend_on_the_batch():
+    pmf = CHAINS[3]
+    x0, model = draws(pmf, 4), chain_model(pmf)
+    together = bound(model, x0, Layout.dense(4, (3,)), NoiseSource(0, range(4)), steps=7)
+    for i in range(4):
+        alone = bound(model, x0[i : i + 1], Layout.dense(1, (3,)), NoiseSource(0, [i]), steps=7)
+        torch.testing.assert_close(alone.total[0], together.total[i])
+    some = bound(model, x0, Layout.dense(4, (3,)), NoiseSource(0, range(4)), steps=7, evaluations=2)
+    for i in range(4):
+        one = NoiseSource(0, [i])
+        alone = bound(model, x0[i : i + 1], Layout.dense(1, (3,)), one, steps=7, evaluations=2)
+        torch.testing.assert_close(alone.total[0], some.total[i])
+
+
+@pytest.mark.parametrize("steps", [0, -1, 3])
+def test_a_chain_is_made_of_the_kernels_steps(steps):
+    model = GaussianOracle(GaussianKernel(Euclidean(), BetaTable.linear(10)), 0.0, 1.0)
+    x0, layout = torch.zeros(1, 1, dtype=F), Layout.dense(1, (1,), dtype=F)
+    with pytest.raises(InputError, match="chain"):
+        bound(model, x0, layout, NoiseSource(0, [0]), steps=steps)
+    bound(model, x0, layout, NoiseSource(0, [0]), steps=5)
