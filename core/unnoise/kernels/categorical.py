@@ -26,7 +26,8 @@ class CategoricalKernel(TransitionKernel):
     corruption : Uniform, Absorbing, RandomWalk or Matrices.
     posterior : how `reverse` integrates over a Categorical law of x_0. "mixture" averages the
         posteriors q(x_s | x_t, x_0), the exact rule; "joint" is D3PM's normalised
-        sum_i p0_i q(x_s, x_t | x_0 = i). Equal for `Absorbing` and for a Dirac.
+        sum_i p0_i q(x_s, x_t | x_0 = i). Equal for a Dirac, and for `Absorbing` where p0 has no
+        mask.
     """
 
     space: Tokens

@@ -168,8 +168,12 @@ class Absorbing(Corruption):
     def log_joint(
         self, log_p0: LogTable, x_t: Categories, t: Time, s: Time, layout: Layout
     ) -> LogTable:
-        # q(x_t | x_0) is the same for every x_0 behind a mask: the two forms are one
-        return self.log_posterior(log_p0, x_t, t, s, layout)
+        # q(mask | x_0) is 1 - alpha_t for every x_0 but the mask itself, where it is 1: without
+        # masks in the data the two forms are one
+        a_t = _survival(self.schedule, 0.0, t, log_p0.ndim, layout)
+        log_w = log_p0 + torch.log1p(-a_t).to(log_p0.dtype)
+        log_w[..., self.mask] = log_p0[..., self.mask]
+        return self.log_posterior(log_w.log_softmax(-1), x_t, t, s, layout)
 
     def log_prior(self, k: int) -> Float64[Tensor, " k"]:
         return one_hot_log(torch.tensor(self.mask), torch.empty(k, dtype=torch.float64))
