@@ -20,11 +20,14 @@ from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, Bound, DataType, Likelihood, Trace, bound, log_likelihood
 from unnoise.output import Frame, Output
 from unnoise.requests import (
+    checked_steps,
     chosen_device,
     chosen_grid,
     chosen_sampler,
+    optional,
     sample_numbers,
     validate_request,
+    whole,
 )
 from unnoise.samplers import Observation, Sampler, Start, walk
 from unnoise.spaces import Layout, State
@@ -96,12 +99,13 @@ def generate_iter(
     checked = validate_request(model.domain.Request, request)
     inputs = model.domain.inputs(checked)
     numbers = sample_numbers(num_samples, inputs, ids)
-    size = 64 if batch_size is None else batch_size
-    if size < 1:
-        raise InputError("batch_size is at least 1", value=batch_size, limit=">= 1")
-    NoiseSource(seed, [])  # a seed out of range is an error before any work
-    if deadline is not None and not deadline > 0:
+    size = 64 if batch_size is None else whole("batch_size", batch_size, 1)
+    seed = whole("seed", seed, 0, 2**64 - 1)
+    if deadline is not None and not (isinstance(deadline, int | float) and deadline > 0):
         raise InputError("a deadline is a positive number of seconds", value=deadline)
+    optional("observation", observation, Observation)
+    optional("start", start, Start)
+    steps = None if steps is None else checked_steps(steps)
     kernel = model.denoiser.kernel
     chosen = chosen_sampler(
         sampler or model.defaults.get("sampler"), isinstance(kernel, GaussianKernel)
@@ -126,7 +130,7 @@ def generate_iter(
         callback,
         return_trajectory,
         time.monotonic() + (deadline or float("inf")),
-        {number: row for row, number in enumerate(sorted(numbers))},
+        {number: row for row, number in enumerate(numbers)},
     )
     for i, batch in enumerate(batches):
         output = _run_batch(run, batch, i, len(batches))
@@ -146,7 +150,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
 
     hook = run.model.denoiser.register_forward_pre_hook(count)
     plan = run.model.domain.plan(run.request, run.model, ids)
-    state: Any = None
+    state: State = torch.empty(len(ids), 0)  # of a plan without tasks
     tasks = 0
     try:
         while True:
@@ -217,7 +221,7 @@ def _run_task(
     for i, step in enumerate(walked, 1):
         x = step.x
         if run.keep:
-            frames.append(Frame(step.t, _cpu(x), _cpu(step.x0.mean)))
+            frames.append(Frame(step.t, _cpu(x), _cpu(step.x0.mode)))
         if run.callback is not None:
             run.callback(Progress(index, batches, i, len(grid) - 1, step.t, x))
         if time.monotonic() > run.until:
@@ -225,8 +229,9 @@ def _run_task(
                 f"the deadline passed at t = {step.t:.3g} of batch {index + 1} of {batches}",
                 fix="allow more time, or fewer steps; finished batches come from generate_iter",
             )
-        if i % _CHECK_EVERY == 0 or step.t == 0:
+        if i % _CHECK_EVERY == 0:
             _check_finite(x, step.t, layout)
+    _check_finite(x, float(grid[-1]), layout)
     return x
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One step of a trajectory: the state at time t and the prediction of x_0 behind it."""
+    """One step of a trajectory: the state at time t, and the most probable x_0 behind it."""
 
     t: float
     x: State

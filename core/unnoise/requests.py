@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import torch
@@ -65,31 +67,62 @@ def validate_request(kind: type[BaseModel], fields: Mapping[str, Any]) -> BaseMo
         ) from error
 
 
-def sample_numbers(num_samples: int, inputs: int, ids: Sequence[int] | None) -> list[int]:
+def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """`value` as an int, or InputError unless it is a whole number from `low` to `high`."""
+    limit = f">= {low}" if high is None else f"{low} to {high}"
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise InputError(f"{name} is a whole number", value=value, limit=limit) from error
+    if number < low or (high is not None and number > high):
+        raise InputError(f"{name} is out of range", value=number, limit=limit)
+    return number
+
+
+def optional(name: str, value: Any, kind: type) -> None:
+    """Raise InputError unless `value` is None or of this kind."""
+    if value is not None and not isinstance(value, kind):
+        fix = f"make one with {kind.__module__.rpartition('.')[0]}.{kind.__name__}"
+        raise InputError(f"{name} is not a {kind.__name__}", value=type(value).__name__, fix=fix)
+
+
+def sample_numbers(num_samples: int, inputs: int, ids: Iterable[int] | None) -> list[int]:
     if inputs < 1:
         raise InputError("a request needs at least one input")
-    if num_samples < 1:
-        raise InputError("num_samples is at least 1", value=num_samples, limit=">= 1")
-    total = num_samples * inputs
-    chosen = range(total) if ids is None else ids
-    if len(chosen) > MAX_SAMPLES:
+    total = whole("num_samples", num_samples, 1) * inputs
+    chosen: Any = range(total) if ids is None else ids
+    try:
+        count = len(chosen) if isinstance(chosen, range) else 0
+        numbers = [operator.index(i) for i in islice(chosen, MAX_SAMPLES + 1)]
+    except TypeError as error:
+        raise InputError("ids are sample numbers", value=ids, limit=f"0 to {total - 1}") from error
+    if len(numbers) > MAX_SAMPLES:
         raise LimitExceeded(
             "too many samples for one request",
-            value=len(chosen),
+            value=count or f"more than {MAX_SAMPLES}",
             limit=MAX_SAMPLES,
             fix="pass ids=range(a, b) and run several requests; samples do not depend on the cut",
         )
-    numbers = [int(i) for i in chosen]
     if not numbers or len(set(numbers)) != len(numbers):
         raise InputError("ids are distinct sample numbers, at least one", value=numbers[:8])
-    if max(numbers) >= total or min(numbers) < 0:
+    if outside := [i for i in numbers if not 0 <= i < total]:
         raise InputError(
             "a sample number is out of range",
-            value=max(numbers),
+            value=outside[0],
             limit=f"0 to {total - 1}",
             fix="num_samples counts all samples of the request, of which ids picks some",
         )
     return numbers
+
+
+def checked_steps(steps: Any) -> int | list[float]:
+    """A number of steps, or the times of a grid."""
+    if isinstance(steps, str) or not isinstance(steps, Iterable):
+        return whole("steps", steps, 1, grids.MAX_STEPS)
+    try:
+        return [float(t) for t in steps]
+    except (TypeError, ValueError) as error:
+        raise InputError("steps is a number, or the times of a grid", value=steps) from error
 
 
 def chosen_sampler(chosen: str | Sampler | None, gaussian: bool) -> Sampler:
@@ -97,6 +130,10 @@ def chosen_sampler(chosen: str | Sampler | None, gaussian: bool) -> Sampler:
         return DDIM() if gaussian else Ancestral()
     if isinstance(chosen, Sampler):
         return chosen
+    if not isinstance(chosen, str):
+        raise InputError(
+            "sampler is a name or a Sampler", value=chosen, fix="see `unnoise samplers`"
+        )
     from unnoise.registry import find, resolve  # names are looked up only when one is given
 
     kind = resolve(find("samplers", chosen))

@@ -253,8 +253,8 @@ def test_a_point_estimate_and_a_wrong_law_cost_more():
 
 
 def test_point_estimate_by_hand():
-    # Dirac prediction: each inner term is c0^2 E|x_0 - E[x_0|x_t]|^2 / (2 c^2), with c and c0 of the
-    # posterior; E|x_0 - E[x_0|x_t]|^2 = v sigma^2 / (alpha^2 v + sigma^2) over data and noise
+    # Dirac prediction: an inner term is c0^2 E|x_0 - E[x_0|x_t]|^2 / (2 c^2), c and c0 those of
+    # the posterior; E|x_0 - E[x_0|x_t]|^2 = v sigma^2 / (alpha^2 v + sigma^2) over data and noise
     v, steps, schedule = 1.7, 4, VPLinear(0.1, 8.0)
     kernel = GaussianKernel(Euclidean(), schedule)
     g = torch.Generator().manual_seed(2)

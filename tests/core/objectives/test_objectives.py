@@ -30,7 +30,7 @@ F = torch.float64
 
 
 class Exact(nn.Module):
-    """The exact noise prediction for data N(0, v): E[eps | x_t] = sigma x_t / (alpha^2 v + sigma^2)."""
+    """Data N(0, v): E[eps | x_t] = sigma x_t / (alpha^2 v + sigma^2)."""
 
     def __init__(self, schedule, v):
         super().__init__()
@@ -127,7 +127,7 @@ def test_ragged_and_joint_batches():
     x0 = {"at": torch.zeros(6, 3, dtype=F), "kind": torch.tensor([0, 1, 0, 0, 1, 1])}
     loss = Simple()(model, Batch(x0, layout), NoiseSource(0, [0, 1]))
     assert loss.shape == (2,)
-    # tokens cost log 3 for equal logits; noise predicted as x_t = sigma eps costs (1 - sigma)^2 eps^2
+    # equal logits cost log 3; noise predicted as x_t = sigma eps costs (1 - sigma)^2 eps^2
     t = training_times(kernel, NoiseSource(0, [0, 1]).times())
     eps = ZeroCoM().project(NoiseSource(0, [0, 1]).normal(layout["at"]), layout["at"])
     sigma = VPLinear().sigma(t)
