@@ -213,9 +213,10 @@ class Model:
 
         Parameters
         ----------
-        data : the units of the answer, by default the domain's `data_type`. `Quantised` data are
-            dequantised with noise of `seed` and get a lower bound of log P, at most 0; a density
-            of `Continuous` data is per unit of x, and rounded values are refused.
+        data : the units of the answer, by default the domain's `data_type`. For `Quantised` data
+            a lower bound of log P, see `unnoise.objectives.level_likelihood`; for `Continuous` a
+            density per unit of x, and rounded values are refused; `Dequantised` is for models
+            that were trained on such data.
         """
         from unnoise.engine import evaluate_likelihood
 

@@ -17,7 +17,17 @@ from torch import Tensor
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.objectives import Batch, Bound, DataType, Likelihood, Trace, bound, log_likelihood
+from unnoise.objectives import (
+    Batch,
+    Bound,
+    DataType,
+    Likelihood,
+    Quantised,
+    Trace,
+    bound,
+    level_likelihood,
+    log_likelihood,
+)
 from unnoise.output import Frame, Output
 from unnoise.requests import (
     checked_steps,
@@ -276,6 +286,18 @@ def evaluate_likelihood(
     space, layout = model.denoiser.kernel.space, batch.layout
     space.validate(batch.x0, layout)
     noise = NoiseSource(seed, range(layout.batch))
+    if isinstance(data, Quantised):
+        return level_likelihood(
+            model.denoiser,
+            batch.x0,
+            layout,
+            noise,
+            batch.condition,
+            data=data,
+            trace=trace,
+            eps=eps,
+            tolerance=tolerance,
+        )
     x, change = data.prepare(batch.x0, space, layout, noise)
     return log_likelihood(
         model.denoiser,

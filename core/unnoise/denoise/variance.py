@@ -64,11 +64,10 @@ class LearnedVariance(Parametrization):
         assert isinstance(kernel, GaussianKernel)
         weight = ((second + 1) / 2).double()
         low, high, point, gain = (
-            layout.expand(torch.as_tensor(v), weight)
-            for v in _bounds(kernel.schedule, t, 1 / self.steps)
+            layout.expand(v, weight)
+            for v in _bounds(kernel.schedule, t, 1 / self.steps, layout.batch)
         )
         logs = torch.lerp(low.log().expand_as(weight), high.log().expand_as(weight), weight)
-        # relative to `point`, because for w near 0 the difference is small
         variance = (logs.exp() - point).clamp(min=0) / gain**2
         std = variance.clamp(min=1e-20).sqrt().to(centre.dtype)
         return Gaussian(centre, std, kernel.space, layout)
@@ -99,33 +98,34 @@ class LearnedVariance(Parametrization):
 class _Bounds(NamedTuple):
     """Of a reverse step: the two bounds, the posterior's variance, and c0."""
 
-    low: Time
-    high: Time
-    point: Time
-    gain: Time
+    low: Tensor
+    high: Tensor
+    point: Tensor
+    gain: Tensor
 
 
-def _bounds(schedule: Schedule, t: Time, step: float) -> _Bounds:
+def _bounds(schedule: Schedule, t: Time, step: float, batch: int) -> _Bounds:
     """betatilde, beta, betatilde and c0 of the step from t to t - step, as float64 (B,).
 
     In the last step the variance of the point prediction is 0, and the lower bound is the one of
     the step before.
     """
-    now = torch.as_tensor(t, dtype=torch.float64)
+    now = torch.as_tensor(t, dtype=torch.float64).expand(batch)
     last = now < 1.5 * step
     s = torch.where(last, 0.0, now - step)
-    _, beta, point, gain = _step(schedule, now, s)
-    _, _, second, _ = _step(schedule, torch.full_like(now, 2 * step), torch.full_like(now, step))
+    beta, point, gain = _step(schedule, now, s)
+    _, second, _ = _step(schedule, torch.full_like(now, 2 * step), torch.full_like(now, step))
     return _Bounds(torch.where(last, second, point), beta, point, gain)
 
 
-def _step(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _step(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """beta, betatilde and c0 of the step from t to s."""
     alpha_t, sigma_t = torch.as_tensor(schedule.alpha(t)), torch.as_tensor(schedule.sigma(t))
     alpha_s, sigma_s = torch.as_tensor(schedule.alpha(s)), torch.as_tensor(schedule.sigma(s))
     ratio = alpha_t / alpha_s
     beta = sigma_t**2 - (ratio * sigma_s) ** 2
     point = sigma_s**2 * beta / sigma_t**2
-    return ratio, beta, point, alpha_s * beta / sigma_t**2
+    return beta, point, alpha_s * beta / sigma_t**2
 
 
 @final

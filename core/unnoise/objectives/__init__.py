@@ -14,6 +14,7 @@ from unnoise.objectives.likelihood import (
     Hutchinson,
     Likelihood,
     Trace,
+    level_likelihood,
     log_likelihood,
 )
 from unnoise.objectives.objectives import Batch, ConditionDropout, Objective, Simple
@@ -59,6 +60,7 @@ __all__ = [
     "bits_per_dimension",
     "bound",
     "distilled_target",
+    "level_likelihood",
     "log_likelihood",
     "sde_bound",
     "step_term",

@@ -82,7 +82,7 @@ def bound(
     last = _LAST_DRAWS if steps > 1 else 1
     draws = [_last_step(denoiser, x0, steps, layout, noise, condition, data) for _ in range(last)]
     table = torch.stack(draws).double()
-    reconstruction, error = table.mean(0), table.var(0) / len(draws)
+    reconstruction, error = table.mean(0), table.var(0, correction=min(1, last - 1)) / last
     middle = steps - 1
     if middle == 0:
         unknown = torch.full_like(error, torch.inf)

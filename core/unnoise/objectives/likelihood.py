@@ -15,6 +15,7 @@ the divergence of the denoiser is estimated: the rest is exact.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import final
@@ -27,7 +28,9 @@ from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
+from unnoise.objectives.data_types import Quantised
 from unnoise.objectives.ode import Point, integrate
+from unnoise.objectives.times import time_of
 from unnoise.spaces import DataSpace, Layout, State, tensor
 
 _SMALL = 16  # degrees of freedom up to which the exact trace is the default
@@ -194,6 +197,59 @@ def log_likelihood(
         tolerance=tolerance,
         evaluations=evaluations,
     )
+
+
+def level_likelihood(
+    denoiser: Denoiser,
+    x0: State,
+    layout: Layout,
+    noise: NoiseSource,
+    condition: Condition = None,
+    *,
+    data: Quantised,
+    trace: Trace | None = None,
+    eps: float | None = None,
+    tolerance: float = 1e-5,
+) -> Likelihood:
+    """A lower bound of log P(x_0) for a model that was trained on the levels themselves.
+
+    Such a model knows nothing of values between levels, so its density at uniformly dequantised
+    data means nothing. The process's own noise dequantises instead:
+
+        log P(x_0) >= E log p_eps(x_eps) + log P(x_0 | x_eps) - log q(x_eps | x_0),
+
+    the first by `log_likelihood`, the second the discretised decoder; one draw of x_eps. `change`
+    holds the last two. Parameters as there, except
+
+    eps : by default the time at which sigma / alpha is the standard deviation of the uniform noise
+        of one step, or the first step of a discrete kernel if that is later.
+    """
+    kernel = _gaussian(denoiser.kernel)
+    kernel.space.validate(x0, layout)
+    data.check(x0, layout)
+    if eps is None:
+        value = torch.tensor([2 * math.log(data.step / 12**0.5)], dtype=torch.float64)
+        eps = time_of(kernel.schedule, value).item()
+        if kernel.steps is not None:
+            eps = math.ceil(eps * kernel.steps) / kernel.steps
+    q = kernel.marginal(x0, eps, layout)
+    x = q.sample(noise)
+    with torch.no_grad():
+        law = denoiser(x, eps, layout, condition)
+        decoder = kernel.reconstruction(x, law, eps, layout)
+        change = data.log_prob(decoder, x0, layout) - q.log_prob(x)
+    found = log_likelihood(
+        denoiser,
+        x,
+        layout,
+        noise,
+        condition,
+        change=change.double(),
+        trace=trace,
+        eps=eps,
+        tolerance=tolerance,
+    )
+    return replace(found, estimator=f"{found.estimator}; levels through one draw of x_eps")
 
 
 def _mean_and_trace(

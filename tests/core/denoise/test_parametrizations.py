@@ -1,4 +1,4 @@
-"""Parametrizations: the exact target of each gives x_0 back; the loss is the squared error to it."""
+"""Parametrizations: the exact target of each gives x_0 back; the loss is its squared error."""
 
 from __future__ import annotations
 
