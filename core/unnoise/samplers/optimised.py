@@ -24,11 +24,12 @@ from unnoise.noise import NoiseSource
 from unnoise.samplers import grids
 from unnoise.samplers.algebra import FIRST, levels, rho, schedule_of
 from unnoise.samplers.base import Sampler
-from unnoise.samplers.heun import EDM
+from unnoise.samplers.multistep import Warmup
 from unnoise.samplers.unipc import UniPC
 from unnoise.spaces import Layout, tensor
 
 Array = NDArray[np.float64]
+_FINER = 6  # steps of the solution between two candidates
 
 
 @torch.no_grad()
@@ -57,7 +58,7 @@ def optimised(
     ----------
     layout, noise, condition : of the batch to fit on; some hundred samples are enough.
     sampler : a deterministic sampler of Gaussian kernels, UniPC() by default.
-    candidates : times to choose from; the solution takes three evaluations for each.
+    candidates : times to choose from; the solution takes seven evaluations for each.
     refinements : rounds of step 3, each about 2 steps^2 evaluations; 0 leaves it out.
 
     Returns
@@ -77,8 +78,7 @@ def optimised(
         raise InputError("steps is out of range", value=steps, limit=f"1 to {candidates - 1}")
     kernel, schedule = denoiser.kernel, schedule_of(denoiser)
     x = tensor(kernel.prior(layout).sample(noise))
-    times = grids.log_snr(kernel, candidates)
-    states, predictions = _solve(denoiser, x, times, layout, condition)
+    times, states, predictions = _solve(denoiser, x, candidates, layout, condition)
     chosen = _cheapest(_costs(denoiser, times, states, predictions), steps)
     if steps == 1:
         return [1.0, 0.0]
@@ -131,17 +131,27 @@ def _last(
 
 
 def _solve(
-    denoiser: Denoiser, x: Tensor, times: Tensor, layout: Layout, condition: Condition
-) -> tuple[list[Tensor], list[Tensor]]:
-    """States at all times, the last being 0, and predictions of x_0 at all but that."""
-    states, predictions = [x], []
+    denoiser: Denoiser, x: Tensor, candidates: int, layout: Layout, condition: Condition
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Candidate times, the states there, and predictions of x_0 at all of them but 0.
+
+    The steps are finer than the candidates: an error here would be fitted as if it were the truth.
+    """
+    schedule, fine = schedule_of(denoiser), _FINER * (candidates - 1)
+    top = min(rho(schedule, 1.0), grids.RHO_MAX)
+    low = max(grids.RHO_MIN, rho(schedule, FIRST))
+    levels = [top * (low / top) ** (i / fine) for i in range(1, fine + 1)]
+    grid = grids.from_levels(schedule, levels)
+    solver = UniPC(3, warmup=Warmup.FULL)
     noise = NoiseSource(0, range(layout.batch))
-    for i in range(len(times) - 1):
-        law = denoiser(states[-1], float(times[i]), layout, condition)
-        predictions.append(tensor(law.mean))
-        for step in EDM()(denoiser, states[-1], times[i : i + 2], layout, noise, condition):
+    states, predictions = [x], []
+    for i, step in enumerate(solver(denoiser, x, grid, layout, noise, condition)):
+        if i % _FINER == 0:  # the prediction with which the step began
+            predictions.append(tensor(denoiser(states[-1], float(grid[i]), layout, condition).mean))
+        if (i + 1) % _FINER == 0 or i == fine:
             states.append(tensor(step.x))
-    return states, predictions
+    times = torch.cat([grid[:-1:_FINER], grid[-1:]])
+    return times, states, predictions
 
 
 def _costs(
