@@ -7,13 +7,13 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from unnoise import __version__
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
@@ -382,7 +382,7 @@ def _check_finite(x: State, t: float, layout: Layout) -> None:
 
 def _provenance(run: _Run, ids: list[int], calls: int, seconds: float) -> dict[str, Any]:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    versions["unnoise"] = metadata.version("unnoise")
+    versions["unnoise"] = __version__
     return {
         "domain": run.model.domain.name,
         "model": run.model.hash,

@@ -89,16 +89,6 @@ class GaussianParametrization(Parametrization):
                 fix="use the Clean, V or Flow parametrization",
             )
 
-    def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
-        x_t = tensor(x_t)
-        scale = self.affine(_gaussian(kernel).schedule, t).scale
-        if isinstance(scale, float) and scale == 1.0:
-            return x_t
-        return layout.expand(scale, x_t) * x_t
-
-    def label(self, kernel: TransitionKernel, t: Time) -> Time:
-        return self.affine(_gaussian(kernel).schedule, t).label
-
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Distribution:
@@ -120,9 +110,19 @@ class GaussianParametrization(Parametrization):
         return layout.sum((output - target) ** 2) / layout.sizes
 
 
+class Direct(GaussianParametrization):
+    """The network sees the state and the time as they are."""
+
+    def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
+        return tensor(x_t)
+
+    def label(self, kernel: TransitionKernel, t: Time) -> Time:
+        return t
+
+
 @final
 @dataclass(frozen=True)
-class Noise(GaussianParametrization):
+class Noise(Direct):
     """F = eps: x_0 = (x_t - sigma eps) / alpha (Ho 2020)."""
 
     def affine(self, schedule: Schedule, t: Time) -> Affine:
@@ -132,7 +132,7 @@ class Noise(GaussianParametrization):
 
 @final
 @dataclass(frozen=True)
-class Clean(GaussianParametrization):
+class Clean(Direct):
     """F = x_0."""
 
     def affine(self, schedule: Schedule, t: Time) -> Affine:
@@ -141,7 +141,7 @@ class Clean(GaussianParametrization):
 
 @final
 @dataclass(frozen=True)
-class V(GaussianParametrization):
+class V(Direct):
     """F = v = alpha eps - sigma x_0: x_0 = (alpha x_t - sigma v) / (alpha^2 + sigma^2)
     (Salimans & Ho 2022, for any schedule)."""
 
@@ -153,7 +153,7 @@ class V(GaussianParametrization):
 
 @final
 @dataclass(frozen=True)
-class Score(GaussianParametrization):
+class Score(Direct):
     """F = grad log q(x_t): x_0 = (x_t + sigma^2 F) / alpha (Song 2021)."""
 
     def affine(self, schedule: Schedule, t: Time) -> Affine:
@@ -163,7 +163,7 @@ class Score(GaussianParametrization):
 
 @final
 @dataclass(frozen=True)
-class Flow(GaussianParametrization):
+class Flow(Direct):
     """F = dx/dt = alpha' x_0 + sigma' eps (Lipman 2023):
     x_0 = (sigma' x_t - sigma F) / (alpha sigma' - alpha' sigma)."""
 
@@ -191,6 +191,13 @@ class EDM(GaussianParametrization):
         log = torch.log(s) if isinstance(s, Tensor) else math.log(s)
         skip = self.sigma_data**2 / norm
         return Affine(skip / alpha, s * self.sigma_data / root, 1 / (root * alpha), log / 4)
+
+    def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
+        x_t = tensor(x_t)
+        return layout.expand(self.affine(_gaussian(kernel).schedule, t).scale, x_t) * x_t
+
+    def label(self, kernel: TransitionKernel, t: Time) -> Time:
+        return self.affine(_gaussian(kernel).schedule, t).label
 
 
 class CategoricalParametrization(Parametrization):
