@@ -22,7 +22,7 @@ from unnoise.errors import InputError
 State: TypeAlias = Tensor | dict[str, Tensor]
 """A batch of states: a tensor, or for a product space a dict of tensors."""
 
-Time: TypeAlias = float | Float64[Tensor, " batch"]
+Time: TypeAlias = float | Float64[Tensor, "*batch"]
 """A time in [0, 1], clean at 0: a float when the whole batch shares it, else a float64 (B,)."""
 
 

@@ -292,7 +292,7 @@ def test_discretised_gaussian_is_as_published():
             for j in range(vocab):
                 if i != j:
                     expected = math.exp(-4 * abs(i - j) ** 2 / ((vocab - 1) ** 2 * beta)) / total
-                    assert step[i][j] == pytest.approx(expected, rel=1e-12)
+                    assert step[i][j] == pytest.approx(expected, rel=1e-12, abs=0)
             others = sum(step[i][j] for j in range(vocab) if j != i)
             assert step[i][i] == pytest.approx(1 - others, rel=1e-12)
     # doubly stochastic, so the uniform distribution is the prior
@@ -336,7 +336,7 @@ def test_small_probabilities_of_a_random_walk_have_their_digits():
     jump = walk.matrix(0.0, t)[0, 1].item()
     for d in (2, 4, 6):
         entry = walk.matrix(0.0, t)[0, d].item()
-        assert entry == pytest.approx(jump**d / math.factorial(d), rel=1e-5)
+        assert entry == pytest.approx(jump**d / math.factorial(d), rel=1e-5, abs=0)
     # and then x_s has made half of them, a binomial number
     k = CategoricalKernel(Tokens(vocab), walk)
     law = k.reverse(torch.tensor([[6]]), Dirac(torch.tensor([[0]])), t, t / 2, line(1)).mean[0, 0]

@@ -244,6 +244,7 @@ def test_levels_of_8_bit_data():
     assert bool(torch.isfinite(denoiser.kernel.schedule.first.grad))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input():
     plain = GaussianOracle(GaussianKernel(Euclidean(), VPLinear()), 0.0, 0.25)
     with pytest.raises(ConfigError, match="LearnedSchedule"):

@@ -30,7 +30,11 @@ class Cheap(torch.nn.Module):
         return i.square_().mul_(-1e-8)[None]
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:  # ru_maxrss begins at the size of the parent, here a process with all the tests
+        status = open("/proc/self/status").read()
+        return int(status.split("VmHWM:")[1].split()[0])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 x0 = (torch.arange(L) * 40)[None]
 layout, noise = Layout.dense(1, (L,), dtype=torch.int64), NoiseSource(0, [0])

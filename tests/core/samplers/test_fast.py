@@ -317,6 +317,7 @@ def test_misfits_and_bad_grids(sampler):
         lambda: AdaptiveODE(end=0.0),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_settings_out_of_range(make):
     with pytest.raises(ConfigError):
         make()

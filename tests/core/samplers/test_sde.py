@@ -21,10 +21,11 @@ from unnoise.testing import GaussianOracle, PointEstimate
 F = torch.float64
 
 
-class Impulses:
+class Impulses(NoiseSource):
     """Sample j gets the number 1 at draw j, all else 0: a linear run's response to its noise."""
 
     def __init__(self):
+        super().__init__(0, [])
         self.draws = 0
 
     def normal(self, layout):
