@@ -134,5 +134,6 @@ def unnoise_schedules() -> list[ScheduleSpec]:
         ScheduleSpec("ve", "variance exploding", "unnoise.kernels:VE"),
         ScheduleSpec("flow", "straight lines: flow matching", "unnoise.kernels:Linear"),
         ScheduleSpec("geometric", "the variance grows geometrically", "unnoise.kernels:Geometric"),
+        ScheduleSpec("learned", "monotone, trained (VDM)", "unnoise.kernels:LearnedSchedule"),
         ScheduleSpec("beta_table", "from the betas of discrete steps", "unnoise.kernels:BetaTable"),
     ]
