@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unnoise import distributions
@@ -56,7 +57,7 @@ class Parametrization(ABC):
         x_t: State,
         t: Time,
         layout: Layout,
-    ) -> Tensor:
+    ) -> Float[Tensor, " batch"]:
         """(B,) mean training loss per entry: squared error to the target, or cross-entropy."""
 
 
@@ -103,7 +104,7 @@ class GaussianParametrization(Parametrization):
         x_t: State,
         t: Time,
         layout: Layout,
-    ) -> Tensor:
+    ) -> Float[Tensor, " batch"]:
         skip, out, _, _ = self.affine(_gaussian(kernel).schedule, t)
         x0, x_t, output = tensor(x0), tensor(x_t), tensor(output)
         target = (x0 - layout.expand(skip, x_t) * x_t) / layout.expand(out, x_t)
@@ -222,7 +223,7 @@ class CategoricalParametrization(Parametrization):
         x_t: State,
         t: Time,
         layout: Layout,
-    ) -> Tensor:
+    ) -> Float[Tensor, " batch"]:
         return -self.law(kernel, output, x_t, t, layout).log_prob(x0) / layout.sizes
 
 
@@ -318,7 +319,7 @@ class Joint(Parametrization):
         x_t: State,
         t: Time,
         layout: Layout,
-    ) -> Tensor:
+    ) -> Float[Tensor, " batch"]:
         kernels, weights = _kernels(kernel), self.weights or {}
         output, x0, x_t = (parts(x, self.parts) for x in (output, x0, x_t))
         losses = [

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise.base import Condition, Denoiser
@@ -80,7 +81,7 @@ class LearnedVariance(Parametrization):
         x_t: State,
         t: Time,
         layout: Layout,
-    ) -> Tensor:
+    ) -> Float[Tensor, " batch"]:
         return self.mean.loss(kernel, self._halves(output)[0], x0, x_t, t, layout)
 
     def _halves(self, output: State) -> tuple[Tensor, Tensor]:

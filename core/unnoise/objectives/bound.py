@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -29,14 +30,14 @@ class Bound:
     and between draws of the last step. Infinite where there is one draw only.
     """
 
-    prior: Tensor
-    steps: Tensor
-    reconstruction: Tensor
-    standard_error: Tensor
+    prior: Float[Tensor, " batch"]
+    steps: Float[Tensor, " batch"]
+    reconstruction: Float[Tensor, " batch"]
+    standard_error: Float[Tensor, " batch"]
     evaluations: int
 
     @property
-    def total(self) -> Tensor:
+    def total(self) -> Float[Tensor, " batch"]:
         """(B,) the bound."""
         return self.prior + self.steps + self.reconstruction
 
@@ -110,7 +111,7 @@ def step_term(
     layout: Layout,
     noise: NoiseSource,
     condition: Condition = None,
-) -> Tensor:
+) -> Float[Tensor, " batch"]:
     """(B,) KL(q(x_s | x_t, x_0) || reverse(x_t, denoiser(x_t))) at one draw of x_t."""
     kernel = denoiser.kernel
     x_t = kernel.marginal(x0, t, layout).sample(noise)
@@ -126,7 +127,7 @@ def _last_step(
     noise: NoiseSource,
     condition: Condition,
     data: DataType | None,
-) -> Tensor:
+) -> Float[Tensor, " batch"]:
     """(B,) -log p(x_0 | x_t) at one draw of x_t, t the first time above 0."""
     kernel, t = denoiser.kernel, 1 / steps
     x_t = kernel.marginal(x0, t, layout).sample(noise)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -37,7 +38,9 @@ class Distillation(Objective):
             raise ConfigError("a student takes at least one step", value=self.steps, limit=">= 1")
         _gaussian(self.teacher)
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         layout, schedule = batch.layout, _gaussian(denoiser).schedule
         i = (noise.times().to(layout.device) * self.steps).floor()
         t, s = (i + 1) / self.steps, i / self.steps

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser, NetworkDenoiser
@@ -41,7 +42,9 @@ class Objective(ABC):
     """A loss per sample. All that is random in it comes from `noise`."""
 
     @abstractmethod
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         """(B,) loss of a batch of clean data."""
 
 
@@ -54,7 +57,9 @@ class Simple(Objective):
     t = 1/T .. 1.
     """
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         if not isinstance(denoiser, NetworkDenoiser):
             raise ConfigError("only a NetworkDenoiser is trained", value=type(denoiser).__name__)
         kernel, parametrization = denoiser.kernel, denoiser.parametrization
@@ -82,7 +87,9 @@ class ConditionDropout(Objective):
         if not 0 <= self.probability <= 1:
             raise ConfigError("a probability", value=self.probability, limit="0 to 1")
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         layout = batch.layout
         if set(batch.condition or ()) != set(self.unconditional):
             raise ConfigError(

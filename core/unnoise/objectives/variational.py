@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unnoise import distributions
@@ -39,7 +40,9 @@ class VariationalBound(Objective):
     def __post_init__(self) -> None:
         _check_steps(self.steps)
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         kernel, layout = denoiser.kernel, batch.layout
         steps = kernel.steps or self.steps
         number = step_numbers(noise, steps).to(layout.device)
@@ -61,7 +64,9 @@ class Hybrid(Objective):
     def __post_init__(self) -> None:
         _check_steps(self.steps)
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         own, bound = _both(denoiser, batch, noise, self.steps, lambda law: law)
         return bound + self.weight * own
 
@@ -78,7 +83,9 @@ class SimpleWithBound(Objective):
     def __post_init__(self) -> None:
         _check_steps(self.steps)
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         own, bound = _both(denoiser, batch, noise, self.steps, _without_gradient_of_means)
         return own + self.weight * bound
 

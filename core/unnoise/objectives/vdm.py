@@ -51,7 +51,9 @@ class VDM(Objective):
         if self.steps is not None and self.steps < 1:
             raise ConfigError("a chain has at least one step", value=self.steps, limit=">= 1")
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         kernel, schedule = _learned(denoiser)
         layout, x0 = batch.layout, tensor(batch.x0)
         diffusion = self.diffusion(denoiser, batch, noise)

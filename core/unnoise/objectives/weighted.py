@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise import Denoiser, NetworkDenoiser
@@ -58,7 +59,9 @@ class Weighted(Objective):
 
     weighting: Weighting = field(default_factory=MinSNR)
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         kernel, layout = _gaussian(denoiser), batch.layout
         t = training_times(kernel, noise.times().to(layout.device))
         snr = torch.as_tensor(kernel.schedule.alpha(t) / kernel.schedule.sigma(t)) ** 2
@@ -78,7 +81,9 @@ class LikelihoodWeighted(Objective):
 
     times: TimeLaw = field(default_factory=ImportanceTimes)
 
-    def __call__(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
+    def __call__(
+        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
+    ) -> Float[Tensor, " batch"]:
         kernel, layout = _gaussian(denoiser), batch.layout
         if kernel.steps is not None:
             raise ConfigError(

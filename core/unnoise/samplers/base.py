@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, final
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -67,7 +68,7 @@ class Sampler(ABC):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
@@ -90,7 +91,7 @@ class Sampler(ABC):
             )
 
 
-def intervals(grid: Tensor) -> Iterator[tuple[float, float]]:
+def intervals(grid: Float64[Tensor, " times"]) -> Iterator[tuple[float, float]]:
     """The pairs (t, s) of neighbouring times, t > s, as floats."""
     times = grid.tolist()
     if len(times) < 2 or any(t <= s for t, s in pairwise(times)):

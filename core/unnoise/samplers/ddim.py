@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -39,7 +40,7 @@ class DDIM(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.errors import IncompatibleSampler, InputError
@@ -26,18 +27,20 @@ RHO_MAX: Final = 1000.0
 """Where alpha is 0, levels are spaced as if sigma / alpha were this."""
 
 
-def uniform(kernel: TransitionKernel, steps: int, start: float = 1.0) -> Tensor:
+def uniform(kernel: TransitionKernel, steps: int, start: float = 1.0) -> Float64[Tensor, " times"]:
     """Equal steps from `start` to 0."""
     return _on(kernel, torch.linspace(start, 0, _checked(steps, start) + 1, dtype=torch.float64))
 
 
-def quadratic(kernel: TransitionKernel, steps: int, start: float = 1.0) -> Tensor:
+def quadratic(
+    kernel: TransitionKernel, steps: int, start: float = 1.0
+) -> Float64[Tensor, " times"]:
     """t_i = start (1 - i / steps)^2: short steps near the data (Song 2021, DDIM)."""
     u = torch.linspace(1, 0, _checked(steps, start) + 1, dtype=torch.float64)
     return _on(kernel, start * u**2)
 
 
-def linspace(kernel: TransitionKernel, steps: int, start: float = 1.0) -> Tensor:
+def linspace(kernel: TransitionKernel, steps: int, start: float = 1.0) -> Float64[Tensor, " times"]:
     """Equal steps from `start` to the kernel's first step, 1 / 1000 if it has none, then 0."""
     first = 1 / (kernel.steps or 1000)
     if _checked(steps, start) > 1 and start <= first:
@@ -53,7 +56,7 @@ def karras(
     *,
     power: float = 7.0,
     rho_min: float = RHO_MIN,
-) -> Tensor:
+) -> Float64[Tensor, " times"]:
     """Equal steps in (sigma / alpha)^(1 / power) down to `rho_min`, then 0 (Karras 2022)."""
 
     def level(a: float, b: float, u: float) -> float:
@@ -64,7 +67,7 @@ def karras(
 
 def log_snr(
     kernel: TransitionKernel, steps: int, start: float = 1.0, *, rho_min: float = RHO_MIN
-) -> Tensor:
+) -> Float64[Tensor, " times"]:
     """Equal steps in log SNR up to sigma / alpha = `rho_min`, then 0 (Lu 2022)."""
     return _spaced(kernel, steps, start, rho_min, lambda a, b, u: a * (b / a) ** u)
 
@@ -80,7 +83,7 @@ NAMED: Final[Mapping[str, Callable[[TransitionKernel, int, float], Tensor]]] = M
 )
 
 
-def custom(times: Sequence[float] | Tensor) -> Tensor:
+def custom(times: Sequence[float] | Tensor) -> Float64[Tensor, " times"]:
     """Times of your own: within [0, 1], strictly decreasing."""
     grid = torch.as_tensor(times, dtype=torch.float64)
     if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() < 0).all()):
@@ -90,7 +93,9 @@ def custom(times: Sequence[float] | Tensor) -> Tensor:
     return grid
 
 
-def from_levels(schedule: Schedule, values: Sequence[float], start: float = 1.0) -> Tensor:
+def from_levels(
+    schedule: Schedule, values: Sequence[float], start: float = 1.0
+) -> Float64[Tensor, " times"]:
     """`start`, the times at which sigma / alpha is each of `values`, and 0."""
     times = [time_of_rho(schedule, value, FIRST, start) for value in values]
     return torch.tensor([start, *times, 0.0], dtype=torch.float64)
@@ -102,7 +107,7 @@ def _spaced(
     start: float,
     rho_min: float,
     level: Callable[[float, float, float], float],
-) -> Tensor:
+) -> Float64[Tensor, " times"]:
     if not isinstance(kernel, GaussianKernel):
         raise IncompatibleSampler(
             "a grid of noise levels needs a GaussianKernel",
@@ -129,7 +134,7 @@ def _checked(steps: int, start: float) -> int:
     return steps
 
 
-def _on(kernel: TransitionKernel, grid: Tensor) -> Tensor:
+def _on(kernel: TransitionKernel, grid: Float64[Tensor, " times"]) -> Tensor:
     """The grid on the kernel's own steps, all distinct, when it is discrete."""
     count = kernel.steps
     if count is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -162,7 +163,7 @@ def walk(
     sampler: Sampler,
     denoiser: Denoiser,
     x: State,
-    grid: Tensor,
+    grid: Float64[Tensor, " times"],
     layout: Layout,
     noise: NoiseSource,
     condition: Condition = None,

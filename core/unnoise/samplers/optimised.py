@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from torch import Tensor
@@ -83,11 +84,11 @@ def optimised(
     if steps == 1:
         return [1.0, 0.0]
 
-    def miss(grid: Tensor) -> Array:
+    def miss(grid: Float64[Tensor, " times"]) -> Array:
         end = _last(sampler, denoiser, x, grid, layout, condition)
         return cast(Array, (end - states[-1]).flatten().double().cpu().numpy())
 
-    def fitted(grid: Tensor) -> Tensor:
+    def fitted(grid: Float64[Tensor, " times"]) -> Tensor:
         inner = [math.log(min(rho(schedule, t), grids.RHO_MAX)) for t in grid[:-1].tolist()]
         gaps = np.log(-np.diff(np.array(inner)).clip(-20.0, -1e-6))
         found: Any = least_squares(
@@ -99,7 +100,7 @@ def optimised(
         )
         return _of_gaps(schedule, found.x)
 
-    def square(grid: Tensor) -> float:
+    def square(grid: Float64[Tensor, " times"]) -> float:
         return float((miss(grid) ** 2).sum())
 
     known = [times[chosen], *(make(kernel, steps, 1.0) for make in grids.NAMED.values())]
@@ -121,7 +122,12 @@ def _of_gaps(schedule: Schedule, gaps: Array) -> Tensor:
 
 
 def _last(
-    sampler: Sampler, denoiser: Denoiser, x: Tensor, grid: Tensor, layout: Layout, c: Condition
+    sampler: Sampler,
+    denoiser: Denoiser,
+    x: Tensor,
+    grid: Float64[Tensor, " times"],
+    layout: Layout,
+    c: Condition,
 ) -> Tensor:
     noise = NoiseSource(0, range(layout.batch))
     result = x

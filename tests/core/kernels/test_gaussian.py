@@ -17,7 +17,9 @@ from unnoise.kernels import (
     BetaTable,
     GaussianKernel,
     Geometric,
+    LearnedSchedule,
     Linear,
+    MonotoneInterior,
     SubVP,
     VPCosine,
     VPLinear,
@@ -26,6 +28,17 @@ from unnoise.noise import NoiseSource
 from unnoise.spaces import Euclidean, Layout, ZeroCoM
 
 D = torch.float64
+
+
+def learned() -> LearnedSchedule:
+    """With an interior that is no line."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        interior = MonotoneInterior(8)
+    interior.height.data += 0.5
+    return LearnedSchedule(interior).requires_grad_(False)
+
+
 SCHEDULES = {
     "vp linear": VPLinear(),
     "vp cosine": VPCosine(),
@@ -35,6 +48,7 @@ SCHEDULES = {
     "geometric": Geometric(),
     "beta table": BetaTable.linear(),
     "quadratic table": BetaTable.quadratic(),
+    "learned": learned(),
 }
 COUNTS = (3, 2, 4)
 MASK = torch.arange(5)[None] < torch.tensor(COUNTS)[:, None]

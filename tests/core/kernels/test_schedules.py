@@ -12,13 +12,25 @@ from unnoise.kernels import (
     VE,
     BetaTable,
     Geometric,
+    LearnedSchedule,
     Linear,
+    MonotoneInterior,
     SubVP,
     VPCosine,
     VPLinear,
 )
 
 D = torch.float64
+
+
+def learned() -> LearnedSchedule:
+    """With an interior that is no line."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        interior = MonotoneInterior(8)
+    interior.height.data += 0.5
+    return LearnedSchedule(interior).requires_grad_(False)
+
 
 SCHEDULES = {
     "vp linear": VPLinear(),
@@ -36,6 +48,8 @@ SCHEDULES = {
     "quadratic table": BetaTable.quadratic(),
     "short table": BetaTable((0.1, 0.2, 0.5, 0.9)),
     "token table": BetaTable.survival((0.1, 0.2, 0.5, 0.9)),
+    "learned": learned(),
+    "learned line": LearnedSchedule(ends="fixed"),
 }
 # away from 0 and 1, and from the corners of the tables
 TIMES = [0.01331, 0.11173, 0.33371, 0.61717, 0.90137, 0.98731]
@@ -91,7 +105,9 @@ def test_the_signal_to_noise_ratio_falls(schedule):
     torch.testing.assert_close(schedule.log_snr(inner), ratio, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["vp linear", "vp cosine", "beta table", "quadratic table"])
+@pytest.mark.parametrize(
+    "name", ["vp linear", "vp cosine", "beta table", "quadratic table", "learned"]
+)
 def test_variance_is_preserved(name):
     schedule, t = SCHEDULES[name], torch.linspace(0, 1, 101, dtype=D)
     torch.testing.assert_close(
