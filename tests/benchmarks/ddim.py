@@ -10,7 +10,8 @@ coefficients taken from tables, and the time label that every network needs:
     x0 = (x - sigma_t eps) / alpha_t;  x = alpha_s x0 + sigma_s eps
 
 "by hand, fused" does the same in as few passes over memory as torch allows. The last row is a whole
-`generate` run of a toy domain: the sampler with the engine around it, per step.
+`generate` run of a toy domain: the sampler with the engine around it. What a batch costs once (its
+streams of noise, the first state) is divided among its steps there.
 """
 
 from __future__ import annotations

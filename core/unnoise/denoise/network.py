@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from unnoise.denoise.base import Condition, Denoiser
 from unnoise.denoise.parametrizations import Parametrization
 from unnoise.distributions import Dirac, Distribution, Gaussian
+from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
-from unnoise.spaces import Layout, State, Time
+from unnoise.spaces import Euclidean, Layout, State, Time
 
 
 @final
@@ -23,11 +24,11 @@ class NetworkDenoiser(Denoiser):
     network : called as network(inputs, label, layout, condition), label (B,) float32.
     kernel : the process it was trained on.
     parametrization : what its output means.
-    clip : clamp the predicted mean of x_0 to this range (real data only).
+    clip : clamp the predicted mean of x_0 to this range; for real data that has one.
 
     Raises
     ------
-    ConfigError : the parametrization does not fit the kernel.
+    ConfigError : the parametrization or the range does not fit the kernel.
     """
 
     def __init__(
@@ -39,6 +40,15 @@ class NetworkDenoiser(Denoiser):
     ) -> None:
         super().__init__()
         parametrization.check(kernel)
+        if clip is not None and not (
+            isinstance(kernel, GaussianKernel)
+            and isinstance(kernel.space, Euclidean)
+            and clip[0] < clip[1]
+        ):
+            raise ConfigError(
+                "clip is a range (low, high) of real, unconstrained data",
+                value=(clip, type(kernel).__name__, type(kernel.space).__name__),
+            )
         self.network = network
         self.kernel = kernel
         self.schedules = nn.ModuleDict(_learned(kernel))  # their parameters are ours too

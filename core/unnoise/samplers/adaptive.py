@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -15,7 +16,7 @@ from unnoise.errors import ConfigError, LimitExceeded, NonFiniteError
 from unnoise.kernels import GaussianKernel
 from unnoise.kernels.gaussian import combine
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import FIRST, schedule_of, toward
+from unnoise.samplers.algebra import FIRST, level, schedule_of, toward
 from unnoise.samplers.base import Sampler, Step, intervals
 from unnoise.spaces import Layout, State, tensor
 
@@ -61,7 +62,7 @@ class AdaptiveODE(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
@@ -75,7 +76,8 @@ class AdaptiveODE(Sampler):
             x, h = solve.interval(tensor(x), t, stop, h)
             law = denoiser(x, stop, layout, condition)
             if s == 0:
-                x = toward(schedule_of(denoiser), tensor(x), tensor(law.mean), stop, s)
+                ends = (level(solve.schedule, u) for u in (stop, s))
+                x = toward(tensor(x), tensor(law.mean), *ends)
             sent = yield Step(s, x, law)
             x = x if sent is None else sent
 

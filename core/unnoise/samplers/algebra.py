@@ -12,13 +12,16 @@ or to there uses one prediction of x_0, `toward`, which is exact to first order 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 from scipy.optimize import brentq
 from torch import Tensor
 
 from unnoise.denoise import Denoiser
 from unnoise.kernels import GaussianKernel, Schedule
+from unnoise.samplers.base import intervals
 
 FIRST = 1e-5
 """The smallest time told from 0: schedules may jump from a smallest sigma to sigma(0) = 0."""
@@ -38,24 +41,49 @@ def levels(schedule: Schedule, t: float) -> tuple[float, float]:
     return alpha, sigma
 
 
+class Level(NamedTuple):
+    """A time of a run and the levels there, computed once."""
+
+    t: float
+    alpha: float
+    sigma: float
+    lam: float
+
+    @property
+    def rho(self) -> float:
+        """sigma / alpha."""
+        return self.sigma / self.alpha if self.alpha > 0 else math.inf
+
+
+def level(schedule: Schedule, t: float) -> Level:
+    """The levels at one time."""
+    alpha, sigma = levels(schedule, t)
+    if sigma <= 0:
+        return Level(t, alpha, sigma, math.inf)
+    return Level(t, alpha, sigma, math.log(alpha / sigma) if alpha > 0 else -math.inf)
+
+
+def spans(schedule: Schedule, grid: Tensor) -> Iterator[tuple[Level, Level]]:
+    """The levels at both ends of each interval of a grid."""
+    pairs = list(intervals(grid))
+    times = [pairs[0][0], *(s for _, s in pairs)]
+    return pairwise(level(schedule, t) for t in times)
+
+
 def rho(schedule: Schedule, t: float) -> float:
     """sigma / alpha."""
-    alpha, sigma = levels(schedule, t)
-    return sigma / alpha if alpha > 0 else math.inf
+    return level(schedule, t).rho
 
 
-def time_of_rho(schedule: Schedule, level: float, low: float, high: float) -> float:
-    """The time in [low, high] at which sigma / alpha is `level`."""
+def time_of_rho(schedule: Schedule, value: float, low: float, high: float) -> float:
+    """The time in [low, high] at which sigma / alpha is `value`."""
     # by the angle, which is finite where rho is not
-    return time_of(lambda t: math.atan(rho(schedule, t)), math.atan(level), low, high)
+    return time_of(lambda t: math.atan(rho(schedule, t)), math.atan(value), low, high)
 
 
 def lam(schedule: Schedule, t: float) -> float:
     """log(alpha / sigma), half of log SNR."""
-    alpha, sigma = levels(schedule, t)
-    if sigma <= 0:
-        return math.inf
-    return math.log(alpha / sigma) if alpha > 0 else -math.inf
+    return level(schedule, t).lam
 
 
 def time_of(function: Callable[[float], float], value: float, low: float, high: float) -> float:
@@ -66,44 +94,38 @@ def time_of(function: Callable[[float], float], value: float, low: float, high: 
     return float(brentq(lambda t: function(t) - value, low, high, xtol=1e-15, rtol=1e-14))
 
 
-def between(schedule: Schedule, t: float, s: float, fraction: float) -> float:
-    """The time whose lambda lies `fraction` of the way from t to s, both finite."""
-    a, b = lam(schedule, t), lam(schedule, s)
-    return time_of(lambda u: lam(schedule, u), a + fraction * (b - a), s, t)
+def between(schedule: Schedule, a: Level, b: Level, fraction: float) -> Level:
+    """The level whose lambda lies `fraction` of the way from a to b, both finite."""
+    target = a.lam + fraction * (b.lam - a.lam)
+    return level(schedule, time_of(lambda u: lam(schedule, u), target, b.t, a.t))
 
 
-def noise_in(schedule: Schedule, x: Tensor, x0: Tensor, t: float) -> Tensor:
+def noise_in(x: Tensor, x0: Tensor, at: Level) -> Tensor:
     """eps = (x_t - alpha x_0) / sigma."""
-    alpha, sigma = levels(schedule, t)
-    return (x * (1 / sigma)).sub_(x0, alpha=alpha / sigma)
+    return (x * (1 / at.sigma)).sub_(x0, alpha=at.alpha / at.sigma)
 
 
-def toward(schedule: Schedule, x: Tensor, x0: Tensor, t: float, s: float) -> Tensor:
+def toward(x: Tensor, x0: Tensor, a: Level, b: Level) -> Tensor:
     """The DDIM step along x_0: x_s = (sigma_s / sigma_t) x_t + (alpha_s - ...) x_0."""
-    alpha_t, sigma_t = levels(schedule, t)
-    alpha_s, sigma_s = levels(schedule, s)
-    if sigma_s == 0:
-        return alpha_s * x0
-    ratio = sigma_s / sigma_t
-    return (x * ratio).add_(x0, alpha=alpha_s - ratio * alpha_t)
+    if b.sigma == 0:
+        return b.alpha * x0
+    ratio = b.sigma / a.sigma
+    return (x * ratio).add_(x0, alpha=b.alpha - ratio * a.alpha)
 
 
-def transfer(schedule: Schedule, x: Tensor, eps: Tensor, t: float, s: float) -> Tensor:
+def transfer(x: Tensor, eps: Tensor, a: Level, b: Level) -> Tensor:
     """The DDIM step along eps: x_s = (alpha_s / alpha_t) x_t + (sigma_s - ...) eps; alpha_t > 0."""
-    alpha_t, sigma_t = levels(schedule, t)
-    alpha_s, sigma_s = levels(schedule, s)
-    ratio = alpha_s / alpha_t
-    return (x * ratio).add_(eps, alpha=sigma_s - ratio * sigma_t)
+    ratio = b.alpha / a.alpha
+    return (x * ratio).add_(eps, alpha=b.sigma - ratio * a.sigma)
 
 
-def euler(schedule: Schedule, x: Tensor, x0: Tensor, t: float, s: float) -> Tensor:
-    """x_t + (s - t) (alpha' x_0 + sigma' eps)."""
-    alpha, sigma = levels(schedule, t)
-    d_alpha, d_sigma = schedule.d_alpha(t), schedule.d_sigma(t)
+def euler(schedule: Schedule, x: Tensor, x0: Tensor, at: Level, step: float) -> Tensor:
+    """x_t + step (alpha' x_0 + sigma' eps)."""
+    d_alpha, d_sigma = schedule.d_alpha(at.t), schedule.d_sigma(at.t)
     assert isinstance(d_alpha, float)
     assert isinstance(d_sigma, float)
-    growth = d_sigma / sigma
-    return (x * (1 + (s - t) * growth)).add_(x0, alpha=(s - t) * (d_alpha - growth * alpha))
+    growth = d_sigma / at.sigma
+    return (x * (1 + step * growth)).add_(x0, alpha=step * (d_alpha - growth * at.alpha))
 
 
 def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
@@ -156,4 +178,11 @@ def adams(nodes: Sequence[float], h: float, rate: float = 1.0) -> list[float]:
     is the exponential Adams step: DPM-Solver++ 3M, and the parts of UniPC and SA-Solver.
     """
     integrals = moments(rate, h, len(nodes))
+    if len(nodes) == 3:  # what every step of third order needs, written out
+        (a, b, c), (m0, m1, m2) = nodes, integrals
+        return [
+            (m2 - (b + c) * m1 + b * c * m0) / ((a - b) * (a - c)),
+            (m2 - (a + c) * m1 + a * c * m0) / ((b - a) * (b - c)),
+            (m2 - (a + b) * m1 + a * b * m0) / ((c - a) * (c - b)),
+        ]
     return [sum(c * m for c, m in zip(row, integrals, strict=True)) for row in polynomials(nodes)]

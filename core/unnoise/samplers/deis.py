@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -14,16 +15,16 @@ from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
-    lam,
-    levels,
+    Level,
     noise_in,
     polynomials,
     rho,
     schedule_of,
+    spans,
     toward,
     weighted,
 )
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.base import Sampler, Step
 from unnoise.samplers.multistep import Warmup, third_order
 from unnoise.spaces import Layout, State, tensor
 
@@ -63,58 +64,54 @@ class DEIS(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
-        times: list[float] = []  # of the predictions in `history`, the latest first
+        times: list[Level] = []  # of the predictions in `history`, the latest first
         history: list[Tensor] = []
-        for t, s in intervals(grid):
+        for a, b in spans(schedule, grid):
             x = tensor(x)
-            law = denoiser(x, t, layout, condition)
+            law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
-            alpha, _ = levels(schedule, t)
-            if alpha > 0:
-                times = [t, *times[: self.order - 1]]
-                history = [noise_in(schedule, x, x0, t), *history[: self.order - 1]]
-            if alpha <= 0:
-                x = toward(schedule, x, x0, t, s)
-            elif self._starting(times) and math.isfinite(lam(schedule, s)):
-                x = third_order(denoiser, x, x0, t, s, layout, condition)
+            if a.alpha > 0:
+                times = [a, *times[: self.order - 1]]
+                history = [noise_in(x, x0, a), *history[: self.order - 1]]
+            if a.alpha <= 0:
+                x = toward(x, x0, a, b)
+            elif self._starting(times) and math.isfinite(b.lam):
+                x = third_order(denoiser, x, x0, a, b, layout, condition)
             else:
-                alpha_s, _ = levels(schedule, s)
-                weights = self._weights(schedule, times, t, s)
-                x = weighted([alpha_s / alpha, *(alpha_s * w for w in weights)], [x, *history])
-            sent = yield Step(s, x, law)
+                weights = self._weights(schedule, times, b)
+                x = weighted([b.alpha / a.alpha, *(b.alpha * w for w in weights)], [x, *history])
+            sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
-    def _starting(self, times: Sequence[float]) -> bool:
+    def _starting(self, times: Sequence[Level]) -> bool:
         return self.warmup is Warmup.FULL and len(times) < self.order
 
-    def _weights(
-        self, schedule: Schedule, times: Sequence[float], t: float, s: float
-    ) -> list[float]:
-        """The integrals of the Lagrange polynomials over d rho from t to s."""
+    def _weights(self, schedule: Schedule, times: Sequence[Level], end: Level) -> list[float]:
+        """The integrals of the Lagrange polynomials over d rho, from the first of `times`."""
         if self.variable == "rho":
-            points = [rho(schedule, u) - rho(schedule, s) for u in times]
+            points = [at.rho - end.rho for at in times]
             h = points[0]
             return [
                 -sum(c * h ** (k + 1) / (k + 1) for k, c in enumerate(row))
                 for row in polynomials(points)
             ]
         # by parts, [l rho] - int l' rho dt: rho' may be infinite at t = 0
-        ends = rho(schedule, t), rho(schedule, s)
-        inner = [(s + (t - s) * z, w * (t - s)) for z, w in _GAUSS]
-        table = [(u - t, w * rho(schedule, u)) for u, w in inner]
+        t, h = times[0].t, times[0].t - end.t
+        inner = [((z - 1) * h, w * h) for z, w in _GAUSS]  # times after t
+        table = [(u, w * rho(schedule, t + u)) for u, w in inner] if len(times) > 1 else []
         result = []
-        for i, row in enumerate(polynomials([u - t for u in times])):
-            at_end = sum(c * (s - t) ** k for k, c in enumerate(row))
+        for i, row in enumerate(polynomials([at.t - t for at in times])):
+            at_end = sum(c * (-h) ** k for k, c in enumerate(row))
             slope = [k * c for k, c in enumerate(row)][1:]
             area = sum(w * sum(c * z**k for k, c in enumerate(slope)) for z, w in table)
-            result.append(at_end * ends[1] - (ends[0] if i == 0 else 0.0) + area)
+            result.append(at_end * end.rho - (times[0].rho if i == 0 else 0.0) + area)
         return result
 
 

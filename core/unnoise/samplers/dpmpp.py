@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, final
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import adams, between, lam, levels, schedule_of, toward, weighted
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.algebra import adams, between, schedule_of, spans, toward, weighted
+from unnoise.samplers.base import Sampler, Step
 from unnoise.samplers.multistep import History, Warmup, nodes, remember, third_order
 from unnoise.spaces import Layout, State, tensor
 
@@ -68,7 +69,7 @@ class DPMSolverPP(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
@@ -78,33 +79,31 @@ class DPMSolverPP(Sampler):
         history: History = []  # of earlier steps
         keep = {Solver.M2: 1, Solver.S2: 0, Solver.M3: 2}[self.solver]
         full = self.solver is Solver.M3 and self.warmup is Warmup.FULL
-        for t, s in intervals(grid):
+        for a, b in spans(schedule, grid):
             x = tensor(x)
-            law = denoiser(x, t, layout, condition)
+            law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
-            start, end = lam(schedule, t), lam(schedule, s)
-            if not math.isfinite(start - end):
-                x = toward(schedule, x, x0, t, s)
+            h = b.lam - a.lam
+            if not math.isfinite(h):
+                x = toward(x, x0, a, b)
             elif full and len(history) < keep:
-                x = third_order(denoiser, x, x0, t, s, layout, condition)
+                x = third_order(denoiser, x, x0, a, b, layout, condition)
             else:
-                h = end - start
                 earlier = history
                 if self.solver is Solver.S2:
-                    half = between(schedule, t, s, 0.5)
-                    law = denoiser(toward(schedule, x, x0, t, half), half, layout, condition)
-                    earlier = [(lam(schedule, half), tensor(law.mean))]
+                    half = between(schedule, a, b, 0.5)
+                    law = denoiser(toward(x, x0, a, half), half.t, layout, condition)
+                    earlier = [(half.lam, tensor(law.mean))]
                 if len(earlier) == 2:
-                    weights = adams((-h, *nodes(earlier, end)), h)
+                    weights = adams((-h, *nodes(earlier, b.lam)), h)
                 else:
                     fall = -math.expm1(-h)
-                    slopes = [fall * 0.5 * h / (start - at) for at, _ in earlier]
+                    slopes = [fall * 0.5 * h / (a.lam - at) for at, _ in earlier]
                     weights = [fall + sum(slopes), *(-w for w in slopes)]
-                alpha_s, sigma_s = levels(schedule, s)
                 x = weighted(
-                    [sigma_s / levels(schedule, t)[1], *(alpha_s * w for w in weights)],
+                    [b.sigma / a.sigma, *(b.alpha * w for w in weights)],
                     [x, x0, *(value for _, value in earlier)],
                 )
-            remember(history, start, x0, keep)
-            sent = yield Step(s, x, law)
+            remember(history, a.lam, x0, keep)
+            sent = yield Step(b.t, x, law)
             x = x if sent is None else sent

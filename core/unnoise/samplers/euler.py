@@ -6,13 +6,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import euler, schedule_of, toward
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.algebra import euler, schedule_of, spans, toward
+from unnoise.samplers.base import Sampler, Step
 from unnoise.spaces import Layout, State, tensor
 
 
@@ -34,16 +35,17 @@ class Euler(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
-        for t, s in intervals(grid):
-            law = denoiser(x, t, layout, condition)
-            step = euler if s > 0 else toward
-            x = step(schedule, tensor(x), tensor(law.mean), t, s)
-            sent = yield Step(s, x, law)
+        for a, b in spans(schedule, grid):
+            x = tensor(x)
+            law = denoiser(x, a.t, layout, condition)
+            x0 = tensor(law.mean)
+            x = euler(schedule, x, x0, a, b.t - a.t) if b.t > 0 else toward(x, x0, a, b)
+            sent = yield Step(b.t, x, law)
             x = x if sent is None else sent

@@ -6,14 +6,24 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import euler, levels, rho, schedule_of, time_of_rho, toward, weighted
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.algebra import (
+    Level,
+    euler,
+    level,
+    schedule_of,
+    spans,
+    time_of_rho,
+    toward,
+    weighted,
+)
+from unnoise.samplers.base import Sampler, Step
 from unnoise.spaces import Layout, State, tensor
 
 
@@ -35,25 +45,25 @@ class Heun(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
-        for t, s in intervals(grid):
+        for a, b in spans(schedule, grid):
             x = tensor(x)
-            law = denoiser(x, t, layout, condition)
-            if s == 0:
-                ahead = toward(schedule, x, tensor(law.mean), t, s)
+            law = denoiser(x, a.t, layout, condition)
+            if b.t == 0:
+                ahead = toward(x, tensor(law.mean), a, b)
             else:
-                ahead = euler(schedule, x, tensor(law.mean), t, s)
-                law = denoiser(ahead, s, layout, condition)
+                ahead = euler(schedule, x, tensor(law.mean), a, b.t - a.t)
+                law = denoiser(ahead, b.t, layout, condition)
                 # x + (ahead - x) / 2 + (s - t) / 2 (slope at ahead)
-                further = euler(schedule, ahead, tensor(law.mean), s, s + (s - t))
+                further = euler(schedule, ahead, tensor(law.mean), b, b.t - a.t)
                 ahead = (x + further).mul_(0.5)
-            sent = yield Step(s, ahead, law)
+            sent = yield Step(b.t, ahead, law)
             x = ahead if sent is None else sent
 
 
@@ -91,40 +101,35 @@ class EDM(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         kernel, schedule = denoiser.kernel, schedule_of(denoiser)
-        for t, s in intervals(grid):
+        for a, b in spans(schedule, grid):
             x = tensor(x)
-            back = self._raised(denoiser, t, len(grid) - 1)
-            if back > t:
-                spread = kernel.transition(x, t, back, layout)
+            back = self._raised(schedule, a, len(grid) - 1)
+            if back.t > a.t:
+                spread = kernel.transition(x, a.t, back.t, layout)
                 mean = tensor(spread.mean)
                 x = (tensor(spread.sample(noise)) - mean).mul_(self.churn_noise).add_(mean)
-                t = back
-            law = denoiser(x, t, layout, condition)
-            ahead = toward(schedule, x, tensor(law.mean), t, s)
-            alpha, sigma = levels(schedule, t)
-            if s > 0 and alpha > 0:
-                law = denoiser(ahead, s, layout, condition)
-                alpha_s, sigma_s = levels(schedule, s)
-                ratio = alpha_s / alpha
-                slope = sigma_s - ratio * sigma  # alpha_s times the change of rho
+            law = denoiser(x, back.t, layout, condition)
+            ahead = toward(x, tensor(law.mean), back, b)
+            if b.t > 0 and back.alpha > 0:
+                law = denoiser(ahead, b.t, layout, condition)
+                ratio = b.alpha / back.alpha
+                slope = b.sigma - ratio * back.sigma  # alpha_s times the change of rho
                 # (the step along eps_t, plus that along eps_s) / 2
-                weights = (ratio, 1 + slope / sigma_s, -slope * alpha_s / sigma_s)
+                weights = (ratio, 1 + slope / b.sigma, -slope * b.alpha / b.sigma)
                 ahead = weighted([0.5 * w for w in weights], (x, ahead, tensor(law.mean)))
-            sent = yield Step(s, ahead, law)
+            sent = yield Step(b.t, ahead, law)
             x = ahead if sent is None else sent
 
-    def _raised(self, denoiser: Denoiser, t: float, steps: int) -> float:
-        """The time to which churn at t goes back."""
-        schedule = schedule_of(denoiser)
-        level = rho(schedule, t)
-        if self.churn == 0 or not self.churn_min <= level <= self.churn_max:
-            return t
+    def _raised(self, schedule: Schedule, at: Level, steps: int) -> Level:
+        """The level to which churn goes back."""
+        if self.churn == 0 or not self.churn_min <= at.rho <= self.churn_max:
+            return at
         factor = 1 + min(self.churn / steps, 2**0.5 - 1)
-        return time_of_rho(schedule, level * factor, t, 1.0)
+        return level(schedule, time_of_rho(schedule, at.rho * factor, at.t, 1.0))

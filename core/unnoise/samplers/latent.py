@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import GaussianKernel
-from unnoise.samplers.algebra import noise_in, schedule_of, transfer
-from unnoise.samplers.base import intervals
+from unnoise.samplers.algebra import noise_in, schedule_of, spans, transfer
 from unnoise.spaces import Layout, tensor
 
 
 def invert(
-    denoiser: Denoiser, x: Tensor, grid: Tensor, layout: Layout, condition: Condition = None
+    denoiser: Denoiser,
+    x: Tensor,
+    grid: Float64[Tensor, " times"],
+    layout: Layout,
+    condition: Condition = None,
 ) -> Tensor:
     """The state at grid[0] that DDIM takes to `x` at grid[-1], up to an error of first order.
 
@@ -34,11 +38,11 @@ def invert(
             "inversion needs a GaussianKernel", value=type(denoiser.kernel).__name__
         )
     schedule = schedule_of(denoiser)
-    for t, s in reversed(list(intervals(grid))):
-        at = s if schedule.sigma(s) > 0 else t
-        seen = x if at == s else x * schedule.alpha(t)
-        law = denoiser(seen, at, layout, condition)
-        x = transfer(schedule, x, noise_in(schedule, seen, tensor(law.mean), at), s, t)
+    for a, b in reversed(list(spans(schedule, grid))):
+        at = b if b.sigma > 0 else a
+        seen = x if at is b else x * a.alpha
+        law = denoiser(seen, at.t, layout, condition)
+        x = transfer(x, noise_in(seen, tensor(law.mean), at), b, a)
     return x
 
 

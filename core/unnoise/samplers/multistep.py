@@ -9,15 +9,7 @@ from enum import Enum
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.samplers.algebra import (
-    adams,
-    between,
-    lam,
-    levels,
-    schedule_of,
-    toward,
-    weighted,
-)
+from unnoise.samplers.algebra import Level, adams, between, schedule_of, toward, weighted
 from unnoise.spaces import Layout, tensor
 
 
@@ -53,28 +45,21 @@ def third_order(
     denoiser: Denoiser,
     x: Tensor,
     x0: Tensor,
-    t: float,
-    s: float,
+    a: Level,
+    b: Level,
     layout: Layout,
     condition: Condition,
 ) -> Tensor:
     """One step of DPM-Solver++ 3S: x_s from the prediction x_0 at t and two between, at a third and
     two thirds of the way in lambda (Lu 2022, with predictions of x_0). lambda is finite at both."""
     schedule = schedule_of(denoiser)
-    h = lam(schedule, s) - lam(schedule, t)
-    state, u = x, t
-    others: list[tuple[float, Tensor]] = []
-    for fraction in (1 / 3, 2 / 3, 1.0):
-        # a line through the prediction at t and the latest one between
-        u = between(schedule, t, s, fraction) if fraction < 1 else s
-        if not others:
-            state = toward(schedule, x, x0, t, u)
-        else:
-            at, other = others[-1]
-            w = adams((-fraction * h, (at - fraction) * h), fraction * h)
-            alpha, sigma = levels(schedule, u)
-            weights = (sigma / levels(schedule, t)[1], alpha * w[0], alpha * w[1])
-            state = weighted(weights, (x, x0, other))
-        if fraction < 1:
-            others.append((fraction, tensor(denoiser(state, u, layout, condition).mean)))
+    third, late = (between(schedule, a, b, f) for f in (1 / 3, 2 / 3))
+    state, known = toward(x, x0, a, third), third
+    for at in (late, b):
+        other = tensor(denoiser(state, known.t, layout, condition).mean)
+        # along a line through the prediction at t and the latest one
+        h = at.lam - a.lam
+        w = adams((-h, known.lam - at.lam), h)
+        state = weighted((at.sigma / a.sigma, at.alpha * w[0], at.alpha * w[1]), (x, x0, other))
+        known = at
     return state

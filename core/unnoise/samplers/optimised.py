@@ -30,6 +30,7 @@ from unnoise.samplers.unipc import UniPC
 from unnoise.spaces import Layout, tensor
 
 Array = NDArray[np.float64]
+_STARTS = 3  # grids that are refined: there are many local minima
 _FINER = 6  # steps of the solution between two candidates
 
 
@@ -51,7 +52,7 @@ def optimised(
     2. Among these, dynamic programming finds the grid for which the errors of all steps, of second
        order with the prediction before, sum to the least; an error at t counts relative to the
        standard deviation of the states there.
-    3. From the two best of this grid and the named ones, Gauss-Newton steps in the log SNR of the
+    3. From the three best of this grid and the named ones, Gauss-Newton steps in the log SNR of the
        times lessen the root mean square distance between the sampler's results and the solution,
        which bounds the Wasserstein distance between the two distributions from above.
 
@@ -60,7 +61,7 @@ def optimised(
     layout, noise, condition : of the batch to fit on; some hundred samples are enough.
     sampler : a deterministic sampler of Gaussian kernels, UniPC() by default.
     candidates : times to choose from; the solution takes seven evaluations for each.
-    refinements : rounds of step 3, each about 2 steps^2 evaluations; 0 leaves it out.
+    refinements : rounds of step 3, each about 3 steps^2 evaluations; 0 leaves it out.
 
     Returns
     -------
@@ -106,7 +107,7 @@ def optimised(
     known = [times[chosen], *(make(kernel, steps, 1.0) for make in grids.NAMED.values())]
     known.sort(key=square)
     if refinements:
-        known = [known[0], *map(fitted, known[:2])]
+        known = [known[0], *map(fitted, known[:_STARTS])]
     return [float(t) for t in min(known, key=square)]
 
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, final
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import levels, noise_in, schedule_of, toward, transfer, weighted
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.algebra import (
+    Level,
+    level,
+    noise_in,
+    schedule_of,
+    spans,
+    toward,
+    transfer,
+    weighted,
+)
+from unnoise.samplers.base import Sampler, Step
 from unnoise.spaces import Layout, State, tensor
 
 
@@ -50,7 +60,7 @@ class PNDM(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
@@ -59,20 +69,19 @@ class PNDM(Sampler):
         schedule = schedule_of(denoiser)
         weights = _WEIGHTS[self.method]
         history: list[Tensor] = []
-        for t, s in intervals(grid):
+        for a, b in spans(schedule, grid):
             x = tensor(x)
-            law = denoiser(x, t, layout, condition)
+            law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
-            (alpha, _), (_, sigma_s) = levels(schedule, t), levels(schedule, s)
-            if alpha > 0:
-                history = [noise_in(schedule, x, x0, t), *history[: len(weights) - 1]]
+            if a.alpha > 0:
+                history = [noise_in(x, x0, a), *history[: len(weights) - 1]]
             if len(history) == len(weights):
-                x = transfer(schedule, x, weighted(weights, history), t, s)
-            elif alpha <= 0 or sigma_s <= 0:
-                x = toward(schedule, x, x0, t, s)
+                x = _transfer(x, weights, history, a, b)
+            elif a.alpha <= 0 or b.sigma <= 0:
+                x = toward(x, x0, a, b)
             else:
-                x = self._start(denoiser, x, history[0], t, s, layout, condition)
-            sent = yield Step(s, x, law)
+                x = self._start(denoiser, x, history[0], a, b, layout, condition)
+            sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
     def _start(
@@ -80,21 +89,29 @@ class PNDM(Sampler):
         denoiser: Denoiser,
         x: Tensor,
         eps: Tensor,
-        t: float,
-        s: float,
+        a: Level,
+        b: Level,
         layout: Layout,
         condition: Condition,
     ) -> Tensor:
         """One single step with the slopes of a Runge-Kutta method."""
-        schedule = schedule_of(denoiser)
-        half = 0.5 * (t + s)
-        stages = [half, half, s] if self.method is Pseudo.F else [s]
+        half = level(schedule_of(denoiser), 0.5 * (a.t + b.t))
+        stages = [half, half, b] if self.method is Pseudo.F else [b]
         slopes = [eps]
-        for u in stages:
-            ahead = transfer(schedule, x, slopes[-1], t, u)
-            law = denoiser(ahead, u, layout, condition)
-            slopes.append(noise_in(schedule, ahead, tensor(law.mean), u))
-        return transfer(schedule, x, weighted(_STAGES[self.method], slopes), t, s)
+        for at in stages:
+            ahead = transfer(x, slopes[-1], a, at)
+            law = denoiser(ahead, at.t, layout, condition)
+            slopes.append(noise_in(ahead, tensor(law.mean), at))
+        return _transfer(x, _STAGES[self.method], slopes, a, b)
+
+
+def _transfer(
+    x: Tensor, weights: Sequence[float], slopes: Sequence[Tensor], a: Level, b: Level
+) -> Tensor:
+    """phi along the sum of the weighted slopes, in one pass over each."""
+    ratio = b.alpha / a.alpha
+    scale = b.sigma - ratio * a.sigma
+    return weighted([ratio, *(scale * w for w in weights)], [x, *slopes])
 
 
 _WEIGHTS = {Pseudo.F: (55 / 24, -59 / 24, 37 / 24, -9 / 24), Pseudo.S: (1.5, -0.5)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -14,8 +15,8 @@ from unnoise.distributions import Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import levels, schedule_of
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.algebra import Level, schedule_of, spans
+from unnoise.samplers.base import Sampler, Step
 from unnoise.spaces import Layout, State, tensor
 
 
@@ -39,18 +40,18 @@ class ReverseDiffusion(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         last = float(grid[-1])
-        for t, s in intervals(grid):
-            law = denoiser(x, t, layout, condition)
-            back = _reverse(denoiser, tensor(x), tensor(law.mean), t, s, layout)
-            x = back.mean if s == last else back.sample(noise)
-            sent = yield Step(s, x, law)
+        for a, b in spans(schedule_of(denoiser), grid):
+            law = denoiser(x, a.t, layout, condition)
+            back = _reverse(denoiser, tensor(x), tensor(law.mean), a, b, layout)
+            x = back.mean if b.t == last else back.sample(noise)
+            sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
 
@@ -93,41 +94,38 @@ class PredictorCorrector(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
         last = float(grid[-1])
-        for t, s in intervals(grid):
-            (alpha, sigma), (alpha_s, _) = levels(schedule, t), levels(schedule, s)
+        for a, b in spans(schedule_of(denoiser), grid):
             for _ in range(self.corrections):
-                law = denoiser(x, t, layout, condition)
-                score = (tensor(law.mean) * alpha).sub_(tensor(x)).mul_(1 / sigma**2)
+                law = denoiser(x, a.t, layout, condition)
+                score = (tensor(law.mean) * a.alpha).sub_(tensor(x)).mul_(1 / a.sigma**2)
                 z = _standard(denoiser, score, layout).sample(noise)
                 ratio = _squares(z, layout) / _squares(score, layout)
-                d = 2 * ((alpha / alpha_s) * self.snr) ** 2 * ratio
+                d = 2 * ((a.alpha / b.alpha) * self.snr) ** 2 * ratio
                 d = torch.where(torch.isfinite(d), d, torch.zeros_like(d))  # at a score of 0
                 x = torch.addcmul(tensor(x), score, tensor(layout.expand(d, score)))
                 x = torch.addcmul(x, tensor(z), tensor(layout.expand((2 * d).sqrt(), x)))
-            law = denoiser(x, t, layout, condition)
-            back = _reverse(denoiser, tensor(x), tensor(law.mean), t, s, layout)
-            x = back.mean if s == last else back.sample(noise)
-            sent = yield Step(s, x, law)
+            law = denoiser(x, a.t, layout, condition)
+            back = _reverse(denoiser, tensor(x), tensor(law.mean), a, b, layout)
+            x = back.mean if b.t == last else back.sample(noise)
+            sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
 
 def _reverse(
-    denoiser: Denoiser, x: Tensor, x0: Tensor, t: float, s: float, layout: Layout
+    denoiser: Denoiser, x: Tensor, x0: Tensor, a: Level, b: Level, layout: Layout
 ) -> Gaussian:
     """N((2 - r) x_t + g^2 score, g^2)."""
-    (alpha, sigma), (alpha_s, sigma_s) = (levels(schedule_of(denoiser), u) for u in (t, s))
-    r = alpha / alpha_s
-    variance = max(sigma**2 - (r * sigma_s) ** 2, 0.0)
-    pull = variance / sigma**2
-    mean = (x * (2 - r - pull)).add_(x0, alpha=pull * alpha)
+    r = a.alpha / b.alpha
+    variance = max(a.sigma**2 - (r * b.sigma) ** 2, 0.0)
+    pull = variance / a.sigma**2
+    mean = (x * (2 - r - pull)).add_(x0, alpha=pull * a.alpha)
     return Gaussian(mean, variance**0.5, denoiser.kernel.space, layout)
 
 

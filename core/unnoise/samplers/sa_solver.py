@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -15,8 +16,8 @@ from unnoise.distributions import Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import adams, lam, levels, schedule_of, toward, weighted
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.algebra import Level, adams, schedule_of, spans, toward, weighted
+from unnoise.samplers.base import Sampler, Step
 from unnoise.samplers.multistep import History, nodes, remember
 from unnoise.spaces import Layout, State, tensor
 
@@ -67,7 +68,7 @@ class SASolver(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
@@ -76,44 +77,38 @@ class SASolver(Sampler):
         schedule = schedule_of(denoiser)
         keep = max(self.predictor, self.corrector)
         history: History = []
-        origin: tuple[Tensor, float] | None = None  # state and time at which the last step began
+        origin: tuple[Tensor, Level] | None = None  # where the last step began
         z: State = torch.zeros(())
         guess: State = x
-        for t, s in intervals(grid):
+        for a, b in spans(schedule, grid):
             x = tensor(x)
-            law = denoiser(x, t, layout, condition)
-            start, end = lam(schedule, t), lam(schedule, s)
-            latest = (start, tensor(law.mean))
+            law = denoiser(x, a.t, layout, condition)
+            x0 = tensor(law.mean)
             if origin is not None and self.corrector:
-                known = [*history[: self.corrector], latest]
-                better = self._move(denoiser, *origin, t, known, tensor(z))
+                known = [*history[: self.corrector], (a.lam, x0)]
+                better = self._move(*origin, a, known, tensor(z))
                 # a known part that was put in since stays as it is
                 x = better if x is guess else torch.where(x == tensor(guess), better, x)
-            remember(history, *latest, keep=keep)
+            remember(history, a.lam, x0, keep=keep)
             origin = None
-            if not math.isfinite(start - end):
-                guess = toward(schedule, x, latest[1], t, s)
+            if not math.isfinite(b.lam - a.lam):
+                guess = toward(x, x0, a, b)
             else:
                 if self.tau > 0:
                     zero = torch.zeros_like(x)
                     z = Gaussian(zero, 1.0, denoiser.kernel.space, layout).sample(noise)
-                guess = self._move(denoiser, x, t, s, history[: self.predictor], tensor(z))
-                origin = (x, t)
-            sent = yield Step(s, guess, law)
+                guess = self._move(x, a, b, history[: self.predictor], tensor(z))
+                origin = (x, a)
+            sent = yield Step(b.t, guess, law)
             x = guess if sent is None else sent
 
-    def _move(
-        self, denoiser: Denoiser, x: Tensor, t: float, s: float, known: History, z: Tensor
-    ) -> Tensor:
-        schedule = schedule_of(denoiser)
-        end = lam(schedule, s)
-        h, noisy = end - lam(schedule, t), self.tau**2
-        (_, sigma), (alpha_s, sigma_s) = levels(schedule, t), levels(schedule, s)
-        weights = adams(nodes(known, end), h, 1 + noisy)
+    def _move(self, x: Tensor, a: Level, b: Level, known: History, z: Tensor) -> Tensor:
+        h, noisy = b.lam - a.lam, self.tau**2
+        weights = adams(nodes(known, b.lam), h, 1 + noisy)
         state = weighted(
-            [sigma_s / sigma * math.exp(-noisy * h), *(alpha_s * w for w in weights)],
+            [b.sigma / a.sigma * math.exp(-noisy * h), *(b.alpha * w for w in weights)],
             [x, *(value for _, value in known)],
         )
         if noisy == 0:
             return state
-        return state.add_(z, alpha=sigma_s * math.sqrt(-math.expm1(-2 * noisy * h)))
+        return state.add_(z, alpha=b.sigma * math.sqrt(-math.expm1(-2 * noisy * h)))

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel, Schedule
+from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import adams, lam, levels, schedule_of, toward, weighted
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.algebra import Level, adams, schedule_of, spans, toward, weighted
+from unnoise.samplers.base import Sampler, Step
 from unnoise.samplers.multistep import History, Warmup, nodes, remember, third_order
 from unnoise.spaces import Layout, State, tensor
 
@@ -64,7 +65,7 @@ class UniPC(Sampler):
         self,
         denoiser: Denoiser,
         x: State,
-        grid: Tensor,
+        grid: Float64[Tensor, " times"],
         layout: Layout,
         noise: NoiseSource,
         condition: Condition = None,
@@ -72,41 +73,38 @@ class UniPC(Sampler):
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
         history: History = []
-        origin: tuple[Tensor, float] | None = None  # state and time at which the last step began
+        origin: tuple[Tensor, Level] | None = None  # where the last step began
         guess: State = x
-        for t, s in intervals(grid):
+        for a, b in spans(schedule, grid):
             x = tensor(x)
-            law = denoiser(x, t, layout, condition)
-            start, end = lam(schedule, t), lam(schedule, s)
-            latest = (start, tensor(law.mean))
+            law = denoiser(x, a.t, layout, condition)
+            x0 = tensor(law.mean)
             if origin is not None:
-                better = self._move(schedule, *origin, t, [*history, latest])
+                better = self._move(*origin, a, [*history, (a.lam, x0)])
                 # a known part that was put in since stays as it is
                 x = better if x is guess else torch.where(x == tensor(guess), better, x)
-            remember(history, *latest, keep=self.p)
+            remember(history, a.lam, x0, keep=self.p)
             origin = None
-            if not math.isfinite(start - end):
-                guess = toward(schedule, x, latest[1], t, s)
+            if not math.isfinite(b.lam - a.lam):
+                guess = toward(x, x0, a, b)
             elif self.warmup is Warmup.FULL and len(history) < self.p:
-                guess = third_order(denoiser, x, latest[1], t, s, layout, condition)
+                guess = third_order(denoiser, x, x0, a, b, layout, condition)
             else:
-                guess, origin = self._move(schedule, x, t, s, history), (x, t)
-            sent = yield Step(s, guess, law)
+                guess, origin = self._move(x, a, b, history), (x, a)
+            sent = yield Step(b.t, guess, law)
             x = guess if sent is None else sent
 
-    def _move(self, schedule: Schedule, x: Tensor, t: float, s: float, known: History) -> Tensor:
+    def _move(self, x: Tensor, a: Level, b: Level, known: History) -> Tensor:
         """x_s from x_t and predictions, of which the first was made at t."""
-        start, end = lam(schedule, t), lam(schedule, s)
-        h = end - start
+        h = b.lam - a.lam
         weights = [-math.expm1(-h)]
         if len(known) == 2:
-            b = h if self.variant == "bh1" else weights[0]
-            slope = 0.5 * b * h / (known[1][0] - start)
+            size = h if self.variant == "bh1" else weights[0]
+            slope = 0.5 * size * h / (known[1][0] - a.lam)
             weights = [weights[0] - slope, slope]
         elif len(known) > 2:
-            weights = adams(nodes(known, end), h)
-        alpha, sigma = levels(schedule, s)
+            weights = adams(nodes(known, b.lam), h)
         return weighted(
-            [sigma / levels(schedule, t)[1], *(alpha * w for w in weights)],
+            [b.sigma / a.sigma, *(b.alpha * w for w in weights)],
             [x, *(value for _, value in known)],
         )

@@ -44,7 +44,7 @@ def expectation(
 
 
 def exact_bound(denoiser: Denoiser, pmf: Float[Tensor, "..."], steps: int) -> Bound:
-    """E of `unnoise.objectives.bound` over x_0 ~ pmf and over all noise, nats, in scalars.
+    """E of `unnoise.objectives.bound` over x_0 ~ pmf and over all noise, nats: a batch of one.
 
     The chain has `steps` equal steps. Never below the entropy of the pmf; with the exact law of
     x_0, one token and the exact posterior it is entropy + KL(q(x_1) || prior).
@@ -72,13 +72,13 @@ def exact_bound(denoiser: Denoiser, pmf: Float[Tensor, "..."], steps: int) -> Bo
         expectation(kernel, pmf, (i + 1) / steps, step(i / steps, (i + 1) / steps))
         for i in range(1, steps)
     ]
-    zero = torch.zeros((), dtype=torch.float64)
+    zero = torch.zeros(1, dtype=torch.float64)
     return Bound(
-        expectation(kernel, pmf, 1.0, prior),
-        torch.stack(terms).sum() if terms else zero,
-        expectation(kernel, pmf, first, reconstruction),
-        zero,
-        steps,
+        prior=expectation(kernel, pmf, 1.0, prior).view(1),
+        steps=sum(terms, zero),
+        reconstruction=expectation(kernel, pmf, first, reconstruction).view(1),
+        standard_error=zero,
+        evaluations=steps,
     )
 
 

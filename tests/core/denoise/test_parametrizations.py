@@ -36,7 +36,7 @@ from unnoise.kernels import (
     VPCosine,
     VPLinear,
 )
-from unnoise.spaces import Euclidean, Layout, Tokens
+from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 
 F = torch.float64
 TABLE = BetaTable.linear(50, 1e-3, 0.3)
@@ -236,6 +236,13 @@ def test_clip():
     assert free.value.tolist() == [[-3.0, 0.5, 3.0]]
     clipped = NetworkDenoiser(Fixed(x), kernel, Clean(), clip=(-1.0, 1.0))(x, 0.5, layout)
     assert clipped.value.tolist() == [[-1.0, 0.5, 1.0]]
+    points = GaussianKernel(ZeroCoM(), VE())
+    tokens = CategoricalKernel(Tokens(3), Uniform())
+    for other, parametrization in ((points, Clean()), (tokens, Logits())):
+        with pytest.raises(ConfigError, match="clip"):
+            NetworkDenoiser(Fixed(x), other, parametrization, clip=(-1.0, 1.0))
+    with pytest.raises(ConfigError, match="clip"):
+        NetworkDenoiser(Fixed(x), kernel, Clean(), clip=(1.0, -1.0))
 
 
 def test_logits_and_their_loss():

@@ -171,9 +171,8 @@ def test_centred_points_stay_centred_and_come_back():
 
 def test_law_of_a_step_is_what_is_sampled():
     exact = GaussianOracle(GaussianKernel(Euclidean(), VPLinear()), 0.0, 0.25)
-    (step,) = Ancestral()(
-        exact, torch.ones(1, 1, dtype=F), torch.tensor([1.0, 0.5]), ONE, NoiseSource(0, [0])
-    )
+    grid = torch.tensor([1.0, 0.5], dtype=F)
+    (step,) = Ancestral()(exact, torch.ones(1, 1, dtype=F), grid, ONE, NoiseSource(0, [0]))
     assert step.t == 0.5
     assert isinstance(step.x0, Gaussian)
     law = exact.kernel.reverse(torch.ones(1, 1, dtype=F), step.x0, 1.0, 0.5, ONE)

@@ -41,7 +41,7 @@ from unnoise.samplers import (
     grids,
     walk,
 )
-from unnoise.samplers.algebra import adams, moments, transfer
+from unnoise.samplers.algebra import adams, level, moments, transfer
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle, MixtureOracle, PmfOracle, PointEstimate
 
@@ -105,8 +105,8 @@ def run(sampler, model, grid, ids=range(4), shape=(2,)):
     return list(sampler(model, x, grid, layout, noise))
 
 
-# Methods with fixed coefficients in t need schedules that are smooth in t, at 100 steps.
-STEEP = {Euler: (VE, Geometric), PNDM: (VE, Geometric, VPCosine)}
+# Methods with fixed coefficients in t need schedules that are smooth in t, at 60 steps.
+STEEP = {Euler: (VE, Geometric), Heun: (Geometric,), PNDM: (VE, Geometric, VPCosine)}
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,19 @@ def test_a_gaussian_keeps_its_place_in_the_distribution(sampler, schedule):
     a, s = schedule.alpha(1.0), schedule.sigma(1.0)
     z = torch.linspace(-2, 2, 5, dtype=F)
     x = a * 0.3 + z * math.sqrt(0.25 * a**2 + s**2)
-    grid = (grids.uniform if isinstance(sampler, Euler | Heun | PNDM) else grids.karras)(
-        model.kernel, 100
-    )
+    plain = isinstance(sampler, Euler | Heun | PNDM)
+    steps = 4 if isinstance(sampler, AdaptiveODE) else 60
+    grid = (grids.uniform if plain else grids.karras)(model.kernel, steps)
     *_, last = sampler(model, x, grid, layout, noise)
     assert last.t == 0
-    crude = 0.1 if isinstance(sampler, Euler | Heun | PNDM) else 0.015
-    torch.testing.assert_close(last.x, 0.3 + 0.5 * z, rtol=0, atol=crude)
+    torch.testing.assert_close(last.x, 0.3 + 0.5 * z, rtol=0, atol=0.15 if plain else 0.03)
 
 
 @pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
 def test_every_number_of_steps_works(sampler):
     for schedule in (VPLinear(), Linear()):
         model = mixture(schedule)
-        steps = range(1, 31) if isinstance(sampler, PNDM) else (1, 2, 3, 4, 7)
+        steps = range(1, 31) if isinstance(sampler, PNDM) else (1, 2, 3, 5)
         for n in steps:
             path = run(sampler, model, grids.uniform(model.kernel, n))
             assert len(path) == n
@@ -161,7 +160,8 @@ def test_the_transfer_of_pndm_is_the_ddim_step():
         law = model(x, t, layout)
         eps = (x - schedule.alpha(t) * law.mean) / schedule.sigma(t)
         ddim = model.kernel.bridge(x, law, t, s, layout, eta=0.0).mean
-        assert (transfer(schedule, x, eps, t, s) - ddim).abs().max() < 1e-12
+        found = transfer(x, eps, level(schedule, t), level(schedule, s))
+        assert (found - ddim).abs().max() < 1e-12
         # and phi as it is written by Liu 2022, in alpha_bar
         now, then = schedule.alpha(t) ** 2, schedule.alpha(s) ** 2
         root = math.sqrt(now) * (math.sqrt((1 - then) * now) + math.sqrt((1 - now) * then))
@@ -294,7 +294,7 @@ def test_misfits_and_bad_grids(sampler):
     with pytest.raises(IncompatibleSampler, match="GaussianKernel"):
         sampler.check(kernel)
     with pytest.raises(IncompatibleSampler, match="CategoricalKernel"):
-        run(sampler, tokens, torch.tensor([1.0, 0.0]))
+        run(sampler, tokens, torch.tensor([1.0, 0.0], dtype=F))
     for times in ([1.0], [0.0, 1.0], [1.0, 0.5, 0.5, 0.0]):
         with pytest.raises(InputError, match="decreasing"):
             run(sampler, mixture(), torch.tensor(times, dtype=F))

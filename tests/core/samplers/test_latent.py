@@ -103,4 +103,4 @@ def test_misfits():
             slerp(a, other, weights, layout)
     tokens = PmfOracle(CategoricalKernel(Tokens(3), Absorbing(2)), torch.tensor([0.4, 0.6]))
     with pytest.raises(IncompatibleSampler):
-        invert(tokens, a, torch.tensor([1.0, 0.0]), layout)
+        invert(tokens, a, torch.tensor([1.0, 0.0], dtype=F), layout)

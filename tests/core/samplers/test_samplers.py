@@ -131,7 +131,10 @@ def test_uniform_grids():
         assert (steps[0], steps[-1]) == (10, 0)
     half = grids.uniform(table, 5, start=0.5)
     assert half.tolist() == [0.5, 0.4, 0.3, 0.2, 0.1, 0]
-    assert list(intervals(torch.tensor([1.0, 0.5, 0.0]))) == [(1.0, 0.5), (0.5, 0.0)]
+    assert list(intervals(torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64))) == [
+        (1.0, 0.5),
+        (0.5, 0.0),
+    ]
 
 
 @pytest.mark.parametrize(
