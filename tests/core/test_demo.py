@@ -291,6 +291,13 @@ def test_a_damaged_model_and_a_missing_one(toy, site, tmp_path):
     assert len(page.text["details"]) == 1
 
 
+def test_when_every_domain_fails_that_is_an_error_and_the_page_says_why(toy, tmp_path):
+    toy("other", more=FAILURES["raises"][0])
+    with pytest.raises(PluginError, match=r"no domain could be shown.*index\.html"):
+        run_demo(tmp_path)
+    assert len(Page(tmp_path / "index.html").text["details"]) == 1
+
+
 def test_strict_raises(toy, here, tmp_path):
     toy("other", more=FAILURES["raises"][0])
     here.setenv("UNNOISE_STRICT", "1")

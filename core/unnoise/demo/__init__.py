@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unnoise import registry
 from unnoise.demo.page import GENERATOR, page
-from unnoise.demo.section import Section, section_of
+from unnoise.demo.section import Failed, Section, section_of
 from unnoise.errors import InputError, PluginError
 from unnoise.files import disk_errors, replace_file, writable_folder
 
@@ -39,7 +39,7 @@ def run_demo(
     ------
     InputError : before any work, when the folder cannot be written, or holds an `index.html` that
         is not a demo page.
-    PluginError : no domain is installed.
+    PluginError : no domain is installed, or each one failed; then the page says why.
     LimitExceeded : the disk is full.
     """
     begun = time.perf_counter()
@@ -61,6 +61,10 @@ def run_demo(
     html = page(sections, registry.plugins(), time.perf_counter() - begun)
     with disk_errors("writing the demo page"):
         replace_file(folder / INDEX, html.encode())
+    if all(isinstance(section.result, Failed) for section in sections):
+        raise PluginError(
+            "no domain could be shown", value=list(found), fix=f"open {folder / INDEX}"
+        )
     return folder / INDEX
 
 
