@@ -26,7 +26,7 @@ def unnoise_spaces() -> list[SpaceSpec]:
 
 @hookimpl
 def unnoise_samplers() -> list[SamplerSpec]:
-    gaussian = "GaussianKernel"
+    gaussian, masked = "GaussianKernel", "CategoricalKernel, Absorbing"
     return [
         _sampler(
             "ancestral",
@@ -100,6 +100,24 @@ def unnoise_samplers() -> list[SamplerSpec]:
             gaussian,
             0,
             5,
+        ),
+        _sampler(
+            "cached",
+            "ancestral, with evaluations only where a token appears",
+            "Cached",
+            masked,
+            0,
+            1,
+            stochastic=True,
+        ),
+        _sampler(
+            "first-hitting",
+            "tokens appear one by one, at exact times; fewer steps make groups",
+            "FirstHitting",
+            masked,
+            0,
+            1,
+            stochastic=True,
         ),
     ]
 

@@ -6,7 +6,16 @@ from unnoise.distributions.distributions import (
     Distribution,
     Gaussian,
     Product,
+    inverse_cdf,
     one_hot_log,
 )
 
-__all__ = ["Categorical", "Dirac", "Distribution", "Gaussian", "Product", "one_hot_log"]
+__all__ = [
+    "Categorical",
+    "Dirac",
+    "Distribution",
+    "Gaussian",
+    "Product",
+    "inverse_cdf",
+    "one_hot_log",
+]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from unnoise.errors import ConfigError, InputError, NonFiniteError
@@ -207,11 +207,7 @@ class Categorical(Distribution):
         float64 reaches the tail: float32 Gumbel noise cannot, and so sharpens the distribution.
         """
         u = noise.uniform(self._layout)
-        x = self._layout.zero_padding(_by_rows(_invert_cdf, self.log_probs.detach(), u))
-        bad = int((x == self.log_probs.shape[-1]).sum())
-        if bad:
-            raise NonFiniteError("tokens with probabilities NaN or all zero", value=bad, limit=0)
-        return x
+        return inverse_cdf(self.log_probs, u, self._layout)
 
     def log_prob(self, x: State) -> Float[Tensor, " batch"]:
         return self._layout.sum(self.log_probs.gather(-1, tensor(x)[..., None])[..., 0])
@@ -264,6 +260,36 @@ def one_hot_log(
     return out.scatter_(-1, x[..., None], 0.0)
 
 
+def inverse_cdf(
+    log_probs: Float[Tensor, "*rows k"], u: Float64[Tensor, "*rows"], layout: Layout | None = None
+) -> Int64[Tensor, "*rows"]:
+    """The category at which the distribution function of `log_probs` (..., K) passes u in [0, 1).
+
+    Raises
+    ------
+    NonFiniteError : probabilities are NaN or all zero, outside the padding of `layout`.
+    """
+    k = log_probs.shape[-1]
+    if u.numel() == 0:
+        return torch.zeros_like(u, dtype=torch.int64)
+    x = _by_rows(_invert_cdf, log_probs.detach(), u)
+    x = x if layout is None else layout.zero_padding(x)
+    bad = int((x == k).sum())
+    if bad:
+        raise NonFiniteError("tokens with probabilities NaN or all zero", value=bad, limit=0)
+    return x
+
+
+def _by_rows(function: Callable[[Tensor, Tensor], Tensor], table: Tensor, other: Tensor) -> Tensor:
+    """`function` on matching pieces of (rows, ..., K) tables, to bound its temporary memory."""
+    shape, k = table.shape[:-1], table.shape[-1]
+    rows = max(1, _CHUNK // k)
+    table = table.reshape(-1, k)
+    other = other.reshape(table.shape if other.numel() == table.numel() else (-1,))
+    pieces = zip(torch.split(table, rows), torch.split(other, rows), strict=True)
+    return torch.cat([function(a, b) for a, b in pieces]).view(shape)
+
+
 def _kl_rows(p: Tensor, q: Tensor) -> Tensor:
     # p log p is 0 at p = 0; where q is 0 but p is not, the divergence is infinite
     terms = torch.where(p > -math.inf, p.exp() * (p - q), 0.0)
@@ -276,16 +302,6 @@ def _invert_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
     # right=True: a category of probability 0 is never drawn, not even at u = 0. The result is K
     # where nothing lies above the target: u < 1, so the probabilities are NaN or all zero.
     return torch.searchsorted(cdf, target, right=True)[..., 0]
-
-
-def _by_rows(function: Callable[[Tensor, Tensor], Tensor], table: Tensor, other: Tensor) -> Tensor:
-    """`function` on matching pieces of (rows, ..., K) tables, to bound its temporary memory."""
-    shape, k = table.shape[:-1], table.shape[-1]
-    rows = max(1, _CHUNK // k)
-    table = table.reshape(-1, k)
-    other = other.reshape(table.shape if other.numel() == table.numel() else (-1,))
-    pieces = zip(torch.split(table, rows), torch.split(other, rows), strict=True)
-    return torch.cat([function(a, b) for a, b in pieces]).view(shape)
 
 
 def _total(values: list[Tensor]) -> Tensor:

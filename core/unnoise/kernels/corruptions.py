@@ -24,6 +24,8 @@ from unnoise.spaces import Layout, Time
 Categories: TypeAlias = Int64[Tensor, "*rows"]
 LogTable: TypeAlias = Float[Tensor, "*rows k"]
 
+_HALVINGS = 60
+
 
 class Corruption(ABC):
     """Q(s, t) on K states. Tables are (rows, ..., K); times are floats or (B,) tensors."""
@@ -140,6 +142,22 @@ class Absorbing(Corruption):
             raise ConfigError(
                 "the mask is a token of the vocabulary", value=self.mask, limit=f"0 to {k - 1}"
             )
+
+    def hidden(self, t: float) -> float:
+        """1 - alpha_t, the probability that a token is masked at time t."""
+        return 1 - float(self.schedule.alpha(t))
+
+    def time_of(self, hidden: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
+        """The time in (0, 1] at which a token is masked with probability `hidden` in (0, 1], by
+        bisection; the latest where that is reached late or never. On the steps i / T of a table,
+        rounded up."""
+        low, high = torch.zeros_like(hidden), torch.ones_like(hidden)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            below = 1 - torch.as_tensor(self.schedule.alpha(middle)) < hidden
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        steps = self.schedule.steps
+        return high if steps is None else torch.ceil(high * steps - 1e-6) / steps
 
     def log_rows(self, x_s: Categories, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
         a = _survival(self.schedule, s, t, x_s.ndim, layout).expand(x_s.shape)

@@ -1,6 +1,7 @@
 """Samplers, grids, starts and observations."""
 
 from unnoise.samplers import grids
+from unnoise.samplers.absorbing import Cached, FirstHitting
 from unnoise.samplers.adaptive import AdaptiveODE
 from unnoise.samplers.ancestral import Ancestral
 from unnoise.samplers.base import Sampler, Step, intervals
@@ -16,6 +17,7 @@ from unnoise.samplers.observe import (
     Observation,
     RePaint,
     Replacement,
+    Reveal,
     Start,
     walk,
 )
@@ -32,15 +34,18 @@ __all__ = [
     "PNDM",
     "AdaptiveODE",
     "Ancestral",
+    "Cached",
     "Conditioning",
     "DPMSolverPP",
     "Euler",
+    "FirstHitting",
     "Heun",
     "Observation",
     "PredictorCorrector",
     "Pseudo",
     "RePaint",
     "Replacement",
+    "Reveal",
     "ReverseDiffusion",
     "SASolver",
     "Sampler",

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, TypeGuard, final
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Distribution
 from unnoise.errors import IncompatibleSampler, InputError
-from unnoise.kernels import TransitionKernel
+from unnoise.kernels import CategoricalKernel, Corruption, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State
 
@@ -35,12 +35,14 @@ class Sampler(ABC):
     Attributes
     ----------
     requires : the kernel it runs on.
+    corruption : what the corruption of a categorical kernel must be; any by default.
     evaluations : denoiser calls per step, once it is under way; 0 when it decides for itself.
     order : of convergence of the deterministic part on the probability-flow ODE.
     one_step : whether a step depends on the current state alone, so that jumps are allowed.
     """
 
     requires: ClassVar[type]
+    corruption: ClassVar[type] = Corruption
 
     if TYPE_CHECKING:  # class attributes, or fields of a sampler with several variants
 
@@ -81,14 +83,28 @@ class Sampler(ABC):
 
     def check(self, kernel: TransitionKernel) -> None:
         """Raise IncompatibleSampler unless this sampler runs on `kernel`."""
-        if not isinstance(kernel, self.requires):
-            fitting = (c for c in Sampler.__subclasses__() if isinstance(kernel, c.requires))
-            names = ", ".join(sorted(c.__name__ for c in fitting))
+        if not self.fits(kernel):
+            names = ", ".join(
+                sorted(c.__name__ for c in Sampler.__subclasses__() if c.fits(kernel))
+            )
+            special = "" if self.corruption is Corruption else f" with {self.corruption.__name__}"
+            own = f" with {type(kernel.corruption).__name__}" if _tokens(kernel) else ""
             raise IncompatibleSampler(
-                f"{type(self).__name__} needs a {self.requires.__name__}",
-                value=type(kernel).__name__,
+                f"{type(self).__name__} needs a {self.requires.__name__}{special}",
+                value=type(kernel).__name__ + own,
                 fix=f"samplers for this kernel: {names}",
             )
+
+    @classmethod
+    def fits(cls, kernel: TransitionKernel) -> bool:
+        """Whether this sampler runs on `kernel`."""
+        if not isinstance(kernel, cls.requires):
+            return False
+        return not _tokens(kernel) or isinstance(kernel.corruption, cls.corruption)
+
+
+def _tokens(kernel: TransitionKernel) -> TypeGuard[CategoricalKernel]:
+    return isinstance(kernel, CategoricalKernel)
 
 
 def intervals(grid: Float64[Tensor, " times"]) -> Iterator[tuple[float, float]]:

@@ -1,7 +1,8 @@
 """Where a run starts, and what is known of its result: inpainting, infilling, imputation, editing.
 
-Both methods work with every kernel: the known part of a state at time t is a draw of its own
-marginal, and RePaint's jumps are draws of the kernel's transition.
+Replacement and RePaint work with every kernel: the known part of a state at time t is a draw of
+its own marginal, and RePaint's jumps are draws of the kernel's transition. Reveal is for absorbing
+kernels: known tokens are never hidden.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError
-from unnoise.kernels import TransitionKernel
+from unnoise.kernels import Absorbing, CategoricalKernel, ProductKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.samplers.base import Sampler, Step
 from unnoise.spaces import DataSpace, Layout, Product, State, Tokens, parts, tensor
@@ -58,6 +59,12 @@ class Conditioning(ABC):
     def path(self, steps: int) -> list[int]:
         """Positions on a grid of `steps` steps, in the order they are visited."""
 
+    @abstractmethod
+    def known(
+        self, value: State, t: float, kernel: TransitionKernel, layout: Layout, noise: NoiseSource
+    ) -> State:
+        """What stands for the clean `value` in a state at time t > 0."""
+
 
 @final
 @dataclass(frozen=True)
@@ -66,6 +73,40 @@ class Replacement(Conditioning):
 
     def path(self, steps: int) -> list[int]:
         return list(range(steps + 1))
+
+    def known(
+        self, value: State, t: float, kernel: TransitionKernel, layout: Layout, noise: NoiseSource
+    ) -> State:
+        return kernel.marginal(value, t, layout).sample(noise)
+
+
+@final
+@dataclass(frozen=True)
+class Reveal(Conditioning):
+    """The known tokens are in every state, clean from the start on, for absorbing kernels.
+
+    A denoiser that knows p(x_0 | visible tokens) for any set of visible tokens is then conditioned
+    exactly: what is generated has the law of the rest given the known part, as far as the sampler
+    itself is exact. Parts of a product that are not masked tokens are replaced.
+    """
+
+    def path(self, steps: int) -> list[int]:
+        return list(range(steps + 1))
+
+    def known(
+        self, value: State, t: float, kernel: TransitionKernel, layout: Layout, noise: NoiseSource
+    ) -> State:
+        if isinstance(kernel, ProductKernel) and any(map(_masks, kernel.parts.values())):
+            noisy, clean = parts(kernel.marginal(value, t, layout).sample(noise)), parts(value)
+            return {n: clean[n] if _masks(k) else noisy[n] for n, k in kernel.parts.items()}
+        if not _masks(kernel):
+            found = kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel
+            raise InputError(
+                "Reveal needs a CategoricalKernel with Absorbing",
+                value=type(found).__name__,
+                fix="use Replacement() or RePaint()",
+            )
+        return value
 
 
 @final
@@ -94,6 +135,11 @@ class RePaint(Conditioning):
                 i -= self.jump
         return path
 
+    def known(
+        self, value: State, t: float, kernel: TransitionKernel, layout: Layout, noise: NoiseSource
+    ) -> State:
+        return kernel.marginal(value, t, layout).sample(noise)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -105,7 +151,7 @@ class Observation:
     value : a clean state; entries outside the mask are ignored.
     mask : bool, True where known; broadcasts against the state. For products both are dicts, and a
         part that the mask leaves out is unknown.
-    method : Replacement() or RePaint().
+    method : Replacement(), RePaint() or Reveal().
     paste : put the known part into the final state exactly as given.
     """
 
@@ -147,7 +193,7 @@ class Observation:
         if not any(bool(mask.any()) for mask in _named(self.mask).values()):
             return x
         if t > 0:
-            known = kernel.marginal(self._clean(x), t, layout).sample(noise)
+            known = self.method.known(self._clean(x), t, kernel, layout, noise)
             return kernel.space.project(_where(self.mask, known, x), layout)
         return _where(self.mask, self.value, x) if self.paste else x
 
@@ -200,6 +246,10 @@ def walk(
                 step = steps.send(x)
             except StopIteration:
                 step = None
+
+
+def _masks(kernel: TransitionKernel) -> bool:
+    return isinstance(kernel, CategoricalKernel) and isinstance(kernel.corruption, Absorbing)
 
 
 def _runs(path: list[int]) -> Iterator[tuple[int, int]]:

@@ -198,6 +198,40 @@ class Layout:
             return self.points * math.prod(self.shape[self.mask.ndim :])
         return torch.full((self.batch,), math.prod(self.shape[1:]), device=self.device)
 
+    def ranks(self, v: Shaped[Tensor, "rows ..."]) -> Int64[Tensor, "rows ..."]:
+        """The place 0, 1, .. of each entry (rows, ...) in increasing order of its own sample.
+
+        Entries of +inf come last, with padding; ties keep their order.
+        """
+        if self.mask is not None:
+            real = self.mask.view(*self.mask.shape, *(1,) * (v.ndim - self.mask.ndim))
+            v = v.masked_fill(~real, math.inf)
+        if self.index is None:
+            order = v.reshape(v.shape[0], -1).argsort(dim=1, stable=True)
+            return order.argsort(dim=1).view(v.shape)
+        flat = v.flatten()
+        sample = self.index.repeat_interleave(math.prod(v.shape[1:]))
+        order = flat.argsort(stable=True)
+        order = order[sample[order].argsort(stable=True)]
+        counts = torch.bincount(sample, minlength=self.batch)
+        place = torch.arange(len(flat), device=v.device) - (counts.cumsum(0) - counts)[sample]
+        return torch.empty_like(place).scatter_(0, order, place).view(v.shape)
+
+    def take(self, samples: Int64[Tensor, " taken"]) -> tuple[Layout, Int64[Tensor, " rows"]]:
+        """The layout of some samples, in increasing order, and the rows of a state they own."""
+        if self.fields:
+            raise InputError("samples are taken from each part of a product", limit="one part")
+        if self.index is None:
+            shape = (len(samples), *self.shape[1:])
+            mask = None if self.mask is None else self.mask[samples]
+            return replace(self, batch=len(samples), shape=shape, mask=mask), samples
+        chosen = torch.zeros(self.batch, dtype=torch.bool, device=self.device)
+        chosen[samples] = True
+        rows = chosen[self.index].nonzero().flatten()
+        index = (chosen.cumsum(0) - 1)[self.index[rows]]
+        shape = (len(rows), *self.shape[1:])
+        return replace(self, batch=len(samples), shape=shape, index=index), rows
+
     def zero_padding(self, x: Shaped[Tensor, "*state"]) -> Shaped[Tensor, "*state"]:
         """`x` with zeros where the layout says padding."""
         if self.mask is None:
