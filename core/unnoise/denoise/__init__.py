@@ -20,6 +20,7 @@ from unnoise.denoise.parametrizations import (
     Score,
     V,
 )
+from unnoise.denoise.tempered import Tempered
 from unnoise.denoise.variance import LearnedVariance, UnitVariance
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Noise",
     "Parametrization",
     "Score",
+    "Tempered",
     "UnitVariance",
     "V",
     "analytic_variance",
