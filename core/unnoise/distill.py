@@ -6,17 +6,28 @@ resumed like one; the last one's bundle is the result.
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
+from unnoise.bundle import CONFIG, json_bytes, tensor_bytes
+from unnoise.denoise import AnalyticVariance, LearnedVariance, NetworkDenoiser
 from unnoise.domain import Domain, Model, domain_named
 from unnoise.errors import ConfigError, InputError
 from unnoise.files import writable_folder
 from unnoise.kernels import GaussianKernel
 from unnoise.objectives import ConditionDropout, Distillation, Objective
-from unnoise.trainer import train
+from unnoise.trainer import TrainingConfiguration, train
+from unnoise.training.setup import split_options
+
+USUAL_STEPS = 50
+"""Steps at which DDIM serves as a teacher when the model itself prefers another sampler."""
 
 
 def distill(
@@ -27,6 +38,7 @@ def distill(
     model: Model,
     to_steps: int,
     from_steps: int | None = None,
+    growth: float = 1.0,
     resume: bool = False,
     report: Callable[[str], object] = lambda line: None,
     **options: Any,
@@ -44,39 +56,45 @@ def distill(
     from_steps
         Steps of the first teacher, `to_steps` times a power of two; by default the smallest that
         is not below the model's own number.
+    growth
+        The first halving takes `steps` steps of the optimiser, each later one `growth` times as
+        many as the one before: the last ones are the hardest.
     report
         Called with a line of text before each halving.
     **options
-        Of the trainer, for each halving.
+        Of the trainer, for each halving; `max_minutes` is for all of them together.
+
+    Returns
+    -------
+    Model : the last student. When `max_minutes` ended the run, the one at work, not delivered to
+        `out`; its card says `finished: false` and `resume=True` continues.
 
     Raises
     ------
-    ConfigError : the kernel is not Gaussian, or the numbers of steps do not halve into each other.
+    ConfigError : the kernel is not Gaussian, the variance is learned (a student's steps have
+        none), the numbers of steps do not halve into each other, the model is another domain's.
+    InputError : `out` contains something else, or a distillation and `resume` is not set.
     """
+    begun = time.monotonic()
     domain = domain_named(domain) if isinstance(domain, str) else domain
-    if not isinstance(model.denoiser.kernel, GaussianKernel):
-        raise ConfigError(
-            "distillation follows the ODE of a GaussianKernel",
-            value=type(model.denoiser.kernel).__name__,
-        )
-    halvings = student_steps(to_steps, from_steps or model.defaults.get("steps", 50))
-    if from_steps is not None and from_steps != 2 * halvings[0]:
-        raise ConfigError(
-            "the steps must halve into each other",
-            value=f"{from_steps} to {to_steps}",
-            limit=f"{to_steps} times a power of two",
-        )
+    model = _fit_to_teach(model, domain)
+    halvings = _halvings(model, to_steps, from_steps)
+    split_options(domain, options)  # what is wrong with them is said before a folder is made
+    plan = [_grown(options, growth, number) for number in range(len(halvings))]
     folder = Path(out)
-    if any(folder.glob("*-steps")) and not resume:
-        raise InputError(
-            f"{str(folder)!r} already contains a distillation",
-            fix="choose another folder, or continue with resume=True",
-        )
+    _look(folder, resume)
     writable_folder(folder)
-    for number, steps in enumerate(halvings, 1):
-        report(f"halving {number} of {len(halvings)}: {2 * steps} -> {steps} steps")
-        model = _halve(domain, data, folder / f"{steps:04d}-steps", model, steps, resume, options)
-    model.save(folder)
+    minutes = options.get("max_minutes")
+    for number, steps in enumerate(halvings):
+        report(f"halving {number + 1} of {len(halvings)}: {2 * steps} -> {steps} steps")
+        own = plan[number]
+        if minutes is not None and number:
+            own["max_minutes"] = max(minutes - (time.monotonic() - begun) / 60, 1e-9)
+        model = _halve(domain, data, folder / f"{steps:04d}-steps", model, steps, resume, own)
+        if not model.card["training"]["finished"]:
+            return model
+    if PartialState().is_main_process:
+        model.save(folder)
     return model
 
 
@@ -90,6 +108,75 @@ def student_steps(to_steps: int, first: int) -> list[int]:
     return found
 
 
+def _halvings(model: Model, to_steps: int, from_steps: int | None) -> list[int]:
+    if from_steps is None:
+        own = model.defaults.get("steps", USUAL_STEPS)
+        own = own if isinstance(own, int) else len(own) - 1  # or the times of a grid
+        if model.defaults.get("sampler", "ddim") != "ddim":
+            own = max(own, USUAL_STEPS)
+        found = student_steps(to_steps, own)
+        if to_steps >= own:
+            raise ConfigError(
+                "the model takes no more steps than that already",
+                value=to_steps,
+                limit=f"below {own}",
+                fix="pass from_steps, the steps of a better teacher",
+            )
+        return found
+    found = student_steps(to_steps, from_steps)
+    if from_steps != 2 * found[0]:
+        raise ConfigError(
+            "the steps must halve into each other",
+            value=f"{from_steps} to {to_steps}",
+            limit=f"{to_steps} times a power of two",
+        )
+    return found
+
+
+def _grown(options: dict[str, Any], growth: float, number: int) -> dict[str, Any]:
+    if not 1 <= growth <= 10:
+        raise ConfigError("growth is out of range", value=growth, limit="1 to 10")
+    steps = options.get("steps", TrainingConfiguration().steps)
+    return {**options, "steps": round(steps * growth**number)} if growth > 1 else dict(options)
+
+
+def _fit_to_teach(model: Model, domain: Domain) -> Model:
+    """The model without what only stochastic samplers use; ConfigError for what cannot teach."""
+    if model.domain.name != domain.name:
+        raise ConfigError(
+            f"this model belongs to the domain {model.domain.name!r}", value=domain.name
+        )
+    denoiser = model.denoiser
+    if isinstance(denoiser, AnalyticVariance):
+        denoiser = denoiser.denoiser
+    if not isinstance(denoiser.kernel, GaussianKernel):
+        raise ConfigError(
+            "distillation follows the ODE of a GaussianKernel",
+            value=type(denoiser.kernel).__name__,
+        )
+    if isinstance(denoiser, NetworkDenoiser) and isinstance(
+        denoiser.parametrization, LearnedVariance
+    ):
+        raise ConfigError(
+            "the steps of a student are deterministic, and this network learned their variance",
+            value="LearnedVariance",
+            fix="train a model that predicts a point",
+        )
+    return replace(model, denoiser=denoiser)
+
+
+def _look(folder: Path, resume: bool) -> None:
+    """Refuse to overwrite anything but, when resuming, a distillation."""
+    begun = any(folder.glob("*-steps"))
+    if begun and not resume:
+        raise InputError(
+            f"{str(folder)!r} already contains a distillation",
+            fix="choose another folder, or continue with resume=True",
+        )
+    if not begun and (folder / CONFIG).exists():
+        raise InputError(f"{str(folder)!r} already contains a bundle", fix="choose another folder")
+
+
 def _halve(
     domain: Domain,
     data: Any,
@@ -100,22 +187,28 @@ def _halve(
     options: dict[str, Any],
 ) -> Model:
     denoiser, configuration = domain.teacher(model)
-    # the student's own outputs have to be right where the teacher's are clipped, so it starts as
-    # the teacher's network and is trained before any clipping
-    inner = Distillation(denoiser.eval().requires_grad_(False), steps)
+    teacher = copy.deepcopy(denoiser).eval().requires_grad_(False)  # the caller's stays as it is
+    inner = Distillation(teacher, steps)
     usual = domain.objective(configuration)
     objective: Objective = inner
     if isinstance(usual, ConditionDropout):
         objective = replace(usual, objective=inner)
     chosen = configuration.model_dump(mode="json", exclude_none=True)
-    again = resume and (folder / "checkpoints").exists()
     return train(
         domain,
         data,
         folder,
         objective=objective,
-        initial=model,
-        defaults={"steps": steps, "sampler": "ddim"},
-        resume=again,
+        initial=replace(model, hash=_identity(model)),
+        defaults={"steps": steps, "sampler": "ddim", "grid": "uniform"},
+        resume=resume,
         **{**chosen, **options},
     )
+
+
+def _identity(model: Model) -> str:
+    """A hash of weights and configuration. That of the bundle covers the card too, where a resumed
+    run has other seconds."""
+    weights = hashlib.sha256(tensor_bytes(model.denoiser.state_dict())).hexdigest()
+    configuration = model.configuration.model_dump(mode="json")
+    return hashlib.sha256(json_bytes({"of": configuration, "weights": weights})).hexdigest()

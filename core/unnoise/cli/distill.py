@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from inspect import Parameter
 from pathlib import Path
 
@@ -17,6 +18,12 @@ _FLAGS = [
     flag("to_steps", int, "steps of the student", Parameter.empty),
     flag("from_steps", int, "steps of the teacher: to_steps times a power of two"),
     flag("model", str, "the teacher; default: the domain's shipped model"),
+    flag(
+        "growth",
+        float,
+        "each halving takes this many times the optimiser steps of the one before (1 to 10)",
+        1.0,
+    ),
     *flags(TrainingConfiguration, "Training of each halving"),
 ]
 
@@ -32,10 +39,12 @@ def distill(words: list[str]) -> int:
     domain, given = found
     data, out = given.pop("data"), given.pop("out")
     teacher = load(given.pop("model", None) or domain.name)
-    run(domain, data, out, model=teacher, report=_say, **given)
-    print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
+    student = run(domain, data, out, model=teacher, report=_say, **given)
+    done = f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples"
+    _say(done if student.card["training"]["finished"] else "time is up; continue with --resume")
     return 0
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    if os.environ.get("RANK", "0") == "0":  # once, when several processes train together
+        print(line, flush=True)

@@ -1,5 +1,6 @@
 """Progressive distillation against the closed form of Gaussian data, METHODS section 6."""
 
+import copy
 import math
 
 import pytest
@@ -8,8 +9,16 @@ from torch import Tensor, nn
 
 from unnoise.denoise import Clean, Denoiser, NetworkDenoiser
 from unnoise.distributions import Dirac
-from unnoise.errors import ConfigError
-from unnoise.kernels import Absorbing, CategoricalKernel, GaussianKernel, VPCosine, VPLinear
+from unnoise.errors import ConfigError, InputError
+from unnoise.kernels import (
+    Absorbing,
+    BetaTable,
+    CategoricalKernel,
+    GaussianKernel,
+    LearnedSchedule,
+    VPCosine,
+    VPLinear,
+)
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch
 from unnoise.objectives.distillation import Distillation, distilled_target
@@ -126,9 +135,65 @@ def test_the_last_step_is_the_teachers_last_prediction():
     assert math.isclose(got.item(), want.item(), rel_tol=1e-12)
 
 
+def test_the_target_lies_where_the_teacher_is_clipped_to():
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    layout = Layout.dense(500, (3,), dtype=torch.float64)
+
+    class Clipped(Denoiser):
+        def __init__(self):
+            super().__init__()
+            self.kernel = kernel
+
+        def forward(self, x_t, t, layout, condition=None):
+            return Dirac((9 * torch.sin(7 * x_t)).clamp(-1, 1), layout)
+
+    noise = NoiseSource(0, range(500))
+    x, s = noise.normal(layout), noise.times() * 0.9
+    target = distilled_target(Clipped(), x, s + 0.1, s, layout)
+    assert target.abs().max() <= 1 + 1e-12
+    assert (target.abs() < 0.99).any()
+
+
+@pytest.mark.parametrize("steps", [1, 3, 64])
+def test_times_are_the_samplers_own(steps):
+    for schedule in (VPCosine(), BetaTable.linear(1000)):
+        kernel, seen = GaussianKernel(Euclidean(), schedule), set()
+
+        class Watched(Gain):
+            def forward(self, x_t, t, layout, condition=None):
+                seen.update(t.tolist())  # noqa: B023 (called in this turn of the loop)
+                return super().forward(x_t, t, layout, condition)
+
+        x0 = torch.zeros(400, 1, dtype=torch.float64)
+        batch = Batch(x0, Euclidean().layout(x0))
+        objective = Distillation(Watched(kernel, variance=1.0), steps)
+        objective(Gain(kernel, variance=1.0), batch, NoiseSource(0, range(400)))
+        assert seen == set(grids.uniform(kernel, 2 * steps)[:-1].tolist())
+        assert seen >= set(grids.uniform(kernel, steps)[:-1].tolist())
+
+
+def test_a_learned_schedule_stays():
+    schedule = LearnedSchedule()
+    kernel = GaussianKernel(Euclidean(), schedule)
+    student = NetworkDenoiser(Slope(2), kernel, Clean())
+    x0 = torch.ones(8, 1, dtype=torch.float64)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    objective = Distillation(teacher, 2)
+    student.network.w.data += 0.5
+    batch = Batch(x0, Euclidean().layout(x0))
+    objective(student, batch, NoiseSource(0, range(8))).sum().backward()
+    assert student.network.w.grad.abs().min() > 0
+    learned = list(student.schedules.parameters())
+    assert learned
+    assert all(p.grad is None for p in learned)
+
+
 def test_bad_input():
     kernel = GaussianKernel(Euclidean(), VPCosine())
     with pytest.raises(ConfigError, match="at least one step"):
         Distillation(Gain(kernel, variance=1.0), 0)
     with pytest.raises(ConfigError, match="GaussianKernel"):
         Distillation(Gain(CategoricalKernel(Tokens(3), Absorbing(2))), 4)
+    table = GaussianKernel(Euclidean(), BetaTable.linear(1000))
+    with pytest.raises(InputError, match="1000 steps"):
+        Distillation(Gain(table, variance=1.0), 512)
