@@ -24,7 +24,7 @@ from unnoise.objectives import (
     Trace,
 )
 from unnoise.registry import find, resolve
-from unnoise.samplers import Observation, Start
+from unnoise.samplers import Observation, Sampler, Start
 from unnoise.spaces import Layout, State
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Task:
     observation : a known part of the result.
     start : a state to start from instead of the prior.
     denoiser : when it is not the model's own, e.g. with guidance around it.
+    sampler : when what is asked for needs one of its own; it replaces the request's.
     """
 
     layout: Layout
@@ -52,6 +53,7 @@ class Task:
     observation: Observation | None = None
     start: Start | None = None
     denoiser: Denoiser | None = None
+    sampler: Sampler | None = None
 
 
 Plan: TypeAlias = "Generator[Task, State, list[Any]]"
@@ -124,6 +126,11 @@ class Domain(ABC):
         """
         return []
 
+    def terminal(self, state: State, model: Model) -> str:
+        """The first sample of a batch of states as text, for those who watch it in a terminal;
+        empty where there is nothing to see."""
+        return ""
+
     def configure(self, source: Any, options: Mapping[str, Any]) -> Any:
         """A configuration from the user's options, completed by what the data tell."""
         return self.Configuration(**options)
@@ -140,6 +147,11 @@ class Domain(ABC):
     def data_type(self, configuration: Any) -> DataType:
         """What the numbers of the clean data are: what a likelihood of them means."""
         return Continuous()
+
+    def units(self, configuration: Any, items: Sequence[Any]) -> Mapping[str, int]:
+        """Units of data items other than the dimension, by name, and how many of each they are:
+        an evaluation gives bits for them, too."""
+        return {}
 
     def inputs(self, request: Any) -> int:
         """How many inputs a request holds; each gets `num_samples` samples, in order."""

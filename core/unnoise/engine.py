@@ -227,7 +227,8 @@ def _run_task(
         condition = {name: value.to(run.device) for name, value in task.condition.items()}
     if run.keep:
         frames.append(Frame(float(grid[0]), _cpu(x), _cpu(x)))
-    walked = walk(run.sampler, denoiser, x, grid, layout, noise, condition, observation)
+    sampler = run.sampler if task.sampler is None else task.sampler
+    walked = walk(sampler, denoiser, x, grid, layout, noise, condition, observation)
     for i, step in enumerate(walked, 1):
         x = step.x
         if run.keep:

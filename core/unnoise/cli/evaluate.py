@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from inspect import Parameter
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +55,11 @@ def evaluate(words: list[str]) -> int:
             f" {result['bits_per_dimension']:.4f} bits per dimension, {result['items']} samples"
             f" ({result['units']})"
         )
+        for unit, bits in result["bits_per_unit"].items():
+            part = result["bits_per_unit_error"].get(unit)
+            error = "" if part is None else f" +- {part:.4f}"
+            print(f"{bits:.4f}{error} bits per {unit}")
+        print(f"estimator: {result['estimator']}")
     return 0
 
 
@@ -74,13 +80,17 @@ def _mean(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
     found: list[dict[str, Tensor]] = []
     notes: dict[str, Any] = {}
     size = 0
+    units: Counter[str] = Counter()
     for begin in range(0, count, asked["batch_size"]):
         part = items[begin : begin + asked["batch_size"]]
         rows, notes = measure(model, part, asked, asked["seed"] + begin)  # noise of its own
         found.append(rows)
+        units.update(domain.units(model.configuration, part))
         size += int(model.denoiser.kernel.space.dim(domain.collate(part).layout).sum())
     parts = {name: torch.cat([rows[name] for rows in found]).double() for name in found[0]}
     total = parts.pop("nats")
+    spread = total.std(correction=1).item() * math.sqrt(count) if count > 1 else None
+    bits = {unit: math.log(2) * number for unit, number in units.items()}
     return {
         "domain": domain.name,
         "model": model.hash,
@@ -88,8 +98,10 @@ def _mean(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
         "units": repr(domain.data_type(model.configuration)),
         "items": count,
         "nats": total.mean().item(),
-        "standard_error": total.std(correction=1).item() / math.sqrt(count) if count > 1 else None,
+        "standard_error": None if spread is None else spread / count,
         "bits_per_dimension": total.sum().item() / size / math.log(2),
+        "bits_per_unit": {unit: total.sum().item() / n for unit, n in bits.items()},
+        "bits_per_unit_error": {} if spread is None else {u: spread / n for u, n in bits.items()},
         **{name: value.mean().item() for name, value in parts.items()},
         **notes,
     }
@@ -101,7 +113,12 @@ def _bound(
     """Rows (B,) by name, and what is to be said about them."""
     found = model.bound(items, seed=seed, steps=asked["steps"], evaluations=asked["evaluations"])
     rows = {"prior": found.prior, "steps": found.steps, "reconstruction": found.reconstruction}
-    return {"nats": found.total, **rows}, {"evaluations": found.evaluations}
+    steps = model.denoiser.kernel.steps or asked["steps"]
+    estimator = f"bound of {steps} steps, {found.evaluations} evaluations drawn from them"
+    return {"nats": found.total, **rows}, {
+        "estimator": estimator,
+        "evaluations": found.evaluations,
+    }
 
 
 def _likelihood(

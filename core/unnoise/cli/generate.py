@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
 
 import torch
 
-from unnoise.api import generate_iter
+from unnoise.api import generate_iter, load
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
-from unnoise.cli.progress import bar
+from unnoise.cli.progress import bar, watched
 from unnoise.engine import Progress
 from unnoise.files import disk_errors, replace_file, writable_folder
 from unnoise.output import Output, collect
@@ -30,6 +31,7 @@ _FLAGS = [
     flag("device", str, "cpu, cuda, ...; default: a GPU when there is one"),
     flag("batch_size", int, "samples that run at once; changes no sample", 64),
     flag("deadline", float, "seconds after which to stop"),
+    flag("watch", bool, "show the first sample in the terminal as it comes", False),
 ]
 
 
@@ -47,14 +49,22 @@ def generate(words: list[str]) -> int:
     if found is None:
         return 0
     domain, given = found
-    folder = given.pop("out")
+    folder, watch = given.pop("out"), given.pop("watch", False)
     writable_folder(folder)
     begun = time.monotonic()
     done: list[Output] = []
     try:
-        with bar() as show:
+        with ExitStack() as stack:
+            if watch:
+                given["model"] = load(given.get("model") or domain.name)
+                see = stack.enter_context(watched(domain, given["model"]))
+            else:
+                show = stack.enter_context(bar())
 
             def follow(at: Progress) -> None:
+                if watch:
+                    see(at)
+                    return
                 done_here = at.step / max(at.steps, 1)
                 show(f"generating {domain.name}", (at.batch + done_here) / at.batches)
 

@@ -1,13 +1,20 @@
-"""A progress bar on stderr, when that is a terminal."""
+"""A progress bar, or the first sample as it comes, on stderr."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from unnoise import engine
+    from unnoise.domain import Domain, Model
 
 
 @contextmanager
@@ -33,3 +40,19 @@ def bar() -> Iterator[Callable[[str, float], None]]:
             shown.update(task, completed=furthest)
 
         yield show
+
+
+@contextmanager
+def watched(domain: Domain, model: Model) -> Iterator[Callable[[engine.Progress], None]]:
+    """see(progress) shows the first sample of the first batch at that step, in place on a
+    terminal; elsewhere the states of its last step alone are printed."""
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+
+        def see(at: engine.Progress) -> None:
+            if at.batch:
+                return
+            shown = domain.terminal(at.x, model) or f"step {at.step} of {at.steps}"
+            live.update(Text(shown), refresh=console.is_terminal)
+
+        yield see

@@ -188,6 +188,33 @@ class Quantised(DataType):
         return layout.sum(logs)
 
 
+@final
+@dataclass(frozen=True)
+class Categories(DataType):
+    """Tokens: the dimension counts them, and likelihoods are probabilities of whole sequences."""
+
+    def check(self, x: State, layout: Layout) -> None:
+        """Refuses real numbers."""
+        for value in x.values() if isinstance(x, dict) else (x,):
+            if value.dtype.is_floating_point:
+                raise InputError("categories are whole numbers", value=value.dtype)
+
+    def change(self, space: DataSpace, layout: Layout) -> Float[Tensor, " batch"]:
+        """0: probabilities do not depend on units."""
+        return torch.zeros(layout.batch, dtype=torch.float64, device=layout.device)
+
+    def prepare(self, x: State, space: DataSpace, layout: Layout, noise: NoiseSource) -> Prepared:
+        self.check(x, layout)
+        raise InputError(
+            "categories have probabilities, not a density",
+            fix="use the variational bound, unnoise.objectives.bound",
+        )
+
+    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+        """Of no real-valued law."""
+        raise InputError("a Gaussian gives no probability to categories", value=type(law).__name__)
+
+
 def bits_per_dimension(
     nats: Float[Tensor, " batch"], data: DataType, x: State, space: DataSpace, layout: Layout
 ) -> Float[Tensor, " batch"]:
