@@ -23,7 +23,7 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.files import writable_folder
 from unnoise.kernels import GaussianKernel
 from unnoise.objectives import ConditionDropout, Distillation, Objective
-from unnoise.trainer import TrainingConfiguration, train
+from unnoise.trainer import train
 from unnoise.training.setup import split_options
 
 USUAL_STEPS = 50
@@ -79,15 +79,16 @@ def distill(
     domain = domain_named(domain) if isinstance(domain, str) else domain
     model = _fit_to_teach(model, domain)
     halvings = _halvings(model, to_steps, from_steps)
-    split_options(domain, options)  # what is wrong with them is said before a folder is made
-    plan = [_grown(options, growth, number) for number in range(len(halvings))]
+    training, _ = split_options(domain, options)  # says what is wrong before a folder is made
+    if not 1 <= growth <= 10:
+        raise ConfigError("growth is out of range", value=growth, limit="1 to 10")
     folder = Path(out)
     _look(folder, resume)
     writable_folder(folder)
-    minutes = options.get("max_minutes")
+    minutes = training.max_minutes
     for number, steps in enumerate(halvings):
         report(f"halving {number + 1} of {len(halvings)}: {2 * steps} -> {steps} steps")
-        own = plan[number]
+        own = {**options, "steps": round(training.steps * growth**number)}
         if minutes is not None and number:
             own["max_minutes"] = max(minutes - (time.monotonic() - begun) / 60, 1e-9)
         model = _halve(domain, data, folder / f"{steps:04d}-steps", model, steps, resume, own)
@@ -131,13 +132,6 @@ def _halvings(model: Model, to_steps: int, from_steps: int | None) -> list[int]:
             limit=f"{to_steps} times a power of two",
         )
     return found
-
-
-def _grown(options: dict[str, Any], growth: float, number: int) -> dict[str, Any]:
-    if not 1 <= growth <= 10:
-        raise ConfigError("growth is out of range", value=growth, limit="1 to 10")
-    steps = options.get("steps", TrainingConfiguration().steps)
-    return {**options, "steps": round(steps * growth**number)} if growth > 1 else dict(options)
 
 
 def _fit_to_teach(model: Model, domain: Domain) -> Model:
