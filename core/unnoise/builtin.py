@@ -119,6 +119,24 @@ def unnoise_samplers() -> list[SamplerSpec]:
             1,
             stochastic=True,
         ),
+        _sampler(
+            "confidence",
+            "the surest tokens appear first; temperature, remasking and order as options",
+            "Confidence",
+            masked,
+            0,
+            1,
+            stochastic=True,
+        ),
+        _sampler(
+            "order-agnostic",
+            "tokens appear in a random order, in groups of given sizes",
+            "OrderAgnostic",
+            masked,
+            0,
+            1,
+            stochastic=True,
+        ),
     ]
 
 

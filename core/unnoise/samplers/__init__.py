@@ -22,6 +22,7 @@ from unnoise.samplers.observe import (
     walk,
 )
 from unnoise.samplers.optimised import optimised
+from unnoise.samplers.order import Confidence, Order, OrderAgnostic, parallel_schedule
 from unnoise.samplers.pndm import PNDM, Pseudo
 from unnoise.samplers.reverse_diffusion import PredictorCorrector, ReverseDiffusion
 from unnoise.samplers.sa_solver import SASolver
@@ -36,11 +37,14 @@ __all__ = [
     "Ancestral",
     "Cached",
     "Conditioning",
+    "Confidence",
     "DPMSolverPP",
     "Euler",
     "FirstHitting",
     "Heun",
     "Observation",
+    "Order",
+    "OrderAgnostic",
     "PredictorCorrector",
     "Pseudo",
     "RePaint",
@@ -58,6 +62,7 @@ __all__ = [
     "intervals",
     "invert",
     "optimised",
+    "parallel_schedule",
     "slerp",
     "walk",
 ]
