@@ -167,6 +167,7 @@ class _Plan:
             data.held_out,
             data.held_out_length,
             self.objective,
+            self.domain.data_type(data.configuration),
             options,
             accelerator,
         )

@@ -33,6 +33,9 @@ COMMANDS: Final = {
     "generate": Command("generate:generate", "samples of a domain, into a folder", parses=True),
     "train": Command("train:train", "a model of your own data", parses=True),
     "distill": Command("distill:distill", "a model that needs fewer steps", parses=True),
+    "variance": Command(
+        "variance:variance", "a model with its optimal reverse variance", parses=True
+    ),
     "evaluate": Command("evaluate:evaluate", "how good a model is on held-out data", parses=True),
     "domains": Command("listings:domains", "what can be generated"),
     "samplers": Command("listings:samplers", "the ways from noise to data"),

@@ -4,6 +4,7 @@ from unnoise.denoise.analytic import AnalyticVariance, analytic_variance
 from unnoise.denoise.base import Condition, Denoiser
 from unnoise.denoise.features import fourier_features
 from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
+from unnoise.denoise.labels import ByLogSNR
 from unnoise.denoise.network import NetworkDenoiser
 from unnoise.denoise.parametrizations import (
     EDM,
@@ -27,6 +28,7 @@ __all__ = [
     "EDM",
     "Affine",
     "AnalyticVariance",
+    "ByLogSNR",
     "CategoricalParametrization",
     "ClassifierFree",
     "ClassifierGuided",

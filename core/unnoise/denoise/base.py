@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor, nn
 
-from unnoise.distributions import Distribution
-from unnoise.kernels import TransitionKernel
-from unnoise.spaces import Layout, State, Time
+from unnoise.distributions import Dirac, Distribution, Gaussian
+from unnoise.errors import ConfigError
+from unnoise.kernels import GaussianKernel, TransitionKernel
+from unnoise.spaces import Euclidean, Layout, State, Time
 
 Condition: TypeAlias = "Mapping[str, Tensor] | None"
 """What a denoiser is told beside the state: tensors with one leading row per sample."""
@@ -32,3 +33,30 @@ class Denoiser(nn.Module, ABC):
         def __call__(
             self, x_t: State, t: Time, layout: Layout, condition: Condition = None
         ) -> Distribution: ...
+
+
+Range: TypeAlias = "tuple[float, float] | None"
+"""The range (low, high) of real data that have one."""
+
+
+def check_range(clip: Range, kernel: TransitionKernel) -> None:
+    """ConfigError unless predictions of x_0 can be clamped to this range."""
+    if clip is not None and not (
+        isinstance(kernel, GaussianKernel)
+        and isinstance(kernel.space, Euclidean)
+        and clip[0] < clip[1]
+    ):
+        space = getattr(kernel, "space", None)
+        raise ConfigError(
+            "clip is a range (low, high) of real, unconstrained data",
+            value=(clip, type(kernel).__name__, type(space).__name__),
+        )
+
+
+def clipped(law: Distribution, clip: Range, layout: Layout) -> Distribution:
+    """`law` with its mean clamped to the range; the spread stays."""
+    if clip is None or not isinstance(law.mean, Tensor):
+        return law
+    if isinstance(law, Gaussian):
+        return Gaussian(law.mean.clamp(*clip), law.std, law.space, law.layout)
+    return Dirac(law.mean.clamp(*clip), layout) if isinstance(law, Dirac) else law

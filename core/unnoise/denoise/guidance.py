@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unnoise import distributions
-from unnoise.denoise.base import Condition, Denoiser
+from unnoise.denoise.base import Condition, Denoiser, check_range, clipped
 from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
@@ -27,16 +27,27 @@ class ClassifierFree(Denoiser):
     Parameters
     ----------
     unconditional : the condition that stands for "none"; rows are repeated over the batch.
+    clip : clamp the extrapolated mean of x_0 to this range, which it may leave.
+
+    Raises
+    ------
+    ConfigError : the range does not fit the kernel.
     """
 
     def __init__(
-        self, denoiser: Denoiser, scale: float, unconditional: Mapping[str, Tensor]
+        self,
+        denoiser: Denoiser,
+        scale: float,
+        unconditional: Mapping[str, Tensor],
+        clip: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
+        check_range(clip, denoiser.kernel)
         self.denoiser = denoiser
         self.kernel = denoiser.kernel
         self.scale = scale
         self.unconditional = dict(unconditional)
+        self.clip = clip
 
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
@@ -50,7 +61,8 @@ class ClassifierFree(Denoiser):
         u = self.denoiser(x_t, t, layout, none)
         if self.scale == 0.0:
             return u
-        return _extrapolate(u, self.denoiser(x_t, t, layout, condition), self.scale)
+        law = _extrapolate(u, self.denoiser(x_t, t, layout, condition), self.scale)
+        return clipped(law, self.clip, layout)
 
 
 @final

@@ -7,12 +7,11 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from unnoise.denoise.base import Condition, Denoiser
+from unnoise.denoise.base import Condition, Denoiser, check_range, clipped
 from unnoise.denoise.parametrizations import Parametrization
-from unnoise.distributions import Dirac, Distribution, Gaussian
-from unnoise.errors import ConfigError
+from unnoise.distributions import Distribution
 from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
-from unnoise.spaces import Euclidean, Layout, State, Time
+from unnoise.spaces import Layout, State, Time
 
 
 @final
@@ -40,15 +39,7 @@ class NetworkDenoiser(Denoiser):
     ) -> None:
         super().__init__()
         parametrization.check(kernel)
-        if clip is not None and not (
-            isinstance(kernel, GaussianKernel)
-            and isinstance(kernel.space, Euclidean)
-            and clip[0] < clip[1]
-        ):
-            raise ConfigError(
-                "clip is a range (low, high) of real, unconstrained data",
-                value=(clip, type(kernel).__name__, type(kernel.space).__name__),
-            )
+        check_range(clip, kernel)
         self.network = network
         self.kernel = kernel
         self.schedules = nn.ModuleDict(_learned(kernel))  # their parameters are ours too
@@ -60,11 +51,7 @@ class NetworkDenoiser(Denoiser):
     ) -> Distribution:
         output = self.output(x_t, t, layout, condition)
         law = self.parametrization.law(self.kernel, output, x_t, t, layout)
-        if self.clip is not None and isinstance(law, Dirac) and isinstance(law.value, Tensor):
-            return Dirac(law.value.clamp(*self.clip), layout)
-        if self.clip is not None and isinstance(law, Gaussian):
-            return Gaussian(law.mean.clamp(*self.clip), law.std, law.space, law.layout)
-        return law
+        return clipped(law, self.clip, layout)
 
     def output(
         self,

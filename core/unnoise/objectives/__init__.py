@@ -18,6 +18,7 @@ from unnoise.objectives.likelihood import (
     log_likelihood,
 )
 from unnoise.objectives.objectives import Batch, ConditionDropout, Objective, Simple
+from unnoise.objectives.recipes import CHAIN, Goal, Recipe, recipe
 from unnoise.objectives.sde_bound import sde_bound
 from unnoise.objectives.times import ImportanceTimes, TimeLaw, UniformTimes
 from unnoise.objectives.variational import Hybrid, SimpleWithBound, VariationalBound
@@ -31,6 +32,7 @@ from unnoise.objectives.weighted import (
 )
 
 __all__ = [
+    "CHAIN",
     "VDM",
     "Batch",
     "Bound",
@@ -40,6 +42,7 @@ __all__ = [
     "Dequantised",
     "Distillation",
     "ExactTrace",
+    "Goal",
     "Hutchinson",
     "Hybrid",
     "ImportanceTimes",
@@ -48,6 +51,7 @@ __all__ = [
     "MinSNR",
     "Objective",
     "Quantised",
+    "Recipe",
     "Simple",
     "SimpleWithBound",
     "TimeLaw",
@@ -62,6 +66,7 @@ __all__ = [
     "distilled_target",
     "level_likelihood",
     "log_likelihood",
+    "recipe",
     "sde_bound",
     "step_term",
 ]

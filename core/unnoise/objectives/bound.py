@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.distributions import Dirac, Gaussian
+from unnoise.distributions import Dirac, Distribution, Gaussian
 from unnoise.errors import InputError
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives.data_types import DataType, Quantised
 from unnoise.spaces import Layout, State, Time, tensor
@@ -119,6 +119,25 @@ def step_term(
     return kernel.reverse(x_t, Dirac(x0, layout), t, s, layout).kl(p)
 
 
+def last_term(
+    kernel: TransitionKernel,
+    law: Distribution,
+    x0: State,
+    x_t: State,
+    steps: int,
+    layout: Layout,
+    data: DataType | None = None,
+) -> Float[Tensor, " batch"]:
+    """(B,) -log p(x_0 | x_t), t = 1 / steps, for the prediction `law`; see `bound` for `data`."""
+    t = 1 / steps
+    if data is not None and isinstance(kernel, GaussianKernel):
+        if isinstance(law, Dirac) and isinstance(data, Quantised) and steps > 1:
+            std = kernel.reverse(x_t, law, 2 / steps, t, layout).std
+            law = Gaussian(tensor(law.value), std, kernel.space, layout)
+        return -data.log_prob(kernel.reconstruction(x_t, law, t, layout), x0, layout)
+    return -kernel.reconstruction(x_t, law, t, layout).log_prob(x0)
+
+
 def _last_step(
     denoiser: Denoiser,
     x0: State,
@@ -128,14 +147,8 @@ def _last_step(
     condition: Condition,
     data: DataType | None,
 ) -> Float[Tensor, " batch"]:
-    """(B,) -log p(x_0 | x_t) at one draw of x_t, t the first time above 0."""
+    """(B,) the last term at one draw of x_t."""
     kernel, t = denoiser.kernel, 1 / steps
     x_t = kernel.marginal(x0, t, layout).sample(noise)
     law = denoiser(x_t, t, layout, condition)
-    if data is not None and isinstance(kernel, GaussianKernel):
-        if isinstance(law, Dirac) and isinstance(data, Quantised) and steps > 1:
-            std = kernel.reverse(x_t, law, 2 / steps, t, layout).std
-            law = Gaussian(tensor(law.value), std, kernel.space, layout)
-        decoder = kernel.reconstruction(x_t, law, t, layout)
-        return -data.log_prob(decoder, x0, layout)
-    return -kernel.reconstruction(x_t, law, t, layout).log_prob(x0)
+    return last_term(kernel, law, x0, x_t, steps, layout, data)

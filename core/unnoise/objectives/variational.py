@@ -16,6 +16,8 @@ from unnoise.distributions import Dirac, Distribution, Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
+from unnoise.objectives.bound import last_term
+from unnoise.objectives.data_types import DataType
 from unnoise.objectives.objectives import Batch, Objective
 from unnoise.objectives.weighted import raw_law
 from unnoise.spaces import Layout, State
@@ -33,9 +35,12 @@ class VariationalBound(Objective):
     Parameters
     ----------
     steps : T of a kernel with a continuous clock; a discrete one has its own.
+    data : what x_0 is, for Gaussian kernels: with `Quantised` the last term is the probability of
+        levels, as in `bound`, without it a density.
     """
 
     steps: int = 1000
+    data: DataType | None = None
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -49,7 +54,7 @@ class VariationalBound(Objective):
         t = number / steps
         x_t = kernel.marginal(batch.x0, t, layout).sample(noise)
         law = raw_law(denoiser, x_t, t, layout, batch)
-        return per_dimension(kernel, law, batch.x0, x_t, number, steps, layout)
+        return per_dimension(kernel, law, batch.x0, x_t, number, steps, layout, self.data)
 
 
 @final
@@ -60,6 +65,7 @@ class Hybrid(Objective):
 
     weight: float = 0.001
     steps: int = 1000
+    data: DataType | None = None
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -67,7 +73,7 @@ class Hybrid(Objective):
     def __call__(
         self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
     ) -> Float[Tensor, " batch"]:
-        own, bound = _both(denoiser, batch, noise, self.steps, lambda law: law)
+        own, bound = _both(denoiser, batch, noise, self, lambda law: law)
         return bound + self.weight * own
 
 
@@ -79,6 +85,7 @@ class SimpleWithBound(Objective):
 
     weight: float = 0.001
     steps: int = 1000
+    data: DataType | None = None
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -86,7 +93,7 @@ class SimpleWithBound(Objective):
     def __call__(
         self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
     ) -> Float[Tensor, " batch"]:
-        own, bound = _both(denoiser, batch, noise, self.steps, _without_gradient_of_means)
+        own, bound = _both(denoiser, batch, noise, self, _without_gradient_of_means)
         return own + self.weight * bound
 
 
@@ -94,7 +101,7 @@ def _both(
     denoiser: Denoiser,
     batch: Batch,
     noise: NoiseSource,
-    steps: int,
+    chain: Hybrid | SimpleWithBound,
     bounded: Callable[[Distribution], Distribution],
 ) -> tuple[Tensor, Tensor]:
     """The parametrization's loss, and the bound per dimension of `bounded(law)`, from one call of
@@ -102,13 +109,13 @@ def _both(
     if not isinstance(denoiser, NetworkDenoiser):
         raise ConfigError("only a NetworkDenoiser is trained", value=type(denoiser).__name__)
     kernel, parametrization, layout = denoiser.kernel, denoiser.parametrization, batch.layout
-    steps = kernel.steps or steps
+    steps = kernel.steps or chain.steps
     number = step_numbers(noise, steps).to(layout.device)
     t = number / steps
     x_t = kernel.marginal(batch.x0, t, layout).sample(noise)
     output = denoiser.output(x_t, t, layout, batch.condition)
     law = bounded(parametrization.law(kernel, output, x_t, t, layout))
-    bound = per_dimension(kernel, law, batch.x0, x_t, number, steps, layout)
+    bound = per_dimension(kernel, law, batch.x0, x_t, number, steps, layout, chain.data)
     return parametrization.loss(kernel, output, batch.x0, x_t, t, layout), bound
 
 
@@ -125,13 +132,14 @@ def per_dimension(
     number: Tensor,
     steps: int,
     layout: Layout,
+    data: DataType | None = None,
 ) -> Tensor:
     """(B,) T times the bound's term of step `number` of T = `steps`, over the dimension."""
     first = number == 1
     dim = kernel.space.dim(layout)
     # Each sample needs one of the two terms. The other is computed at times at which it is finite,
     # so that leaving it out leaves no NaN in the gradient.
-    end = -kernel.reconstruction(x_t, law, 1 / steps, layout).log_prob(x0)
+    end = last_term(kernel, law, x0, x_t, steps, layout, data)
     if steps == 1:
         return end / dim
     i = number.clamp(min=2)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from unnoise.denoise import Denoiser
 from unnoise.errors import UnnoiseError
 from unnoise.noise import NoiseSource
-from unnoise.objectives import Batch, Objective, bound
+from unnoise.objectives import CHAIN, Batch, DataType, Objective, bound
 from unnoise.training.data import Batches, Shard
 from unnoise.training.options import TrainingConfiguration
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from unnoise.domain import Domain
 
 SEED = 0x7A11DA7E  # of validation noise: the same in all runs, so that their numbers compare
-_CHAIN = 1000  # steps of the ancestral chain whose bound is given, for a continuous kernel
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,14 @@ class Validation:
     dataset: Dataset[Any]
     length: int
     objective: Objective
+    data: DataType
     options: TrainingConfiguration
     accelerator: Accelerator
 
     @torch.no_grad()
     def __call__(self, denoiser: Denoiser) -> dict[str, float | None]:
-        """`validation_loss` is the objective's; `bound` is in nats per sample.
+        """`validation_loss` is the objective's; `bound` is in nats per sample, of data of the
+        domain's type.
 
         Each is absent when it was not asked for; None where it is not finite or the kernel has no
         bound.
@@ -76,8 +77,9 @@ class Validation:
             batch.layout,
             noise,
             batch.condition,
-            steps=denoiser.kernel.steps or _CHAIN,
+            steps=denoiser.kernel.steps or CHAIN,
             evaluations=self.options.bound_evaluations,
+            data=self.data,
         ).total
 
     def _mean(self, parts: Iterator[Tensor]) -> float | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unnoise.errors import ConfigError, nearest
+from unnoise.objectives import Goal
 from unnoise_images.files import LARGEST, SMALLEST, Fit
 
 
@@ -54,7 +55,20 @@ class Configuration(BaseModel):
     parametrization: Literal["v", "noise", "clean"] = Field(
         "v", description="what the network predicts"
     )
-    schedule: Literal["cosine", "linear"] = Field("cosine", description="how noise grows with time")
+    schedule: Literal["cosine", "linear"] = Field(
+        "cosine", description="how noise grows with time; with the goal vdm it is learned"
+    )
+    goal: Goal = Field(
+        "simple",
+        description="what is minimised: simple and min-snr for pictures that look good; likelihood,"
+        " vdm (learned schedule) and hybrid (learned variance) for a better bound",
+    )
+    fourier: tuple[Annotated[int, Field(ge=0, le=12)], ...] | None = Field(
+        None,
+        max_length=8,
+        description="n of the sin and cos of 2^n pi x that the network sees beside the picture x,"
+        " for detail below its levels; default: 6 and 7 for the goal vdm, else none",
+    )
     label_dropout: float = Field(
         0.15,
         ge=0,

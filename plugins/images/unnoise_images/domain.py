@@ -11,14 +11,13 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
-from unnoise.denoise import ClassifierFree, Clean, Condition, Denoiser, NetworkDenoiser, Noise, V
-from unnoise.distributions import Dirac, Distribution
+from unnoise.denoise import ClassifierFree, Clean, Denoiser, NetworkDenoiser, Noise, V
 from unnoise.domain import Batch, Domain, Model, Plan, Task
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
-from unnoise.objectives import ConditionDropout, DataType, Objective, Quantised, Simple
+from unnoise.objectives import ConditionDropout, DataType, Objective, Quantised, Recipe, recipe
 from unnoise.samplers import Observation
-from unnoise.spaces import Euclidean, Layout, State, Time
+from unnoise.spaces import Euclidean, Layout
 from unnoise_images import data
 from unnoise_images.configuration import Configuration, configured
 from unnoise_images.files import as_picture, to_pixels
@@ -50,24 +49,32 @@ class Images(Domain):
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         channels, _, _ = configuration.size
+        plan = self._recipe(configuration)
         network = UNet(
             channels=channels,
             classes=len(configuration.classes or ()),
             widths=configuration.widths,
             blocks=configuration.blocks,
             attention=configuration.attention,
+            outputs=plan.outputs,
+            exponents=plan.exponents if configuration.fourier is None else configuration.fourier,
         )
-        schedule = VPCosine() if configuration.schedule == "cosine" else VPLinear()
-        parametrization = {"v": V, "noise": Noise, "clean": Clean}[configuration.parametrization]()
-        kernel = GaussianKernel(Euclidean(), schedule)
-        return NetworkDenoiser(network, kernel, parametrization, clip=RANGE)
+        kernel = GaussianKernel(Euclidean(), plan.schedule)
+        return NetworkDenoiser(network, kernel, plan.parametrization, clip=RANGE)
 
     def objective(self, configuration: Configuration) -> Objective:
-        """Mean squared error, a share of the labels being hidden so that guidance is possible."""
+        """That of the goal, a share of the labels being hidden so that guidance is possible."""
+        objective = self._recipe(configuration).objective
         if not configuration.classes or not configuration.label_dropout:
-            return Simple()
+            return objective
         none = {"label": torch.tensor([len(configuration.classes)])}
-        return ConditionDropout(Simple(), configuration.label_dropout, none)
+        return ConditionDropout(objective, configuration.label_dropout, none)
+
+    def _recipe(self, configuration: Configuration) -> Recipe:
+        schedule = VPCosine() if configuration.schedule == "cosine" else VPLinear()
+        parametrization = {"v": V, "noise": Noise, "clean": Clean}[configuration.parametrization]()
+        data = self.data_type(configuration)
+        return recipe(configuration.goal, schedule, parametrization, data)
 
     def teacher(self, model: Model) -> tuple[Denoiser, Configuration]:
         """The denoiser guided as by default; its student needs no guidance of its own."""
@@ -125,23 +132,6 @@ class Images(Domain):
         return [[html_cell(to_images(f.x[k : k + 1])[0]) for f in frames] for k in rows]
 
 
-@final
-class Clamped(Denoiser):
-    """Any denoiser, its point prediction of x_0 clamped to the range of pictures: guidance
-    extrapolates beyond it."""
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        super().__init__()
-        self.denoiser, self.kernel = denoiser, denoiser.kernel
-
-    def forward(
-        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
-    ) -> Distribution:
-        law = self.denoiser(x_t, t, layout, condition)
-        assert isinstance(law.mean, Tensor)
-        return Dirac(law.mean.clamp(*RANGE), layout)
-
-
 def _guided(model: Model, request: Request, classes: Sequence[str]) -> Denoiser:
     scale = request.guidance_scale
     if scale is not None and scale != 1 and not classes:
@@ -158,7 +148,7 @@ def _guide(model: Model, scale: float) -> Denoiser:
     if scale == 1 or not classes:
         return model.denoiser
     none = {"label": torch.tensor([len(classes)])}
-    return Clamped(ClassifierFree(model.denoiser, scale, none))
+    return ClassifierFree(model.denoiser, scale, none, clip=RANGE)
 
 
 def _checked_label(request: Request, number: int, classes: Sequence[str]) -> int:

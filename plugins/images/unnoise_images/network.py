@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unnoise.denoise import Condition
+from unnoise.denoise import Condition, fourier_features
 from unnoise.spaces import Layout
 
 _EMBEDDING: Final = 128
@@ -68,7 +68,7 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """A function of (x_t, time, class) with the shape of x_t.
+    """A function of (x_t, time, class) with the shape of x_t, or several times its channels.
 
     Parameters
     ----------
@@ -78,6 +78,9 @@ class UNet(nn.Module):
     blocks : residual blocks at each resolution, on the way down and again on the way up; at the
         lowest resolution once.
     attention : self-attention in the middle of the lowest resolution.
+    outputs : how many numbers are put out for each of x_t.
+    exponents : of the Fourier features of x_t that are seen beside it, if any. How much of them is
+        seen depends on the time: above their own wavelength of noise they say nothing.
 
     The weights do not depend on height and width: pictures are padded to a multiple of the lowest
     resolution inside and cut back.
@@ -90,6 +93,8 @@ class UNet(nn.Module):
         widths: Sequence[int],
         blocks: Sequence[int],
         attention: bool,
+        outputs: int = 1,
+        exponents: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.classes, self.widths = classes, tuple(widths)
@@ -100,7 +105,11 @@ class UNet(nn.Module):
         )
         exponent = torch.arange(_FREQUENCIES // 2) / (_FREQUENCIES // 2)
         self.register_buffer("frequencies", 1000 * 1e-4**exponent, persistent=False)
+        self.exponents = tuple(exponents)
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        if exponents:
+            waves = 2 * len(exponents) * channels
+            self.fine = nn.Conv2d(waves, widths[0], 3, padding=1)
         down = list(zip(widths[:-1], blocks[:-1], strict=True))
         self.down = nn.ModuleList([_stack(w, n) for w, n in down])
         self.shrink = nn.ModuleList(
@@ -111,11 +120,13 @@ class UNet(nn.Module):
         self.grow = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in reversed(_pairs(widths))])
         self.up = nn.ModuleList([_stack(w, max(n, 1)) for w, n in reversed(down)])
         self.norm = nn.GroupNorm(_groups(widths[0]), widths[0])
-        self.out = nn.Conv2d(widths[0], channels, 3, padding=1)
+        self.out = nn.Conv2d(widths[0], outputs * channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         stacks = [*self.down, self.middle, *self.up]
         self.sizes = [2 * b.conv1.out_channels for stack in stacks for b in stack]
+        if exponents:
+            self.sizes.insert(0, widths[0])
         self.modulate = nn.Linear(_EMBEDDING, sum(self.sizes))
 
     def forward(
@@ -124,8 +135,12 @@ class UNet(nn.Module):
         """x_t (B, C, H, W), label (B,) the time in [0, 1], condition {"label": (B,) int64}."""
         height, width = x_t.shape[-2:]
         x = F.pad(x_t, (0, -width % self.factor, 0, -height % self.factor))
-        h = self.stem(x.contiguous(memory_format=torch.channels_last))
+        x = x.contiguous(memory_format=torch.channels_last)
         modulations = iter(self._modulations(label, condition))
+        h = self.stem(x)
+        if self.exponents:
+            waves = fourier_features(x, self.exponents)[:, x.shape[1] :]
+            h = torch.addcmul(h, self.fine(waves), next(modulations)[:, :, None, None])
         skips = []
         for stack, shrink in zip(self.down, self.shrink, strict=True):
             for block in stack:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unnoise.denoise import Denoiser
-from unnoise.distributions import Dirac, Gaussian, Product
+from unnoise.distributions import Gaussian, Product
 from unnoise.errors import InputError
 from unnoise.kernels import (
     Absorbing,
@@ -18,16 +18,27 @@ from unnoise.kernels import (
     Linear,
     Matrices,
     ProductKernel,
+    SubVP,
     Uniform,
+    VPCosine,
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.objectives import bound
+from unnoise.objectives import Continuous, bits_per_dimension, bound
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle, PmfOracle, PointEstimate, exact_bound, expectation
 
 F = torch.float64
+LN2 = math.log(2)
 PMF = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=F)
+
+
+def gaussian(schedule):
+    return GaussianKernel(Euclidean(), schedule)
+
+
+def dense(x):
+    return Layout.dense(len(x), x.shape[1:], dtype=x.dtype)
 
 
 def entropy(p: torch.Tensor) -> float:
@@ -38,21 +49,28 @@ def entropy(p: torch.Tensor) -> float:
 # ---- DDPM
 
 
-@pytest.mark.parametrize(("square", "bits"), [(1.0, 2.911e-5), (0.25, 7.28e-6)])
-def test_prior_term_of_ddpm(square, bits):
-    kernel = GaussianKernel(Euclidean(), BetaTable.linear(1000))
-    model = GaussianOracle(kernel, 0.0, 1.0)
-    x0 = torch.full((1, 10), math.sqrt(square), dtype=F)
-    found = bound(model, x0, Layout.dense(1, (10,), dtype=F), NoiseSource(0, [0]), steps=1)
-    assert found.prior.item() / 10 / math.log(2) == pytest.approx(bits, rel=3e-4)
-
-
-def test_second_posterior_variance_of_ddpm():
-    kernel = GaussianKernel(Euclidean(), BetaTable.linear(1000))
+def test_constants_of_ddpm():
+    schedule = BetaTable.linear()
+    assert schedule.alpha(1.0) ** 2 == pytest.approx(4.0358e-5, rel=2e-5)
     x = torch.zeros(1, 1, dtype=F)
-    law = kernel.reverse(x, Dirac(x), 2 / 1000, 1 / 1000, Layout.dense(1, (1,), dtype=F))
-    assert law.std**2 == pytest.approx(5.4532e-5, rel=1e-4)
-    assert kernel.schedule.alpha(1.0) ** 2 == pytest.approx(4.0358e-5, rel=1e-4)
+    oracle = PointEstimate(GaussianOracle(gaussian(schedule), 0.0, 0.25))
+    step = gaussian(schedule).reverse(x, oracle(x, 0.002, dense(x)), 0.002, 0.001, dense(x))
+    assert step.std**2 == pytest.approx(5.4532e-5, rel=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("square", "bits", "digits"), [(1.0, 2.911e-5, 5e-9), (0.25, 7.28e-6, 5e-9), (4.0, None, 1e-9)]
+)
+def test_prior_term_of_ddpm(square, bits, digits):
+    schedule = BetaTable.linear()
+    x = torch.full((2, 3), square**0.5, dtype=F)
+    oracle = GaussianOracle(gaussian(schedule), 0.0, 0.25)
+    found = bound(oracle, x, dense(x), NoiseSource(0, range(2)), steps=1000, evaluations=1)
+    # from N(alpha x, sigma^2) to the prior N(0, sigma^2), whose variance is 1 - alpha^2
+    a = schedule.alpha(1.0) ** 2
+    exact = a * square / (1 - a) / 2 / LN2 if bits is None else bits
+    per_dimension = bits_per_dimension(found.prior, Continuous(), x, Euclidean(), dense(x))
+    assert per_dimension.tolist() == pytest.approx([exact] * 2, abs=digits)
 
 
 # ---- D3PM: one token under the uniform kernel, alpha_t = 1 - .999 t / T, exact p(x_0 | x_t)
@@ -62,7 +80,7 @@ def token_model(posterior: str, pmf=PMF) -> PmfOracle:
     return PmfOracle(CategoricalKernel(Tokens(4), Uniform(Linear(0.001)), posterior), pmf)
 
 
-@pytest.mark.parametrize("steps", [1, 4, 20, 100])
+@pytest.mark.parametrize("steps", [1, 4, 9, 20, 100])
 def test_exact_posterior_gives_entropy_plus_prior(steps):
     end = 0.001 * PMF + 0.999 / 4
     assert entropy(PMF) + (end * (end * 4).log()).sum() == pytest.approx(1.142120273, abs=1e-9)
@@ -199,6 +217,10 @@ def test_evaluations_estimate_the_same():
 # ---- exact Gaussian data
 
 
+def log_normal(x, variance):
+    return -0.5 * (x**2 / variance + math.log(2 * math.pi * variance))
+
+
 def gaussian_expected(x0, m, v, schedule) -> torch.Tensor:
     """(B,) -log p(x_0) + E log(q(x_1) / prior) given x_0: what the exact chain has left."""
     nll = 0.5 * ((x0 - m) ** 2 / v + math.log(2 * math.pi * v))
@@ -272,6 +294,45 @@ def test_point_estimate_by_hand():
     per_entry = found.steps / 2000
     error = per_entry.std().item() / math.sqrt(40)
     assert abs(per_entry.mean().item() - expected) < 6 * error  # t_39: false alarm 5e-7
+
+
+@pytest.mark.parametrize("schedule", [VPCosine(-10.0, 10.0), SubVP()])
+@pytest.mark.parametrize("evaluations", [None, 5])
+def test_an_exact_law_reaches_the_likelihood_at_every_step_count(schedule, evaluations):
+    """With the exact N(mean, variance) of x_0 given x_t the reverse chain is the exact one."""
+    n, point = 1000, 0.7
+    x = torch.full((n, 1), point, dtype=F)
+    oracle = GaussianOracle(gaussian(schedule), 0.0, 0.25)
+    noise = NoiseSource(1, range(n))
+    found = bound(oracle, x, dense(x), noise, steps=12, evaluations=evaluations)
+    a, s = schedule.alpha(1.0), schedule.sigma(1.0)
+    prior = 0.5 * (a * point / s) ** 2
+    assert found.prior[0].item() == pytest.approx(prior, rel=1e-9)
+    # the chain starts from N(0, s^2), the data end in N(0, a^2 / 4 + s^2)
+    v1 = 0.25 * a**2 + s**2
+    extra = 0.5 * (math.log(s**2 / v1) + (a**2 * point**2 + s**2) * (1 / s**2 - 1 / v1))
+    exact = -log_normal(torch.tensor(point), 0.25).item() + extra
+    error = found.total.std().item() / n**0.5
+    assert found.total.mean().item() == pytest.approx(exact, abs=4 * error)
+    if evaluations is None:
+        # what it says of itself is what it does
+        claimed = found.standard_error.square().mean().sqrt().item()
+        assert 0.8 < claimed / found.total.std().item() < 1.3
+
+
+def test_last_step_of_a_point_prediction():
+    """N(mean, (sigma / alpha)^2) at the first time above 0."""
+    n, schedule = 4000, VPLinear()
+    x = torch.full((n, 1), 0.4, dtype=F)
+    oracle = PointEstimate(GaussianOracle(gaussian(schedule), 0.0, 0.25))
+    found = bound(oracle, x, dense(x), NoiseSource(0, range(n)), steps=20, evaluations=2)
+    a, s = schedule.alpha(0.05), schedule.sigma(0.05)
+    gain = 0.25 * a / (0.25 * a**2 + s**2)
+    square = (gain * s) ** 2 + ((1 - gain * a) * 0.4) ** 2
+    exact = 0.5 * (square * (a / s) ** 2 + math.log(2 * math.pi * (s / a) ** 2))
+    error = found.reconstruction.std().item() / n**0.5
+    assert found.reconstruction.mean().item() == pytest.approx(exact, abs=4 * error)
+    assert found.evaluations == 6
 
 
 def test_bound_of_centred_points_counts_their_degrees_of_freedom():

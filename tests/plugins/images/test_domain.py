@@ -23,7 +23,7 @@ from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, ConditionDropout, Simple
 from unnoise.spaces import Layout
 from unnoise_images.configuration import Configuration
-from unnoise_images.domain import Clamped, Images
+from unnoise_images.domain import Images
 from unnoise_images.pictures import enlarged, grid, strip, to_images
 
 KEPT = 200  # the value of the picture that is painted into
@@ -90,7 +90,8 @@ def test_guidance_extrapolates_from_no_label_and_is_clamped(model: Model) -> Non
     assert isinstance(c, torch.Tensor)
     assert isinstance(u, torch.Tensor)
     torch.testing.assert_close(u, model.denoiser(x, 0.5, layout).mean)
-    guided = Clamped(ClassifierFree(model.denoiser, 30.0, {"label": torch.tensor([2])}))
+    no_label = {"label": torch.tensor([2])}
+    guided = ClassifierFree(model.denoiser, 30.0, no_label, clip=(-1.0, 1.0))
     found = guided(x, 0.5, layout, label).mean
     torch.testing.assert_close(found, (u + 30 * (c - u)).clamp(-1, 1))
     assert (u + 30 * (c - u)).abs().max() > 1
