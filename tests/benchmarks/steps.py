@@ -1,21 +1,24 @@
 """Time per step outside the network, 16x3x32x32 on the CPU: python tests/benchmarks/steps.py
 
 The network answers at once with a tensor made before. Beside every sampler: the leanest loop that
-we can write by hand for the same method, with its coefficients computed before the clock starts,
-and the scheduler of diffusers of the same name. Times are those of the processor, per evaluation of
-the network, the least of several rounds that are taken in turns: other work on the machine only
-adds to them.
+we can write by hand for the same method, in x_t and with as few passes over memory as torch allows,
+its coefficients computed before the clock starts; and the scheduler of diffusers of the same name.
+The loops do what every caller needs: the time label (B,) that a network takes, and x_0 of every
+evaluation, which previews, clipping and guidance read, and which diffusers' steps compute as well.
+They check nothing. Loops with noise draw it from the same `NoiseSource` as the samplers.
+
+Times are those of the processor, per evaluation of the network, the least of several rounds that
+are taken in turns: other work on the machine only adds to them.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 
 import diffusers
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unnoise.denoise import NetworkDenoiser, Noise
 from unnoise.kernels import BetaTable, GaussianKernel
@@ -42,7 +45,7 @@ from unnoise.samplers import (
 from unnoise.samplers.algebra import adams, lam, levels
 from unnoise.spaces import Euclidean, Layout
 
-STEPS, ROUNDS = 50, 25
+STEPS, ROUNDS = 50, 12
 SHAPE = (16, 3, 32, 32)
 KERNEL = GaussianKernel(Euclidean(), BetaTable.linear(1000))
 GRID = grids.uniform(KERNEL, STEPS)
@@ -51,7 +54,10 @@ LEVELS = [levels(KERNEL.schedule, t) for t in TIMES]
 LAMBDAS = [lam(KERNEL.schedule, t) for t in TIMES]
 X = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
 EPS = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+LAYOUT = Layout.dense(SHAPE[0], SHAPE[1:])
+SILENT = NoiseSource(0, [])
 Coefficients = list[list[float]]
+Run = Callable[[], int]
 
 
 class Instant(nn.Module):
@@ -64,24 +70,26 @@ class Instant(nn.Module):
         return EPS
 
 
-def ours(sampler: Sampler) -> Callable[[], int]:
-    model = NetworkDenoiser(Instant(), KERNEL, Noise()).eval()
-    layout = Layout.dense(SHAPE[0], SHAPE[1:])
+NETWORK = Instant()
+
+
+def ours(sampler: Sampler) -> Run:
+    model = NetworkDenoiser(NETWORK, KERNEL, Noise()).eval()
 
     def run() -> int:
         Instant.calls = 0
-        noise = NoiseSource(0, range(SHAPE[0])) if sampler.stochastic else SILENT
-        for _ in sampler(model, X, GRID, layout, noise):
+        for _ in sampler(model, X, GRID, LAYOUT, source(sampler.stochastic)):
             pass
         return Instant.calls
 
     return run
 
 
-SILENT = NoiseSource(0, [])
+def source(needed: bool = True) -> NoiseSource:
+    return NoiseSource(0, range(SHAPE[0])) if needed else SILENT
 
 
-def theirs(name: str) -> Callable[[], int]:
+def theirs(name: str) -> Run:
     kind = getattr(diffusers, name + "Scheduler")
     scheduler = kind(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02)
 
@@ -89,51 +97,55 @@ def theirs(name: str) -> Callable[[], int]:
         scheduler.set_timesteps(STEPS)
         x = X
         for t in scheduler.timesteps:
-            x = scheduler.step(EPS, t, scheduler.scale_model_input(x, t)).prev_sample
+            eps = NETWORK(x, t.expand(SHAPE[0]), None, None)
+            x = scheduler.step(eps, t, scheduler.scale_model_input(x, t)).prev_sample
         return len(scheduler.timesteps)
 
     return run
 
 
-def ddim() -> Callable[[], int]:
-    table = list(itertools.pairwise(LEVELS))
+def asked(x: Tensor, t: float) -> Tensor:
+    return NETWORK(x, torch.full((SHAPE[0],), t), None, None)
+
+
+def clean(x: Tensor, eps: Tensor, a: float, s: float) -> Tensor:
+    return (x * (1 / a)).add_(eps, alpha=-s / a)
+
+
+def total(weights: list[float], values: list[Tensor]) -> Tensor:
+    x = values[0] * weights[0]
+    for w, value in zip(weights[1:], values[1:], strict=False):
+        x.add_(value, alpha=w)
+    return x
+
+
+def in_x0(rows: Coefficients, noise: list[float] | None = None) -> Run:
+    """x <- c_0 x + c_1 m_0 + c_2 m_1 + ... (+ g z), m the latest predictions of x_0."""
+    table = list(zip(TIMES[:-1], LEVELS[:-1], rows, noise or [0.0] * STEPS, strict=True))
 
     def run() -> int:
-        x = X
-        for (a, s), (b, r) in table:
-            eps = EPS
-            x0 = (x - s * eps) / a
-            x = b * x0 + r * eps
-        return STEPS
-
-    return run
-
-
-def in_x0(rows: Coefficients) -> Callable[[], int]:
-    """x <- c_0 x + c_1 m_0 + c_2 m_1 + ..., m the latest predictions of x_0."""
-
-    def run() -> int:
+        draws = source(noise is not None)
         x, known = X, []
-        for (a, s), row in zip(LEVELS[:-1], rows, strict=True):
-            known = [torch.sub(x, EPS, alpha=s) / a, *known[:2]]
-            x = x * row[0]
-            for c, m in zip(row[1:], known, strict=False):
-                x.add_(m, alpha=c)
+        for t, (a, s), row, g in table:
+            known = [clean(x, asked(x, t), a, s), *known[:2]]
+            x = total(row, [x, *known])
+            if g:
+                x.add_(draws.normal(LAYOUT), alpha=g)
         return STEPS
 
     return run
 
 
-def in_eps(rows: Coefficients) -> Callable[[], int]:
+def in_eps(rows: Coefficients) -> Run:
     """x <- c_0 x + c_1 e_0 + c_2 e_1 + ..., e the latest predictions of eps."""
+    table = list(zip(TIMES[:-1], LEVELS[:-1], rows, strict=True))
 
     def run() -> int:
         x, known = X, []
-        for row in rows:
-            known = [EPS, *known[:3]]
-            x = x * row[0]
-            for c, e in zip(row[1:], known, strict=False):
-                x.add_(e, alpha=c)
+        for t, (a, s), row in table:
+            known = [asked(x, t), *known[:3]]
+            clean(x, known[0], a, s)
+            x = total(row, [x, *known])
         return STEPS
 
     return run
@@ -160,38 +172,47 @@ def classical(weights: tuple[float, ...]) -> Coefficients:
     return rows
 
 
-def unipc() -> Callable[[], int]:
-    predictor = exponential(2)
-    corrector = [[1.0, 0.3, 0.3, 0.3] for _ in range(STEPS)]  # any numbers: only time counts
+def corrected(terms: int, noisy: bool = False) -> Run:
+    """A corrector from the state before with `terms` predictions, and a predictor.
+
+    Any numbers serve as coefficients here: only time counts.
+    """
+    table = list(zip(TIMES[:-1], LEVELS[:-1], strict=True))
+    row = [0.9, 0.1, 0.1, 0.1, 0.1]
 
     def run() -> int:
-        x, before, known = X, X, []
-        for i, ((a, s), row) in enumerate(zip(LEVELS[:-1], predictor, strict=True)):
-            new = torch.sub(x, EPS, alpha=s) / a
-            if i:
-                x = before * corrector[i][0]
-                for c, m in zip(corrector[i][1:], [new, *known], strict=False):
-                    x.add_(m, alpha=c)
-            known, before = [new, *known[:1]], x
-            x = x * row[0]
-            for c, m in zip(row[1:], known, strict=False):
-                x.add_(m, alpha=c)
+        draws = source(noisy)
+        x, before, known, z = X, X, [], None
+        for t, (a, s) in table:
+            new = clean(x, asked(x, t), a, s)
+            if known:
+                x = total(row, [before, *known[: terms - 1], new])
+                if noisy:
+                    x.add_(z, alpha=0.1)
+            known, before = [new, *known[: terms - 2]], x
+            x = total(row, [x, *known])
+            if noisy:
+                z = draws.normal(LAYOUT)
+                x.add_(z, alpha=0.1)
         return STEPS
 
     return run
 
 
-def heun() -> Callable[[], int]:
+def heun() -> Run:
+    """In eps, which is the same in t and in rho up to its coefficients."""
     rows = classical((1.0,))
+    table = list(zip(TIMES[:-1], TIMES[1:], LEVELS[:-1], LEVELS[1:], rows, strict=True))
 
     def run() -> int:
         x = X
-        for (c, d), (a, s), (b, r) in zip(rows, LEVELS[:-1], LEVELS[1:], strict=True):
-            first = EPS
-            x0 = (x - s * first) / a
-            ahead = b * x0 + r * first
+        for t, u, (a, s), (b, r), (c, d) in table:
+            first = asked(x, t)
+            clean(x, first, a, s)
+            ahead = (x * c).add_(first, alpha=d)
             if r > 0:
-                second = EPS
+                second = asked(ahead, u)
+                clean(ahead, second, b, r)
                 ahead = (x * c).add_(first, alpha=0.5 * d).add_(second, alpha=0.5 * d)
             x = ahead
         return 2 * STEPS - 1
@@ -199,27 +220,67 @@ def heun() -> Callable[[], int]:
     return run
 
 
-ROWS: list[tuple[Sampler, Callable[[], int] | None, str | None]] = [
-    (DDIM(), ddim(), "DDIM"),
+def midpoint() -> Run:
+    """DPM-Solver++ 2S in x_0; any numbers serve as coefficients."""
+    table = list(zip(TIMES[:-1], LEVELS[:-1], strict=True))
+
+    def run() -> int:
+        x = X
+        for t, (a, s) in table[:-1]:
+            first = clean(x, asked(x, t), a, s)
+            half = total([0.9, 0.1], [x, first])
+            second = clean(half, asked(half, t), a, s)
+            x = total([0.9, 0.1, 0.1], [x, first, second])
+        t, (a, s) = table[-1]
+        clean(x, asked(x, t), a, s)
+        return 2 * STEPS - 1
+
+    return run
+
+
+def langevin() -> Run:
+    """A correction with the norms of each sample, then a step of the reverse SDE."""
+    table = list(zip(TIMES[:-1], LEVELS[:-1], strict=True))
+
+    def run() -> int:
+        draws = source()
+        x = X
+        for t, (a, s) in table:
+            score = (clean(x, asked(x, t), a, s) * a).sub_(x).mul_(1 / s**2)
+            z = draws.normal(LAYOUT)
+            ratio = z.flatten(1).square().sum(1) / score.flatten(1).square().sum(1)
+            d = (2 * 0.16**2 * ratio).view(-1, 1, 1, 1)
+            x = torch.addcmul(x, score, d).addcmul_(z, (2 * d).sqrt())
+            x0 = clean(x, asked(x, t), a, s)
+            x = total([0.9, 0.1], [x, x0]).add_(draws.normal(LAYOUT), alpha=0.1)
+        return 2 * STEPS
+
+    return run
+
+
+SPREAD = [0.1] * (STEPS - 1) + [0.0]
+ROWS: list[tuple[Sampler, Run | None, str | None]] = [
+    (DDIM(), in_x0(exponential(1)), "DDIM"),
     (DPMSolverPP(), in_x0(exponential(2)), "DPMSolverMultistep"),
     (DPMSolverPP(Solver.M3), in_x0(exponential(3)), None),
-    (DPMSolverPP(Solver.S2), None, "DPMSolverSinglestep"),
-    (UniPC(), unipc(), "UniPCMultistep"),
+    (DPMSolverPP(Solver.S2), midpoint(), "DPMSolverSinglestep"),
+    (UniPC(), corrected(3), "UniPCMultistep"),
+    (UniPC(3), corrected(4), None),
     (DEIS(), in_eps(classical((0.4, 0.3, 0.3))), "DEISMultistep"),
     (PNDM(), in_eps(classical((55 / 24, -59 / 24, 37 / 24, -9 / 24))), "PNDM"),
     (PNDM(Pseudo.S), in_eps(classical((1.5, -0.5))), None),
     (EDM(), heun(), "HeunDiscrete"),
     (Heun(), heun(), None),
-    (Euler(), ddim(), "EulerDiscrete"),
-    (Ancestral(), None, "DDPM"),
-    (SASolver(), None, None),
-    (ReverseDiffusion(), None, None),
-    (PredictorCorrector(), None, None),
+    (Euler(), in_x0(exponential(1)), "EulerDiscrete"),
+    (Ancestral(), in_x0(exponential(1), SPREAD), "DDPM"),
+    (SASolver(), corrected(4, noisy=True), None),
+    (ReverseDiffusion(), in_x0(exponential(1), SPREAD), None),
+    (PredictorCorrector(), langevin(), None),
     (AdaptiveODE(1e-2, 1e-2), None, None),
 ]
 
 
-def least(runs: list[Callable[[], int] | None]) -> list[float | None]:
+def least(runs: list[Run | None]) -> list[float | None]:
     """Microseconds per evaluation of each, the least of all rounds."""
     best: list[float | None] = [None for _ in runs]
     for round_ in range(ROUNDS):
@@ -232,7 +293,7 @@ def least(runs: list[Callable[[], int] | None]) -> list[float | None]:
     return best
 
 
-def timed(run: Callable[[], int]) -> float:
+def timed(run: Run) -> float:
     begun = time.process_time()
     count = run()
     return 1e6 * (time.process_time() - begun) / count

@@ -12,10 +12,11 @@ or to there uses one prediction of x_0, `toward`, which is exact to first order 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
@@ -57,17 +58,22 @@ class Level(NamedTuple):
 
 def level(schedule: Schedule, t: float) -> Level:
     """The levels at one time."""
-    alpha, sigma = levels(schedule, t)
+    return _level(t, *levels(schedule, t))
+
+
+def spans(schedule: Schedule, grid: Tensor) -> list[tuple[Level, Level]]:
+    """The levels at both ends of each interval of a grid, computed at once: a schedule costs about
+    as much for all times as for one."""
+    intervals(grid)
+    columns = (grid, torch.as_tensor(schedule.alpha(grid)), torch.as_tensor(schedule.sigma(grid)))
+    rows = [_level(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+    return list(pairwise(rows))
+
+
+def _level(t: float, alpha: float, sigma: float) -> Level:
     if sigma <= 0:
         return Level(t, alpha, sigma, math.inf)
     return Level(t, alpha, sigma, math.log(alpha / sigma) if alpha > 0 else -math.inf)
-
-
-def spans(schedule: Schedule, grid: Tensor) -> Iterator[tuple[Level, Level]]:
-    """The levels at both ends of each interval of a grid."""
-    pairs = list(intervals(grid))
-    times = [pairs[0][0], *(s for _, s in pairs)]
-    return pairwise(level(schedule, t) for t in times)
 
 
 def rho(schedule: Schedule, t: float) -> float:
@@ -101,8 +107,8 @@ def between(schedule: Schedule, a: Level, b: Level, fraction: float) -> Level:
 
 
 def noise_in(x: Tensor, x0: Tensor, at: Level) -> Tensor:
-    """eps = (x_t - alpha x_0) / sigma."""
-    return (x * (1 / at.sigma)).sub_(x0, alpha=at.alpha / at.sigma)
+    """x_t - alpha x_0 = sigma eps: to divide by sigma would be another pass over memory."""
+    return torch.sub(x, x0, alpha=at.alpha)
 
 
 def toward(x: Tensor, x0: Tensor, a: Level, b: Level) -> Tensor:
@@ -113,19 +119,26 @@ def toward(x: Tensor, x0: Tensor, a: Level, b: Level) -> Tensor:
     return (x * ratio).add_(x0, alpha=b.alpha - ratio * a.alpha)
 
 
-def transfer(x: Tensor, eps: Tensor, a: Level, b: Level) -> Tensor:
-    """The DDIM step along eps: x_s = (alpha_s / alpha_t) x_t + (sigma_s - ...) eps; alpha_t > 0."""
+def transfer(x: Tensor, noise: Tensor, at: Level, a: Level, b: Level) -> Tensor:
+    """The DDIM step along eps, x_s = (alpha_s / alpha_t) x_t + (sigma_s - ...) eps, alpha_t > 0,
+    with `noise` = sigma eps as found at the level `at`."""
     ratio = b.alpha / a.alpha
-    return (x * ratio).add_(eps, alpha=b.sigma - ratio * a.sigma)
+    return (x * ratio).add_(noise, alpha=(b.sigma - ratio * a.sigma) / at.sigma)
 
 
-def euler(schedule: Schedule, x: Tensor, x0: Tensor, at: Level, step: float) -> Tensor:
-    """x_t + step (alpha' x_0 + sigma' eps)."""
+def slope(schedule: Schedule, at: Level) -> tuple[float, float]:
+    """The coefficients of x_t and x_0 in dx / dt = alpha' x_0 + sigma' eps."""
     d_alpha, d_sigma = schedule.d_alpha(at.t), schedule.d_sigma(at.t)
     assert isinstance(d_alpha, float)
     assert isinstance(d_sigma, float)
     growth = d_sigma / at.sigma
-    return (x * (1 + step * growth)).add_(x0, alpha=step * (d_alpha - growth * at.alpha))
+    return growth, d_alpha - growth * at.alpha
+
+
+def euler(schedule: Schedule, x: Tensor, x0: Tensor, at: Level, step: float) -> Tensor:
+    """x_t + step dx / dt."""
+    own, other = slope(schedule, at)
+    return (x * (1 + step * own)).add_(x0, alpha=step * other)
 
 
 def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
@@ -134,20 +147,6 @@ def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
     for w, value in zip(weights[1:], values[1:], strict=True):
         total.add_(value, alpha=w)
     return total
-
-
-def polynomials(nodes: Sequence[float]) -> list[list[float]]:
-    """The coefficients, lowest first, of the Lagrange polynomials of distinct `nodes`."""
-    result = []
-    for i, node in enumerate(nodes):
-        row = [1.0]
-        for j, other in enumerate(nodes):
-            if j != i:
-                scale = 1 / (node - other)
-                lower, upper = [0.0, *row], [*row, 0.0]
-                row = [scale * (a - other * b) for a, b in zip(lower, upper, strict=True)]
-        result.append(row)
-    return result
 
 
 def moments(rate: float, h: float, count: int) -> list[float]:
@@ -177,12 +176,22 @@ def adams(nodes: Sequence[float], h: float, rate: float = 1.0) -> list[float]:
 
     is the exponential Adams step: DPM-Solver++ 3M, and the parts of UniPC and SA-Solver.
     """
-    integrals = moments(rate, h, len(nodes))
-    if len(nodes) == 3:  # what every step of third order needs, written out
-        (a, b, c), (m0, m1, m2) = nodes, integrals
-        return [
-            (m2 - (b + c) * m1 + b * c * m0) / ((a - b) * (a - c)),
-            (m2 - (a + c) * m1 + a * c * m0) / ((b - a) * (b - c)),
-            (m2 - (a + b) * m1 + a * b * m0) / ((c - a) * (c - b)),
-        ]
-    return [sum(c * m for c, m in zip(row, integrals, strict=True)) for row in polynomials(nodes)]
+    return interpolated(nodes, moments(rate, h, len(nodes)))
+
+
+def interpolated(nodes: Sequence[float], integrals: Sequence[float]) -> list[float]:
+    """Weights w with sum_i w_i nodes_i^k = integrals_k, k = 0 .. n - 1: those with which values at
+    `nodes` give the functional of their polynomial whose moments are `integrals`.
+
+    Vandermonde's system by Bjorck and Pereyra 1970: n^2 operations.
+    """
+    w, last = list(integrals), len(nodes) - 1
+    for k in range(last):
+        for i in range(last, k, -1):
+            w[i] -= nodes[k] * w[i - 1]
+    for k in range(last - 1, -1, -1):
+        for i in range(k + 1, last + 1):
+            w[i] /= nodes[i] - nodes[i - k - 1]
+        for i in range(k, last):
+            w[i] -= w[i + 1]
+    return w

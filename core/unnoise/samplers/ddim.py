@@ -10,11 +10,13 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
+from unnoise.distributions import Dirac
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers.base import Sampler, Step, intervals
-from unnoise.spaces import Layout, State
+from unnoise.samplers.algebra import spans, toward
+from unnoise.samplers.base import Sampler, Step
+from unnoise.spaces import Layout, State, tensor
 
 
 @final
@@ -48,8 +50,11 @@ class DDIM(Sampler):
         self.check(denoiser.kernel)
         kernel = denoiser.kernel
         assert isinstance(kernel, GaussianKernel)
-        for t, s in intervals(grid):
-            x0 = denoiser(x, t, layout, condition)
-            x = kernel.bridge(x, x0, t, s, layout, self.eta).sample(noise)
-            sent = yield Step(s, x, x0)
+        for a, b in spans(kernel.schedule, grid):
+            law = denoiser(x, a.t, layout, condition)
+            if self.eta == 0 and isinstance(law, Dirac):  # what the bridge is then, without a draw
+                x = toward(tensor(x), tensor(law.value), a, b)
+            else:
+                x = kernel.bridge(x, law, a.t, b.t, layout, self.eta).sample(noise)
+            sent = yield Step(b.t, x, law)
             x = x if sent is None else sent

@@ -7,6 +7,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
+import numpy as np
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -16,9 +18,8 @@ from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
+    interpolated,
     noise_in,
-    polynomials,
-    rho,
     schedule_of,
     spans,
     toward,
@@ -70,10 +71,11 @@ class DEIS(Sampler):
         condition: Condition = None,
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+        pairs = spans(schedule_of(denoiser), grid)
+        integrals = self._integrals(schedule_of(denoiser), pairs)
         times: list[Level] = []  # of the predictions in `history`, the latest first
         history: list[Tensor] = []
-        for a, b in spans(schedule, grid):
+        for (a, b), moments in zip(pairs, integrals, strict=True):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
@@ -85,43 +87,43 @@ class DEIS(Sampler):
             elif self._starting(times) and math.isfinite(b.lam):
                 x = third_order(denoiser, x, x0, a, b, layout, condition)
             else:
-                weights = self._weights(schedule, times, b)
-                x = weighted([b.alpha / a.alpha, *(b.alpha * w for w in weights)], [x, *history])
+                known = interpolated(self._nodes(times, b), moments[: len(times)])
+                scaled = [b.alpha * w / at.sigma for w, at in zip(known, times, strict=True)]
+                x = weighted([b.alpha / a.alpha, *scaled], [x, *history])
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
     def _starting(self, times: Sequence[Level]) -> bool:
         return self.warmup is Warmup.FULL and len(times) < self.order
 
-    def _weights(self, schedule: Schedule, times: Sequence[Level], end: Level) -> list[float]:
-        """The integrals of the Lagrange polynomials over d rho, from the first of `times`."""
+    def _nodes(self, times: Sequence[Level], end: Level) -> list[float]:
+        """Where the predictions were made: t from that of the first, or rho from that of `end`."""
         if self.variable == "rho":
-            points = [at.rho - end.rho for at in times]
-            h = points[0]
-            return [
-                -sum(c * h ** (k + 1) / (k + 1) for k, c in enumerate(row))
-                for row in polynomials(points)
-            ]
-        # by parts, [l rho] - int l' rho dt: rho' may be infinite at t = 0
-        t, h = times[0].t, times[0].t - end.t
-        inner = [((z - 1) * h, w * h) for z, w in _GAUSS]  # times after t
-        table = [(u, w * rho(schedule, t + u)) for u, w in inner] if len(times) > 1 else []
-        result = []
-        for i, row in enumerate(polynomials([at.t - t for at in times])):
-            at_end = sum(c * (-h) ** k for k, c in enumerate(row))
-            slope = [k * c for k, c in enumerate(row)][1:]
-            area = sum(w * sum(c * z**k for k, c in enumerate(slope)) for z, w in table)
-            result.append(at_end * end.rho - (times[0].rho if i == 0 else 0.0) + area)
-        return result
+            return [at.rho - end.rho for at in times]
+        return [at.t - times[0].t for at in times]
+
+    def _integrals(
+        self, schedule: Schedule, pairs: Sequence[tuple[Level, Level]]
+    ) -> list[list[float]]:
+        """Of each step: the integrals over d rho of the powers 0 .. order - 1 of the variable."""
+        powers = range(self.order)
+        if self.variable == "rho":
+            lengths = [a.rho - b.rho for a, b in pairs]
+            return [[-(h ** (k + 1)) / (k + 1) for k in powers] for h in lengths]
+        # by parts, [z^k rho] - int k z^(k - 1) rho dz: rho' may be infinite at t = 0
+        ends = torch.tensor([(a.t, a.t - b.t, a.rho, b.rho) for a, b in pairs], dtype=torch.float64)
+        t, h, first, last = ends.unbind(1)
+        z = torch.outer(h, _NODES - 1)
+        inner = t[:, None] + z
+        rho = torch.as_tensor(schedule.sigma(inner)) / torch.as_tensor(schedule.alpha(inner))
+        columns = [last - first]
+        for k in powers[1:]:
+            columns.append((-h) ** k * last + k * h * ((z ** (k - 1) * rho) @ _WEIGHTS))
+        return torch.stack(columns, 1).tolist()
 
 
-# nodes and weights of Gauss and Legendre on [0, 1], exact to degree 11
-_GAUSS = tuple(
-    (0.5 + 0.5 * sign * node, 0.5 * weight)
-    for node, weight in (
-        (0.23861918608319690, 0.46791393457269104),
-        (0.66120938646626451, 0.36076157304813861),
-        (0.93246951420315203, 0.17132449237917036),
-    )
-    for sign in (-1, 1)
+# Gauss and Legendre on [0, 1], exact to degree 11
+_NODES, _WEIGHTS = (
+    torch.as_tensor(v, dtype=torch.float64) / 2 for v in np.polynomial.legendre.leggauss(6)
 )
+_NODES = _NODES + 0.5

@@ -18,6 +18,7 @@ from unnoise.samplers.algebra import (
     euler,
     level,
     schedule_of,
+    slope,
     spans,
     time_of_rho,
     toward,
@@ -58,11 +59,13 @@ class Heun(Sampler):
             if b.t == 0:
                 ahead = toward(x, tensor(law.mean), a, b)
             else:
-                ahead = euler(schedule, x, tensor(law.mean), a, b.t - a.t)
+                step = b.t - a.t
+                ahead = euler(schedule, x, tensor(law.mean), a, step)
                 law = denoiser(ahead, b.t, layout, condition)
-                # x + (ahead - x) / 2 + (s - t) / 2 (slope at ahead)
-                further = euler(schedule, ahead, tensor(law.mean), b, b.t - a.t)
-                ahead = (x + further).mul_(0.5)
+                # (x + the Euler step from `ahead`) / 2
+                own, other = slope(schedule, b)
+                weights = (0.5, 0.5 + 0.5 * step * own, 0.5 * step * other)
+                ahead = weighted(weights, (x, ahead, tensor(law.mean)))
             sent = yield Step(b.t, ahead, law)
             x = ahead if sent is None else sent
 
@@ -120,10 +123,10 @@ class EDM(Sampler):
             if b.t > 0 and back.alpha > 0:
                 law = denoiser(ahead, b.t, layout, condition)
                 ratio = b.alpha / back.alpha
-                slope = b.sigma - ratio * back.sigma  # alpha_s times the change of rho
+                half = 0.5 * (b.sigma - ratio * back.sigma) / b.sigma
                 # (the step along eps_t, plus that along eps_s) / 2
-                weights = (ratio, 1 + slope / b.sigma, -slope * b.alpha / b.sigma)
-                ahead = weighted([0.5 * w for w in weights], (x, ahead, tensor(law.mean)))
+                weights = (0.5 * ratio, 0.5 + half, -half * b.alpha)
+                ahead = weighted(weights, (x, ahead, tensor(law.mean)))
             sent = yield Step(b.t, ahead, law)
             x = ahead if sent is None else sent
 

@@ -38,11 +38,11 @@ def invert(
             "inversion needs a GaussianKernel", value=type(denoiser.kernel).__name__
         )
     schedule = schedule_of(denoiser)
-    for a, b in reversed(list(spans(schedule, grid))):
+    for a, b in reversed(spans(schedule, grid)):
         at = b if b.sigma > 0 else a
         seen = x if at is b else x * a.alpha
         law = denoiser(seen, at.t, layout, condition)
-        x = transfer(x, noise_in(seen, tensor(law.mean), at), b, a)
+        x = transfer(x, noise_in(seen, tensor(law.mean), at), at, b, a)
     return x
 
 

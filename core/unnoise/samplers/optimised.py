@@ -32,6 +32,7 @@ from unnoise.spaces import Layout, tensor
 Array = NDArray[np.float64]
 _STARTS = 3  # grids that are refined: there are many local minima
 _FINER = 6  # steps of the solution between two candidates
+_SILENT = NoiseSource(0, [])  # deterministic samplers draw nothing
 
 
 @torch.no_grad()
@@ -130,9 +131,8 @@ def _last(
     layout: Layout,
     c: Condition,
 ) -> Tensor:
-    noise = NoiseSource(0, range(layout.batch))
     result = x
-    for step in sampler(denoiser, x, grid, layout, noise, c):
+    for step in sampler(denoiser, x, grid, layout, _SILENT, c):
         result = tensor(step.x)
     return result
 
@@ -150,9 +150,8 @@ def _solve(
     levels = [top * (low / top) ** (i / fine) for i in range(1, fine + 1)]
     grid = grids.from_levels(schedule, levels)
     solver = UniPC(3, warmup=Warmup.FULL)
-    noise = NoiseSource(0, range(layout.batch))
     states, predictions = [x], []
-    for i, step in enumerate(solver(denoiser, x, grid, layout, noise, condition)):
+    for i, step in enumerate(solver(denoiser, x, grid, layout, _SILENT, condition)):
         if i % _FINER == 0:  # the prediction with which the step began
             predictions.append(tensor(denoiser(states[-1], float(grid[i]), layout, condition).mean))
         if (i + 1) % _FINER == 0 or i == fine:

@@ -68,13 +68,13 @@ class PNDM(Sampler):
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
         weights = _WEIGHTS[self.method]
-        history: list[Tensor] = []
+        history: Slopes = []
         for a, b in spans(schedule, grid):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
             if a.alpha > 0:
-                history = [noise_in(x, x0, a), *history[: len(weights) - 1]]
+                history = [(noise_in(x, x0, a), a), *history[: len(weights) - 1]]
             if len(history) == len(weights):
                 x = _transfer(x, weights, history, a, b)
             elif a.alpha <= 0 or b.sigma <= 0:
@@ -88,7 +88,7 @@ class PNDM(Sampler):
         self,
         denoiser: Denoiser,
         x: Tensor,
-        eps: Tensor,
+        first: tuple[Tensor, Level],
         a: Level,
         b: Level,
         layout: Layout,
@@ -97,21 +97,24 @@ class PNDM(Sampler):
         """One single step with the slopes of a Runge-Kutta method."""
         half = level(schedule_of(denoiser), 0.5 * (a.t + b.t))
         stages = [half, half, b] if self.method is Pseudo.F else [b]
-        slopes = [eps]
+        slopes = [first]
         for at in stages:
-            ahead = transfer(x, slopes[-1], a, at)
+            ahead = transfer(x, *slopes[-1], a, at)
             law = denoiser(ahead, at.t, layout, condition)
-            slopes.append(noise_in(ahead, tensor(law.mean), at))
+            slopes.append((noise_in(ahead, tensor(law.mean), at), at))
         return _transfer(x, _STAGES[self.method], slopes, a, b)
 
 
-def _transfer(
-    x: Tensor, weights: Sequence[float], slopes: Sequence[Tensor], a: Level, b: Level
-) -> Tensor:
-    """phi along the sum of the weighted slopes, in one pass over each."""
+Slopes = list[tuple[Tensor, Level]]
+"""sigma eps, and the level where it was found."""
+
+
+def _transfer(x: Tensor, weights: Sequence[float], slopes: Slopes, a: Level, b: Level) -> Tensor:
+    """phi along the sum of the weighted eps, in one pass over each."""
     ratio = b.alpha / a.alpha
     scale = b.sigma - ratio * a.sigma
-    return weighted([ratio, *(scale * w for w in weights)], [x, *slopes])
+    known = [scale * w / at.sigma for w, (_, at) in zip(weights, slopes, strict=True)]
+    return weighted([ratio, *known], [x, *(noise for noise, _ in slopes)])
 
 
 _WEIGHTS = {Pseudo.F: (55 / 24, -59 / 24, 37 / 24, -9 / 24), Pseudo.S: (1.5, -0.5)}

@@ -105,7 +105,7 @@ class PredictorCorrector(Sampler):
             for _ in range(self.corrections):
                 law = denoiser(x, a.t, layout, condition)
                 score = (tensor(law.mean) * a.alpha).sub_(tensor(x)).mul_(1 / a.sigma**2)
-                z = _standard(denoiser, score, layout).sample(noise)
+                z = denoiser.kernel.space.project(noise.normal(layout), layout)
                 ratio = _squares(z, layout) / _squares(score, layout)
                 d = 2 * ((a.alpha / b.alpha) * self.snr) ** 2 * ratio
                 d = torch.where(torch.isfinite(d), d, torch.zeros_like(d))  # at a score of 0
@@ -127,10 +127,6 @@ def _reverse(
     pull = variance / a.sigma**2
     mean = (x * (2 - r - pull)).add_(x0, alpha=pull * a.alpha)
     return Gaussian(mean, variance**0.5, denoiser.kernel.space, layout)
-
-
-def _standard(denoiser: Denoiser, like: Tensor, layout: Layout) -> Gaussian:
-    return Gaussian(torch.zeros_like(like), 1.0, denoiser.kernel.space, layout)
 
 
 def _squares(v: State, layout: Layout) -> Tensor:

@@ -12,7 +12,6 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.distributions import Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
@@ -95,8 +94,7 @@ class SASolver(Sampler):
                 guess = toward(x, x0, a, b)
             else:
                 if self.tau > 0:
-                    zero = torch.zeros_like(x)
-                    z = Gaussian(zero, 1.0, denoiser.kernel.space, layout).sample(noise)
+                    z = denoiser.kernel.space.project(noise.normal(layout), layout)
                 guess = self._move(x, a, b, history[: self.predictor], tensor(z))
                 origin = (x, a)
             sent = yield Step(b.t, guess, law)
