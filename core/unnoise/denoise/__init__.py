@@ -2,6 +2,7 @@
 
 from unnoise.denoise.analytic import AnalyticVariance, analytic_variance
 from unnoise.denoise.base import Condition, Denoiser
+from unnoise.denoise.categorical import Ratio, entropy_rate, score_entropy
 from unnoise.denoise.features import fourier_features
 from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
 from unnoise.denoise.labels import ByLogSNR
@@ -44,10 +45,13 @@ __all__ = [
     "NetworkDenoiser",
     "Noise",
     "Parametrization",
+    "Ratio",
     "Score",
     "Tempered",
     "UnitVariance",
     "V",
     "analytic_variance",
+    "entropy_rate",
     "fourier_features",
+    "score_entropy",
 ]

@@ -1,6 +1,13 @@
 """Training objectives, likelihoods and bounds."""
 
 from unnoise.objectives.bound import Bound, bound, step_term
+from unnoise.objectives.categorical import (
+    MaskedDiffusion,
+    OrderAgnostic,
+    ScoreEntropy,
+    continuous_bound,
+    loss_curve,
+)
 from unnoise.objectives.data_types import (
     Continuous,
     DataType,
@@ -48,10 +55,13 @@ __all__ = [
     "ImportanceTimes",
     "Likelihood",
     "LikelihoodWeighted",
+    "MaskedDiffusion",
     "MinSNR",
     "Objective",
+    "OrderAgnostic",
     "Quantised",
     "Recipe",
+    "ScoreEntropy",
     "Simple",
     "SimpleWithBound",
     "TimeLaw",
@@ -63,9 +73,11 @@ __all__ = [
     "Weighting",
     "bits_per_dimension",
     "bound",
+    "continuous_bound",
     "distilled_target",
     "level_likelihood",
     "log_likelihood",
+    "loss_curve",
     "recipe",
     "sde_bound",
     "step_term",
