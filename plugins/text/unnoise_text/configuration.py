@@ -1,0 +1,192 @@
+"""What a model of text is: vocabulary, noise, network, objective. Stored in the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unnoise.errors import BundleError, ConfigError, nearest
+from unnoise_text.vocabulary import Characters, Outside, Subwords, Vocabulary
+
+KernelName: TypeAlias = Literal["absorbing", "uniform", "nearest", "matrix"]
+ScheduleName: TypeAlias = Literal["linear", "cosine", "information"]
+Goal: TypeAlias = Literal[
+    "bound", "hybrid", "masked", "order_agnostic", "score_entropy", "cross_entropy"
+]
+
+
+class Learned(BaseModel):
+    """What the data and the files told, so that a bundle needs neither of them.
+
+    Attributes
+    ----------
+    alphabet : the characters of a character model.
+    tokenizer : tokenizer.json of any other.
+    mask, unknown, end : numbers of its special tokens.
+    hash : SHA-256 of the vocabulary; a bundle whose vocabulary was changed is refused.
+    vocab : number of tokens of the network, the mask included.
+    frame : tokens that the network expects before and after a text.
+    adjacency : of the letter graph, as rows of weights.
+    transitions : one-step matrices, (1 or T, K, K).
+    survival : alpha at i / T of a schedule that depends on the data.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    alphabet: str | None = None
+    tokenizer: str | None = None
+    mask: int | None = None
+    unknown: int | None = None
+    end: int | None = None
+    hash: str
+    vocab: int = Field(ge=2)
+    frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    adjacency: tuple[tuple[float, ...], ...] | None = None
+    transitions: tuple[tuple[tuple[float, ...], ...], ...] | None = None
+    survival: tuple[float, ...] | None = None
+
+
+class Configuration(BaseModel):
+    """Options of `unnoise train text`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    tokenizer: str = Field(
+        "characters",
+        description="characters; bpe:SIZE learns byte pairs from the training part; or a folder of"
+        " transformers with tokenizer.json",
+    )
+    alphabet: str | None = Field(
+        None, description="the characters of a character model; default: those of the data"
+    )
+    outside: Outside = Field(
+        "error",
+        description="characters that the vocabulary lacks: stop, leave them out, or map them to"
+        " replacement (a tokenizer's unknown token)",
+    )
+    replacement: str = Field(" ", description="what outside='map' writes, for characters")
+    field: str | None = Field(
+        None, description="of jsonl, parquet and data sets; default: text, content or document"
+    )
+    held_out: int | None = Field(
+        None,
+        ge=0,
+        description="documents kept for validation, evenly spaced over the data; default: a tenth,"
+        " at most 1000; of a single document its last tenth",
+    )
+    length: int = Field(128, ge=2, le=1 << 16, description="tokens that the network sees at once")
+
+    kernel: KernelName = Field(
+        "absorbing",
+        description="tokens become a mask, any other token, a neighbour in a graph, or what"
+        " transitions says",
+    )
+    graph: str = Field(
+        "contexts",
+        description="of the nearest kernel: contexts (tokens with like neighbours in the data),"
+        " alphabet (order of the vocabulary), or a .npy file of embeddings (K, d)",
+    )
+    neighbours: int = Field(4, ge=1, description="of each token in that graph")
+    transitions: str | None = Field(
+        None, description="of the matrix kernel: a .npy file (K, K) or (T, K, K), rows = from"
+    )
+    schedule: ScheduleName = Field(
+        "linear", description="survival of a token: linear (1/(T-t+1)), cosine, or information"
+    )
+    chain: int | None = Field(
+        None, ge=1, le=10_000, description="T of a discrete process; default: continuous time"
+    )
+    posterior: Literal["mixture", "joint"] = Field(
+        "mixture", description="the exact posterior, or the normalised joint of D3PM"
+    )
+    goal: Goal | None = Field(
+        None,
+        description="what is minimised: bound, hybrid (bound and cross-entropy), masked (MDLM),"
+        " order_agnostic (ARDM), score_entropy (SEDD, with ratios as its parametrization), or"
+        " cross_entropy alone; default: masked for the absorbing kernel, else hybrid",
+    )
+    hybrid: float = Field(0.01, ge=0, description="weight of the cross-entropy in hybrid")
+
+    architecture: str = Field(
+        "modernbert", description="any masked language model of transformers, by its model_type"
+    )
+    width: int = Field(256, ge=8, description="of the hidden states")
+    depth: int = Field(6, ge=1, description="layers")
+    heads: int = Field(4, ge=1, description="of attention")
+    inner: int | None = Field(None, ge=1, description="width inside a layer; default: 1.5 width")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="more entries of the transformers configuration"
+    )
+
+    learned: Learned | None = Field(None, description="filled in from the data")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Configuration:
+        if self.width % self.heads:
+            raise ValueError("width is a multiple of heads")
+        if self.goal in ("masked", "order_agnostic") and self.kernel != "absorbing":
+            raise ValueError(f"the goal {self.goal} belongs to the absorbing kernel")
+        clocked = self.chain is not None or self.schedule == "information"
+        if self.goal == "score_entropy" and (
+            clocked or self.kernel not in ("absorbing", "uniform")
+        ):
+            raise ValueError(
+                "score_entropy needs continuous time, and the absorbing or the uniform kernel"
+            )
+        if (self.kernel == "matrix") != (self.transitions is not None):
+            raise ValueError("the matrix kernel and transitions belong together")
+        return self
+
+    @property
+    def known(self) -> Learned:
+        """What the data told, of a completed configuration."""
+        if self.learned is None:
+            raise ConfigError(
+                "the configuration has no vocabulary", fix="complete it with Text().configure(data)"
+            )
+        return self.learned
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary. BundleError when it is not the one that the model was made with."""
+        return _vocabulary(self)
+
+
+def _vocabulary(configuration: Configuration) -> Vocabulary:
+    known, outside = configuration.known, configuration.outside
+    found: Vocabulary
+    if known.alphabet is not None:
+        found = Characters(known.alphabet, outside, configuration.replacement)
+    elif known.tokenizer is not None:
+        found = Subwords(known.tokenizer, known.mask, known.unknown, known.end, outside)
+    else:
+        raise ConfigError("the configuration has neither an alphabet nor a tokenizer")
+    if found.hash != known.hash:
+        raise BundleError(
+            "the vocabulary is not the one that this model was made with",
+            value=found.hash[:16],
+            limit=known.hash[:16],
+            fix="take the bundle as it was written",
+        )
+    if found.size > known.vocab:
+        raise BundleError(
+            "the vocabulary is larger than the network's", value=found.size, limit=known.vocab
+        )
+    return found
+
+
+def configured(options: Mapping[str, Any]) -> Configuration:
+    """A Configuration from keywords; what pydantic refuses becomes a ConfigError."""
+    try:
+        return Configuration(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            names = list(Configuration.model_fields)
+            raise ConfigError(
+                f"unknown option {name!r}", limit=", ".join(names), fix=nearest(name, names)
+            ) from error
+        raise ConfigError(f"option {name!r}: {first['msg']}", value=first["input"]) from error

@@ -1,0 +1,267 @@
+"""The text domain: x_0 is a row of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from unnoise.denoise import (
+    Denoiser,
+    Logits,
+    Masked,
+    NetworkDenoiser,
+    Parametrization,
+    Ratio,
+    Tempered,
+)
+from unnoise.domain import Batch, Domain, Model, Plan, Task
+from unnoise.errors import InputError
+from unnoise.objectives import (
+    CHAIN,
+    Hybrid,
+    MaskedDiffusion,
+    Objective,
+    OrderAgnostic,
+    ScoreEntropy,
+    Simple,
+    VariationalBound,
+)
+from unnoise.objectives.data_types import Categories, DataType
+from unnoise.samplers import (
+    Conditioning,
+    Confidence,
+    Observation,
+    Order,
+    Replacement,
+    Reveal,
+    Sampler,
+)
+from unnoise.spaces import Layout, State, tensor
+from unnoise_text import data, pages
+from unnoise_text.canvas import Canvas, canvas, fixed, given
+from unnoise_text.configuration import Configuration
+from unnoise_text.network import network_of
+from unnoise_text.noise import kernel_of, mask_of
+from unnoise_text.request import Request
+from unnoise_text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from unnoise.output import Frame
+
+
+@final
+class Text(Domain):
+    """Text of any vocabulary, with its beginning, its end or the text around gaps given."""
+
+    name: ClassVar[str] = "text"
+    Request: ClassVar[type[BaseModel]] = Request
+    Configuration: ClassVar[type[BaseModel]] = Configuration
+    bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    defaults: ClassVar[Mapping[str, Any]] = {"steps": 128, "sampler": "ancestral"}
+    demo: ClassVar[Mapping[str, Any]] = {
+        "template": "my fellow ____:20 , the state of our union is ____:12",
+        "num_samples": 4,
+    }
+    strip: ClassVar[Literal["across", "down"]] = "down"
+
+    def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
+        """The vocabulary, and what the noise takes from the data."""
+        return data.configure(source, dict(options))
+
+    def build(self, configuration: Configuration) -> NetworkDenoiser:
+        kernel = kernel_of(configuration)
+        network = network_of(configuration)
+        return NetworkDenoiser(network, kernel, _parametrization(configuration))
+
+    def objective(self, configuration: Configuration) -> Objective:
+        return objective_of(configuration)
+
+    def dataset(
+        self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
+    ) -> data.Windows:
+        return data.read(source, configuration, part)
+
+    def collate(self, items: Sequence[Tensor]) -> Batch:
+        """Rows of tokens (L,), padded to the longest."""
+        lengths = torch.tensor([len(item) for item in items])
+        x0 = pad_sequence(list(items), batch_first=True)
+        mask = None
+        if int(lengths.min()) < x0.shape[1]:
+            mask = torch.arange(x0.shape[1]) < lengths[:, None]
+        return Batch(x0, Layout.dense(*x0.shape[:1], x0.shape[1:], mask=mask, dtype=torch.int64))
+
+    def inputs(self, request: Request) -> int:
+        return request.inputs
+
+    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+        configuration: Configuration = model.configuration
+        vocabulary = configuration.vocabulary
+        inputs = [self.input_of(request, i, request.num_samples) for i in ids]
+        made = {i: canvas_of(request, i, configuration, vocabulary) for i in sorted(set(inputs))}
+        canvases = [made[i] for i in inputs]
+        size = max(canvas.size for canvas in canvases)
+        if request.block is None and size > configuration.length:
+            raise InputError(
+                "the text is longer than the network sees at once",
+                value=f"{size} tokens",
+                limit=f"{configuration.length} tokens",
+                fix="pass block=32 to write it block by block",
+            )
+        denoiser, sampler = _denoiser(request, model), _sampler(request, model)
+        rows = [Row(*canvas.tensors()) for canvas in canvases]
+        block = request.block or size
+        for start in range(0, size, block):
+            windows = [row.window(start, start + block, configuration.length) for row in rows]
+            task = _task(windows, configuration.kernel == "absorbing")
+            state = yield replace(task, denoiser=denoiser, sampler=sampler)
+            assert isinstance(state, Tensor)
+            for row, window, tokens in zip(rows, windows, state, strict=True):
+                row.tokens[window.start : window.end] = tokens[: window.end - window.start]
+        return [
+            canvas.text(row.tokens.tolist(), vocabulary)
+            for canvas, row in zip(canvases, rows, strict=True)
+        ]
+
+    def units(self, configuration: Configuration, items: Sequence[Tensor]) -> Mapping[str, int]:
+        """Tokens, and the characters that they decode to."""
+        vocabulary = configuration.vocabulary
+        characters = sum(len(vocabulary.decode(item.tolist())) for item in items)
+        return {"token": sum(map(len, items)), "character": characters}
+
+    def data_type(self, configuration: Configuration) -> DataType:
+        return Categories()
+
+    def terminal(self, state: State, model: Model) -> str:
+        configuration, row = model.configuration, tensor(state)[0].tolist()
+        return pages.canvas_line(row, _mask(configuration), configuration.vocabulary)
+
+    def preview_trajectory(
+        self, frames: Sequence[Frame], rows: Sequence[int], model: Model
+    ) -> list[list[str]]:
+        """The canvas of each sample at each moment."""
+        configuration = model.configuration
+        vocabulary, mask = configuration.vocabulary, _mask(configuration)
+        return [
+            [pages.canvas_html(tensor(f.x)[k].tolist(), mask, vocabulary) for f in frames]
+            for k in rows
+        ]
+
+    def write(self, sample: str, folder: Path, stem: str) -> Path:
+        path = folder / f"{stem}.txt"
+        path.write_text(sample, encoding="utf-8")
+        return path
+
+    def preview(self, samples: Sequence[str]) -> str:
+        return pages.paragraphs(samples)
+
+
+@final
+@dataclass(frozen=True)
+class Window:
+    """Tokens `start` to `end` of a text, and which of them are known."""
+
+    start: int
+    end: int
+    tokens: Tensor
+    known: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A text as it is written: (L,) tokens, and True where they were given."""
+
+    tokens: Tensor
+    given: Tensor
+
+    def window(self, start: int, end: int, length: int) -> Window:
+        """What the network sees when tokens `start` to `end` are written: them and as much of what
+        is left of them as it takes, at most `length` tokens. Past the end it is the last window,
+        all of it known."""
+        stop = min(end, len(self.tokens))
+        first = max(0, stop - max(length, 1))
+        known = self.given | (torch.arange(len(self.tokens)) < start)
+        return Window(first, stop, self.tokens[first:stop], known[first:stop])
+
+
+def _task(windows: Sequence[Window], absorbing: bool) -> Task:
+    """The windows, padded to the longest, as one diffusion."""
+    x = pad_sequence([w.tokens for w in windows], batch_first=True)
+    known = pad_sequence([w.known for w in windows], batch_first=True)
+    lengths = torch.tensor([len(w.tokens) for w in windows])
+    real = torch.arange(x.shape[1]) < lengths[:, None]
+    layout = Layout.dense(
+        len(x), x.shape[1:], mask=None if bool(real.all()) else real, dtype=torch.int64
+    )
+    method: Conditioning = Reveal() if absorbing else Replacement()
+    return Task(layout, observation=Observation(x, known, method))
+
+
+def canvas_of(
+    request: Request, number: int, configuration: Configuration, vocabulary: Vocabulary
+) -> Canvas:
+    """What is given of input `number`."""
+
+    def of(value: Any) -> Any:
+        return value[number] if isinstance(value, list) else value
+
+    length, template = of(request.length), of(request.template)
+    prompt, suffix = of(request.prompt), of(request.suffix)
+    asked = length or configuration.length
+    if template is None:
+        return given(prompt, suffix, asked, vocabulary)
+    # without a length, gaps of given sizes may make a text of any length
+    return canvas(
+        template, asked if length else max(asked, fixed(template, vocabulary)), vocabulary
+    )
+
+
+def _denoiser(request: Request, model: Model) -> Denoiser | None:
+    if request.temperature == 1 and request.top_p == 1:
+        return None
+    return Tempered(model.denoiser, request.temperature, request.top_p)
+
+
+def _sampler(request: Request, model: Model) -> Sampler | None:
+    if request.order is None:
+        return None
+    sampler = Confidence(Order(request.order))
+    sampler.check(model.denoiser.kernel)
+    return sampler
+
+
+def _mask(configuration: Configuration) -> int | None:
+    return mask_of(configuration) if configuration.kernel == "absorbing" else None
+
+
+def _parametrization(configuration: Configuration) -> Parametrization:
+    if configuration.goal == "score_entropy":
+        return Ratio()
+    if configuration.kernel == "absorbing":
+        return Masked(mask_of(configuration))
+    return Logits()
+
+
+def objective_of(configuration: Configuration) -> Objective:
+    """What a model of this configuration is trained on."""
+    steps = configuration.chain or CHAIN
+    absorbing = configuration.kernel == "absorbing"
+    goal = configuration.goal or ("masked" if absorbing else "hybrid")
+    if goal == "masked" and configuration.chain is None and configuration.schedule != "information":
+        return MaskedDiffusion()
+    if goal in ("masked", "bound"):  # of a discrete chain they are the same
+        return VariationalBound(steps)
+    if goal == "hybrid":
+        return Hybrid(configuration.hybrid, steps)
+    if goal == "score_entropy":
+        return ScoreEntropy()
+    if goal == "order_agnostic":
+        return OrderAgnostic()
+    return Simple()

@@ -1,0 +1,72 @@
+"""What can be asked of the text domain."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from unnoise.errors import InputError
+from unnoise_text.canvas import LONGEST
+
+Order: TypeAlias = Literal["random", "left-to-right", "confidence", "margin", "entropy"]
+
+
+class Request(BaseModel):
+    """Fields of `unnoise.generate("text", ...)`. A list makes num_samples for each entry."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    prompt: str | list[str] | None = Field(None, description="how the text begins")
+    suffix: str | list[str] | None = Field(None, description="how the text ends")
+    template: str | list[str] | None = Field(
+        None,
+        description="text with gaps: ____ takes what is left of length, ____:12 has 12 tokens",
+    )
+    length: int | list[int] | None = Field(
+        None, description="tokens in all; default: what the network sees at once"
+    )
+    temperature: float = Field(
+        1.0, gt=0, le=10, description="below 1 prefers likely tokens, above 1 unlikely ones"
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability in all"
+    )
+    order: Order | None = Field(
+        None,
+        description="in which gaps are filled, in place of a sampler: random, left-to-right, or the"
+        " surest tokens first by confidence, margin or entropy; for the absorbing kernel",
+    )
+    block: int | None = Field(
+        None,
+        ge=1,
+        description="fill text block by block of so many tokens, each seeing what is left of it;"
+        " what a text longer than the network sees needs",
+    )
+
+    num_samples: int = Field(1, ge=1, description="samples for each input")
+
+    @model_validator(mode="after")
+    def _together(self) -> Request:
+        if self.template is not None and (self.prompt is not None or self.suffix is not None):
+            raise InputError(
+                "a template says how the text begins and ends",
+                fix="put prompt and suffix into the template",
+            )
+        lengths = self.length if isinstance(self.length, list) else [self.length or 1]
+        if not all(1 <= n <= LONGEST for n in lengths):
+            raise InputError("length is out of range", value=self.length, limit=f"1 to {LONGEST}")
+        lists = {len(v) for v in self._fields() if isinstance(v, list)}
+        if len(lists) > 1 or 0 in lists:
+            raise InputError(
+                "lists of a request have one length", value=sorted(lists), limit=">= 1"
+            )
+        return self
+
+    def _fields(self) -> tuple[object, ...]:
+        return self.prompt, self.suffix, self.template, self.length
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs the request holds."""
+        return next((len(v) for v in self._fields() if isinstance(v, list)), 1)

@@ -1,0 +1,140 @@
+"""Vocabularies: round trips, characters that they lack, hashes, what cannot be one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unnoise.errors import BundleError, ConfigError, InputError
+from unnoise_text.configuration import Configuration, Learned
+from unnoise_text.vocabulary import Characters, Subwords, learned_tokenizer, read_tokenizer, without
+
+LETTERS = " abcdefghijklmnopqrstuvwxyz"
+TEXT = "the people of the united states and the people of the world in peace and in war " * 20
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Subwords:
+    return learned_tokenizer([TEXT], 64, "error")
+
+
+def test_characters_round_trip():
+    vocabulary = Characters(LETTERS)
+    tokens = vocabulary.encode(TEXT)
+    assert (len(tokens), min(tokens), vocabulary.size) == (len(TEXT), 0, 27)
+    assert vocabulary.decode(tokens) == TEXT
+    assert vocabulary.decode([1, 27, 2]) == "ab"  # the mask is no text
+
+
+def test_characters_outside():
+    with pytest.raises(InputError, match="outside the vocabulary; got '!A'"):
+        Characters(LETTERS).encode("A cat!")
+    assert Characters(LETTERS, "map").encode("a!c") == [1, 0, 3]
+    drop = Characters(LETTERS, "drop")
+    assert drop.decode(drop.encode("a cat , b!")) == "a cat b"
+    assert drop.encode("!!") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "left"), [("a , b", "110011", "a b"), ("x", "0", ""), ("a  b", "1111", "a  b")]
+)
+def test_without(text, kept, left):
+    assert without(text, [k == "1" for k in kept[: len(text)]]) == left
+
+
+def test_characters_that_are_no_alphabet():
+    for alphabet in ("a", "aa", ""):
+        with pytest.raises(ConfigError, match="two different characters"):
+            Characters(alphabet)
+    with pytest.raises(ConfigError, match="replacement is one character of the alphabet"):
+        Characters("ab", "map")
+
+
+def test_hash_knows_every_rule():
+    made = [
+        Characters(LETTERS),
+        Characters(LETTERS + "."),
+        Characters(LETTERS, "drop"),
+        Characters(LETTERS, "map"),
+        Characters(LETTERS, "map", "a"),
+    ]
+    assert len({vocabulary.hash for vocabulary in made}) == len(made)
+
+
+def test_byte_pairs_are_lossless_and_shorter(pairs):
+    tokens = pairs.encode(TEXT)
+    assert pairs.decode(tokens) == TEXT
+    assert len(tokens) < len(TEXT) / 2
+    assert pairs.size <= 64
+    assert pairs.mask not in tokens
+    # pieces of a text join up to the text
+    assert pairs.decode(tokens[:7]) + pairs.decode(tokens[7:]) == TEXT
+
+
+def test_byte_pairs_are_the_same_again(pairs):
+    assert learned_tokenizer([TEXT], 64, "error").hash == pairs.hash
+
+
+def test_byte_pairs_outside(pairs):
+    with pytest.raises(InputError, match="outside the vocabulary"):
+        pairs.encode("the people, all")
+    drop = learned_tokenizer([TEXT], 64, "drop")
+    assert drop.decode(drop.encode("the people , and")) == "the people and"
+    mapped = learned_tokenizer([TEXT], 64, "map")
+    assert mapped.unknown in mapped.encode("the people , and")
+
+
+def test_separators(pairs):
+    assert pairs.decode(pairs.separator) == " "
+    assert Characters("ab\n ").separator == (2,)
+    assert Characters("ab").separator == ()
+
+
+@pytest.mark.parametrize("size", [3, 1 << 30])
+def test_sizes_of_byte_pairs(size):
+    with pytest.raises(ConfigError, match="size of a vocabulary"):
+        learned_tokenizer([TEXT], size, "error")
+
+
+def test_a_folder_of_transformers(tmp_path, pairs):
+    from transformers import PreTrainedTokenizerFast
+
+    (tmp_path / "tokenizer.json").write_text(pairs.content)
+    PreTrainedTokenizerFast(
+        tokenizer_file=str(tmp_path / "tokenizer.json"), mask_token="[MASK]", unk_token="[UNK]"
+    ).save_pretrained(tmp_path / "saved")
+    read = read_tokenizer(tmp_path / "saved", "error")
+    assert (read.mask, read.unknown, read.end) == (pairs.mask, pairs.unknown, None)
+    assert read.encode(TEXT) == pairs.encode(TEXT)
+
+
+def test_unknown_tokenizer_files(tmp_path):
+    with pytest.raises(InputError, match="there is no such tokenizer"):
+        read_tokenizer(tmp_path / "nothing", "error")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match="no tokenizer that transformers can read"):
+        read_tokenizer(tmp_path, "error")
+    with pytest.raises(ConfigError, match=r"not a tokenizer\.json"):
+        Subwords("{}").encode("a")
+
+
+def test_a_bundle_with_another_vocabulary_is_refused():
+    vocabulary = Characters(LETTERS)
+    learned = Learned(alphabet=LETTERS, hash=vocabulary.hash, vocab=28)
+    assert Configuration(learned=learned).vocabulary.encode("a") == [1]
+    changed = learned.model_copy(update={"alphabet": LETTERS[::-1]})
+    with pytest.raises(BundleError, match="not the one that this model was made with"):
+        _ = Configuration(learned=changed).vocabulary
+    small = learned.model_copy(update={"vocab": 26})
+    with pytest.raises(BundleError, match="larger than the network's"):
+        _ = Configuration(learned=small).vocabulary
+    with pytest.raises(ConfigError, match="no vocabulary"):
+        _ = Configuration().vocabulary
+
+
+def test_tokens_after_others(pairs):
+    tokens = pairs.encode("the people of")
+    for cut in range(len(tokens)):
+        before, after = tokens[:cut], tokens[cut:]
+        assert pairs.decode(before) + pairs.decode_after(before, after) == "the people of"
+    assert torch.tensor(tokens).max() < pairs.size
