@@ -194,12 +194,13 @@ class Model:
         x: Sequence[Any],
         *,
         seed: int = 0,
-        steps: int = 1000,
+        steps: int | None = 1000,
         evaluations: int | None = 100,
         data: DataType | None = None,
     ) -> Bound:
         """The variational bound of data items, as the domain's dataset yields them: nats, (B,).
 
+        `steps` None is the limit of infinitely many, `unnoise.objectives.limit_bound`.
         `data` says what their numbers are, by default the domain's `data_type`. See
         `unnoise.objectives.bound`.
         """

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import torch
@@ -26,6 +27,7 @@ from unnoise.objectives import (
     Trace,
     bound,
     level_likelihood,
+    limit_bound,
     log_likelihood,
 )
 from unnoise.output import Frame, Output
@@ -250,26 +252,21 @@ def evaluate_bound(
     model: Model,
     batch: Batch,
     seed: int,
-    steps: int,
+    steps: int | None,
     evaluations: int | None,
     data: DataType,
 ) -> Bound:
-    """The variational bound of one batch under a model."""
+    """The variational bound of one batch under a model, of a chain or (None) of its limit."""
     model.denoiser.eval()
     kernel = model.denoiser.kernel
     kernel.space.validate(batch.x0, batch.layout)
     noise = NoiseSource(seed, range(batch.layout.batch))
     steps = kernel.steps or steps
+    estimate = limit_bound if steps is None else partial(bound, steps=steps)
+    x0, layout, condition = batch.x0, batch.layout, batch.condition
     with torch.no_grad():
-        return bound(
-            model.denoiser,
-            batch.x0,
-            batch.layout,
-            noise,
-            batch.condition,
-            steps=steps,
-            evaluations=evaluations,
-            data=data,
+        return estimate(
+            model.denoiser, x0, layout, noise, condition, evaluations=evaluations, data=data
         )
 
 

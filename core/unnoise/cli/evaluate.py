@@ -22,8 +22,9 @@ _FLAGS = [
     flag("data", Path, "the data; their validation part is used", Parameter.empty),
     flag(
         "metric",
-        Literal["bound", "likelihood"],
-        "of -log p(x): the variational bound, or the likelihood of the probability-flow ODE",
+        Literal["bound", "limit", "likelihood"],
+        "of -log p(x): the variational bound, that of infinitely many steps, or the likelihood of"
+        " the probability-flow ODE",
         "bound",
     ),
     flag("model", str, "a bundle folder or a hub id; default: the domain's shipped model"),
@@ -76,7 +77,7 @@ def _mean(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
     if count == 0:
         raise InputError("the data have no validation part", value=str(asked["data"]))
     items = [data[i * len(data) // count] for i in range(count)]
-    measure = {"bound": _bound, "likelihood": _likelihood}[asked["metric"]]
+    measure = {"bound": _bound, "limit": _limit, "likelihood": _likelihood}[asked["metric"]]
     found: list[dict[str, Tensor]] = []
     notes: dict[str, Any] = {}
     size = 0
@@ -119,6 +120,12 @@ def _bound(
         "estimator": estimator,
         "evaluations": found.evaluations,
     }
+
+
+def _limit(
+    model: Model, items: list[Any], asked: dict[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    return _bound(model, items, {**asked, "steps": None}, seed)
 
 
 def _likelihood(

@@ -24,6 +24,7 @@ from unnoise.objectives.likelihood import (
     level_likelihood,
     log_likelihood,
 )
+from unnoise.objectives.limit import limit_bound
 from unnoise.objectives.objectives import Batch, ConditionDropout, Objective, Simple
 from unnoise.objectives.recipes import CHAIN, Goal, Recipe, recipe
 from unnoise.objectives.sde_bound import sde_bound
@@ -76,6 +77,7 @@ __all__ = [
     "continuous_bound",
     "distilled_target",
     "level_likelihood",
+    "limit_bound",
     "log_likelihood",
     "loss_curve",
     "recipe",

@@ -1,0 +1,34 @@
+"""The variational bound of infinitely many steps, for every kernel that has one."""
+
+from __future__ import annotations
+
+from unnoise.denoise import Condition, Denoiser
+from unnoise.kernels import CategoricalKernel
+from unnoise.noise import NoiseSource
+from unnoise.objectives.bound import Bound
+from unnoise.objectives.categorical import continuous_bound
+from unnoise.objectives.data_types import DataType
+from unnoise.objectives.sde_bound import sde_bound
+from unnoise.spaces import Layout, State
+
+
+def limit_bound(
+    denoiser: Denoiser,
+    x0: State,
+    layout: Layout,
+    noise: NoiseSource,
+    condition: Condition = None,
+    *,
+    evaluations: int | None = None,
+    data: DataType | None = None,
+) -> Bound:
+    """`continuous_bound` of tokens, `sde_bound` of Gaussian kernels; 100 evaluations by default.
+
+    Raises
+    ------
+    InputError, ConfigError : a kernel without a continuous clock, or without such a bound.
+    """
+    n = 100 if evaluations is None else evaluations
+    if isinstance(denoiser.kernel, CategoricalKernel):
+        return continuous_bound(denoiser, x0, layout, noise, condition, evaluations=n)
+    return sde_bound(denoiser, x0, layout, noise, condition, evaluations=n, data=data)
