@@ -126,3 +126,35 @@ def test_states():
         parts(x, ["a"])
     with pytest.raises(InputError, match=r"\['a'\].*\['a', 'b'\]"):
         parts({"a": x}, ["b", "a"])
+
+
+# ---- places within a sample, and some samples of a batch
+
+
+@pytest.mark.parametrize("kind", ["dense", "padded", "ragged"])
+@pytest.mark.parametrize("event", [(), (2,)])
+def test_ranks_are_those_of_each_sample_alone(kind, event):
+    layout, x, alone = batch(kind, event)
+    found = layout.ranks(x)
+    pieces = found.split(COUNTS) if kind == "ragged" else found
+    for row, own in zip(pieces, alone, strict=True):
+        place = row[: len(own)].flatten()
+        assert place.tolist() == own.flatten().argsort().argsort().tolist()
+    ties = layout.ranks(torch.zeros_like(x))
+    first = ties[: COUNTS[0]] if kind == "ragged" else ties[0]
+    assert first.flatten().tolist() == list(range(first.numel()))
+
+
+@pytest.mark.parametrize("kind", ["dense", "padded", "ragged"])
+@pytest.mark.parametrize("chosen", [[0], [1, 3], [0, 1, 2, 3]])
+def test_some_samples_are_a_batch_of_their_own(kind, chosen):
+    layout, x, alone = batch(kind)
+    some, rows = layout.take(torch.tensor(chosen, dtype=torch.int64))
+    assert some.batch == len(chosen)
+    assert x[rows].shape == some.shape
+    torch.testing.assert_close(some.sum(x[rows]), layout.sum(x)[chosen])
+    if kind == "ragged":
+        assert some.points.tolist() == [len(alone[i]) for i in chosen]
+    product = Layout.product({"x": layout})
+    with pytest.raises(InputError, match="each part"):
+        product.take(torch.tensor([0]))
