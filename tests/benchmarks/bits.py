@@ -6,7 +6,7 @@
 trains the network of the shipped digits once for each goal, for the same processor seconds of one
 thread, and prints a Markdown table of the bound on held-out digits. Every number is that of
 
-    unnoise evaluate images --metric bound --data mnist --model runs/bits/NAME --num-samples 128
+    unnoise evaluate images --metric bound --data mnist --model runs/bits/NAME --num-samples 64
 
 (a chain of 1000 steps, the discretised decoder of 8-bit values), all with the same digits and the
 same noise. What is there already, models and numbers, is used again.
@@ -83,7 +83,7 @@ def with_variance(name: str, kind: str, data: str, out: Path) -> Path:
         Model(model.domain, law, model.configuration, model.defaults, model.card).save(folder)
         return folder
     words = ["variance", "images", "--data", data, "--model", str(out / name)]
-    if command([*words, "--statistic", kind, "--num-samples", "128", "--out", str(folder)]):
+    if command([*words, "--statistic", kind, "--num-samples", "64", "--out", str(folder)]):
         raise SystemExit(1)
     return folder
 
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder of the models")
     parser.add_argument("--seconds", type=float, default=400, help="of training, each")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
-    parser.add_argument("--num-samples", type=int, default=128, help="held-out digits")
+    parser.add_argument("--num-samples", type=int, default=64, help="held-out digits")
     parser.add_argument("--only", nargs="*", default=list(GOALS), help=", ".join(GOALS))
     parser.add_argument("--no-table", action="store_true", help="train only")
     chosen = parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -63,7 +64,7 @@ def bound(
     ----------
     steps : length of the chain; for a discrete kernel a divisor of T.
     evaluations : times at which the middle sum is evaluated, one draw of x_t each, stratified over
-        the chain; all of them by default.
+        the chain, finer towards t = 0; all of them by default.
     data : what x_0 is, for Gaussian kernels. With `Quantised` the last step gives probabilities of
         levels (the discretised decoder), by default a density. A denoiser that returns a point
         gets the variance of the posterior one step before the last, the first entry of DDPM's
@@ -89,18 +90,28 @@ def bound(
         unknown = torch.full_like(error, torch.inf)
         return Bound(prior, torch.zeros_like(error), reconstruction, unknown, 1)
     n = min(evaluations or middle, middle)
-    terms = []
-    for e in range(n):
-        u = noise.uniform(Layout.dense(layout.batch, device=layout.device)) if n < middle else 0.5
-        i = (e + u) / n * middle // 1 + 1  # s = i / steps, i = 1 .. steps - 1
-        s, t = i / steps, (i + 1) / steps
-        terms.append(middle * step_term(denoiser, x0, s, t, layout, noise, condition))
-    table = torch.stack(terms).double()
+    edges, rows = _strata(middle, n), []
+    for low, high in pairwise(edges):
+        u: float | Tensor = 0.5
+        if n < middle:
+            u = noise.uniform(Layout.dense(layout.batch, device=layout.device))
+        i = low + (high - low) * u // 1 + 1  # s = i / steps, i = 1 .. steps - 1
+        rows.append(step_term(denoiser, x0, i / steps, (i + 1) / steps, layout, noise, condition))
+    table = torch.stack(rows).double()
+    width = torch.tensor(edges, dtype=torch.float64, device=table.device).diff()[:, None]
     if n > 1:
-        error = error + table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))
+        differences = table.diff(dim=0) * (width[1:] + width[:-1]) / 2
+        error = error + differences.square().sum(0) / 2 * n / (n - 1)
     else:
         error = torch.full_like(error, torch.inf)
-    return Bound(prior, table.mean(0), reconstruction, error.sqrt(), n + len(draws))
+    return Bound(prior, (width * table).sum(0), reconstruction, error.sqrt(), n + len(draws))
+
+
+def _strata(steps: int, n: int) -> list[int]:
+    """n + 1 edges that cut 0 .. `steps` into n parts which grow linearly, from 1 step each: the
+    first steps above t = 0 may hold most of a bound, and each of them is then evaluated."""
+    edges = [round(steps * (e / n) ** 2) for e in range(n + 1)]
+    return [min(max(edge, e), steps - n + e) for e, edge in enumerate(edges)]
 
 
 def step_term(

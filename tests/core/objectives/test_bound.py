@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from unnoise.kernels import (
 )
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Continuous, bits_per_dimension, bound
+from unnoise.objectives.bound import _strata
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle, PmfOracle, PointEstimate, exact_bound, expectation
 
@@ -212,6 +214,17 @@ def test_evaluations_estimate_the_same():
         model, x0[:50], Layout.dense(50, (2,)), NoiseSource(3, range(50)), steps=20, evaluations=999
     )
     torch.testing.assert_close(full.total, more.total, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("steps", "n"), [(999, 100), (999, 999), (19, 3), (7, 6), (5, 1), (1, 1)])
+def test_the_strata_cover_the_chain_once(steps, n):
+    edges = _strata(steps, n)
+    widths = [b - a for a, b in pairwise(edges)]
+    assert (edges[0], edges[-1], len(widths)) == (0, steps, n)
+    assert min(widths) >= 1
+    if (steps, n) == (999, 100):
+        assert widths[:9] == [1] * 9  # the first steps one by one
+        assert max(widths) <= 21
 
 
 # ---- exact Gaussian data
