@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from unnoise.errors import BundleError, ConfigError, nearest
 from unnoise_text.vocabulary import Characters, Outside, Subwords, Vocabulary
@@ -122,6 +123,12 @@ class Configuration(BaseModel):
 
     learned: Learned | None = Field(None, description="filled in from the data")
 
+    @field_validator("settings", mode="after")
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Numbers and truths that came as words of a command line."""
+        return {name: _value(value) for name, value in values.items()}
+
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
         if self.width % self.heads:
@@ -152,6 +159,13 @@ class Configuration(BaseModel):
     def vocabulary(self) -> Vocabulary:
         """The vocabulary. BundleError when it is not the one that the model was made with."""
         return _vocabulary(self)
+
+
+def _value(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _vocabulary(configuration: Configuration) -> Vocabulary:

@@ -104,9 +104,11 @@ def build(architecture: str, entries: Mapping[str, Any]) -> nn.Module:
 
     try:
         configuration = AutoConfig.for_model(architecture, **entries)
-    except ValueError as error:
+    except Exception as error:  # every architecture has checks and errors of its own
         raise ConfigError(
-            "transformers knows no such architecture", value=architecture, fix="e.g. modernbert"
+            "transformers cannot configure this architecture",
+            value=architecture,
+            fix=str(error).splitlines()[0][:200],
         ) from error
     for implementation in ("sdpa", "eager"):
         try:

@@ -53,8 +53,8 @@ class Request(BaseModel):
                 "a template says how the text begins and ends",
                 fix="put prompt and suffix into the template",
             )
-        lengths = self.length if isinstance(self.length, list) else [self.length or 1]
-        if not all(1 <= n <= LONGEST for n in lengths):
+        lengths = self.length if isinstance(self.length, list) else [self.length]
+        if any(n is not None and not 1 <= n <= LONGEST for n in lengths):
             raise InputError("length is out of range", value=self.length, limit=f"1 to {LONGEST}")
         lists = {len(v) for v in self._fields() if isinstance(v, list)}
         if len(lists) > 1 or 0 in lists:
