@@ -18,7 +18,7 @@ from training_toy import Toy
 
 from unnoise.bundle import fit_weights, read_bundle
 from unnoise.errors import BundleError, ConfigError, InputError, NonFiniteError, PluginError
-from unnoise.objectives import Batch, Objective, Simple
+from unnoise.objectives import Batch, DataType, Objective, Quantised, Simple
 from unnoise.trainer import TrainingConfiguration, train
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training.average import Average
@@ -56,6 +56,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # --- results
+
+
+def test_the_validation_bound_is_in_the_units_of_the_domains_data(tmp_path: Path) -> None:
+    class Levels(Toy):
+        def data_type(self, configuration: object) -> DataType:
+            return Quantised()
+
+    # the points of the ring are no levels: a probability of them is refused, a density is not
+    options = {**SMALL, "steps": 3, "validation_batches": 0}
+    found = [
+        train(domain, 0.0, tmp_path / name, **options).card["validation"]["bound"]
+        for name, domain in (("density", Toy()), ("levels", Levels()))
+    ]
+    assert isinstance(found[0], float)
+    assert found[1] is None
 
 
 def test_the_run_folder_is_a_bundle_of_the_averaged_weights(tmp_path: Path) -> None:

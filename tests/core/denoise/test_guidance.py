@@ -67,6 +67,26 @@ def test_equal_covariances_have_a_guided_gaussian(schedule, scale):
     assert law.std == GaussianOracle(kernel, 0.0, VARIANCE)(x, t, layout).std
 
 
+def test_a_guided_prediction_stays_in_its_range_and_keeps_its_spread():
+    kernel = GaussianKernel(Euclidean(), VPLinear())
+    x, t, layout = (
+        torch.tensor([[0.3], [-2.0], [5.0]], dtype=F),
+        0.6,
+        Layout.dense(3, (1,), dtype=F),
+    )
+    free = ClassifierFree(ByLabel(kernel), 4.0, NONE)(x, t, layout, LABELS)
+    held = ClassifierFree(ByLabel(kernel), 4.0, NONE, clip=(-1.0, 1.5))(x, t, layout, LABELS)
+    assert isinstance(held, Gaussian)
+    assert bool(((free.mean < -1) | (free.mean > 1.5)).any())
+    torch.testing.assert_close(held.mean, free.mean.clamp(-1.0, 1.5))
+    assert held.std == free.std
+    for bad in (GaussianKernel(ZeroCoM(), VPLinear()), CategoricalKernel(Tokens(3), Uniform())):
+        with pytest.raises(ConfigError, match="range"):
+            ClassifierFree(ByLabel(bad), 4.0, NONE, clip=(-1.0, 1.0))
+    with pytest.raises(ConfigError, match="range"):
+        ClassifierFree(ByLabel(kernel), 4.0, NONE, clip=(1.0, -1.0))
+
+
 def test_guided_run_ends_in_the_guided_gaussian():
     # alpha(1) = 0 and the exact variance: every step is exact, so three are enough.
     # 30,000 points: the mean is within 5 standard errors, false alarm 6e-7; the variance too.
