@@ -68,15 +68,17 @@ class Tempered(Denoiser):
             raise ConfigError("a temperature needs a Categorical law", value=type(law).__name__)
         table = law.log_probs
         k = table.shape[-1]
-        pieces = torch.split(table.reshape(-1, k), max(1, _CHUNK // k))
-        done = torch.cat([self._sharper(piece.double()).to(table.dtype) for piece in pieces])
+        flat = table.reshape(-1, k)
+        done = flat.clone()
+        undecided = ((flat > -math.inf).sum(-1) > 1).nonzero().flatten()
+        for rows in undecided.split(max(1, _CHUNK // k)):
+            done[rows] = self._sharper(flat[rows].double()).to(table.dtype)
         return Categorical(done.view(table.shape), law.layout)
 
     def _sharper(self, table: Float[Tensor, "rows k"]) -> Float[Tensor, "rows k"]:
         if self.mask is not None:
             column = torch.arange(table.shape[-1], device=table.device) == self.mask
-            certain = torch.isneginf(table.masked_fill(column, -math.inf)).all(-1, keepdim=True)
-            table = table.masked_fill(column & ~certain, -math.inf)
+            table = table.masked_fill(column, -math.inf)
         table = (table / self.temperature).log_softmax(-1)
         if self.top_p == 1:
             return table
