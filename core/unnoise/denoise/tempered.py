@@ -71,7 +71,7 @@ class Tempered(Denoiser):
         flat = table.reshape(-1, k)
         done = flat.clone()
         undecided = ((flat > -math.inf).sum(-1) > 1).nonzero().flatten()
-        for rows in undecided.split(max(1, _CHUNK // k)):
+        for rows in torch.split(undecided, max(1, _CHUNK // k)):
             done[rows] = self._sharper(flat[rows].double()).to(table.dtype)
         return Categorical(done.view(table.shape), law.layout)
 
