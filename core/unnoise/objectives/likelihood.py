@@ -29,9 +29,9 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives.data_types import Quantised
-from unnoise.objectives.ode import Point, integrate
 from unnoise.objectives.times import time_of
 from unnoise.spaces import DataSpace, Layout, State, tensor
+from unnoise.spaces.ode import Point, integrate
 
 _SMALL = 16  # degrees of freedom up to which the exact trace is the default
 _LARGE = 1024  # beyond which it is refused
@@ -183,7 +183,9 @@ def log_likelihood(
         return Point(velocity, rate * dim + gain * divergence)
 
     with torch.no_grad():
-        end, evaluations = integrate(field, tensor(x), begin, 1.0, layout, tolerance=tolerance)
+        end, evaluations, _ = integrate(
+            field, tensor(x), begin, 1.0, layout, rtol=tolerance, atol=tolerance
+        )
         prior = kernel.prior(replace(layout, dtype=torch.float64)).log_prob(end.x)
     shift = torch.as_tensor(change, dtype=torch.float64, device=layout.device).expand(layout.batch)
     return Likelihood(

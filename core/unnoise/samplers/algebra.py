@@ -92,18 +92,32 @@ def lam(schedule: Schedule, t: float) -> float:
     return level(schedule, t).lam
 
 
-def time_of(function: Callable[[float], float], value: float, low: float, high: float) -> float:
+def time_of(
+    function: Callable[[float], float],
+    value: float,
+    low: float,
+    high: float,
+    tolerance: float = 1e-15,
+) -> float:
     """The t in [low, high] where a monotone `function` is `value`; an end when it lies outside."""
     a, b = function(low) - value, function(high) - value
     if a == 0 or b == 0 or (a > 0) == (b > 0):
         return low if abs(a) < abs(b) else high
-    return float(brentq(lambda t: function(t) - value, low, high, xtol=1e-15, rtol=1e-14))
+    return float(brentq(lambda t: function(t) - value, low, high, xtol=tolerance, rtol=1e-14))
 
 
 def between(schedule: Schedule, a: Level, b: Level, fraction: float) -> Level:
-    """The level whose lambda lies `fraction` of the way from a to b, both finite."""
+    """A level whose lambda lies `fraction` of the way from a to b, both finite.
+
+    About so: what is done with it takes its own lambda, and root finding costs more than a pass.
+    """
     target = a.lam + fraction * (b.lam - a.lam)
-    return level(schedule, time_of(lambda u: lam(schedule, u), target, b.t, a.t))
+    known = {a.t: a.lam, b.t: b.lam}
+
+    def at(u: float) -> float:
+        return known[u] if u in known else lam(schedule, u)
+
+    return level(schedule, time_of(at, target, b.t, a.t, 1e-5 * (a.t - b.t)))
 
 
 def noise_in(x: Tensor, x0: Tensor, at: Level) -> Tensor:
@@ -152,18 +166,21 @@ def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
 def moments(rate: float, h: float, count: int) -> list[float]:
     """The integrals of rate e^(rate z) z^k over z in [-h, 0], k = 0 .. count - 1."""
     decay = math.exp(-rate * h)
-    values = [-math.expm1(-rate * h)]
     if rate * h > 0.5:  # by parts; for small h this would subtract almost equal numbers
+        values = [-math.expm1(-rate * h)]
         for k in range(1, count):
             values.append(-((-h) ** k) * decay - k / rate * values[-1])
         return values
-    for k in range(1, count):  # the series of e^(rate (z + h)), integrated term by term
-        term, total, n = rate * decay * (-1) ** k * h ** (k + 1) / (k + 1), 0.0, 0
-        while abs(term) > 1e-17 * abs(total):
-            total += term
-            n += 1
-            term *= rate * h / (k + 1 + n)
-        values.append(total)
+    # the last by the series of e^(rate (z + h)), integrated term by term, the others backwards
+    last = count - 1
+    term, total, n = rate * decay * h**count / count, 0.0, 0
+    while total + term != total:
+        total += term
+        n += 1
+        term *= rate * h / (count + n)
+    values = [0.0] * last + [(-1) ** last * total]
+    for k in range(last, 0, -1):
+        values[k - 1] = -rate / k * (values[k] + (-h) ** k * decay)
     return values
 
 

@@ -32,8 +32,8 @@ from unnoise.objectives import (
     level_likelihood,
     log_likelihood,
 )
-from unnoise.objectives.ode import Point, integrate
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
+from unnoise.spaces.ode import Point, integrate
 from unnoise.testing import FiniteOracle, GaussianOracle, MixtureOracle, PmfOracle
 
 F64 = torch.float64
@@ -272,7 +272,7 @@ def test_bad_input():
     with pytest.raises(NonFiniteError):
         likelihood(oracle, x * math.nan)
     with pytest.raises(LimitExceeded, match="tolerance"):
-        integrate(lambda x, t: Point(x, t), x, 0.0, 1.0, dense(x), tolerance=1e-9, limit=50)
+        integrate(lambda x, t: Point(x, t), x, 0.0, 1.0, dense(x), rtol=1e-9, atol=1e-9, limit=50)
     with pytest.raises(ConfigError, match="probe"):
         Hutchinson(0)
     large = torch.zeros(1, 2000, dtype=F64)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unnoise.errors import ConfigError, LimitExceeded, NonFiniteError
-from unnoise.spaces import Layout
+from unnoise.spaces.layout import Layout
 
 # Dormand & Prince 1980: the fifth-order rule, and its difference to the embedded fourth-order one.
 _NODES: Final = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0)
@@ -39,6 +39,14 @@ class Point(NamedTuple):
     value: Tensor
 
 
+class Solution(NamedTuple):
+    """The point at the end, evaluations of the field, and (B,) the step size that came next."""
+
+    point: Point
+    evaluations: int
+    step: Tensor
+
+
 Field: TypeAlias = Callable[[Tensor, Tensor], Point]
 """(x, t (B,)) -> (dx/dt, dvalue/dt)."""
 
@@ -50,50 +58,57 @@ def integrate(
     end: float,
     layout: Layout,
     *,
-    tolerance: float = 1e-5,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    step: Tensor | None = None,
     limit: int = 20_000,
-) -> tuple[Point, int]:
+) -> Solution:
     """Integrate `field` from `start` to `end` in float64, from (x, 0).
 
     Parameters
     ----------
-    tolerance : absolute and relative; the root mean square, over the entries of a sample and its
-        number, of error / (tolerance (1 + |entry|)) stays below 1 in each step.
-    limit : of evaluations of `field`.
-
-    Returns
-    -------
-    (the point at `end`, evaluations of `field`, each of the whole batch).
+    rtol, atol : the root mean square, over the entries of a sample with its number, of
+        error / (atol + rtol |entry|) stays below 1 in each step.
+    step : (B,) the first step sizes, by default from the field's first and second derivative.
+    limit : of evaluations of `field`, each of the whole batch.
 
     Raises
     ------
+    ConfigError : a tolerance out of range.
     NonFiniteError : the field is not finite, however small the step.
     LimitExceeded : too many evaluations.
     """
-    if not 0 < tolerance < 1:
-        raise ConfigError("a tolerance is out of range", value=tolerance, limit="0 to 1")
+    if not (rtol >= 0 and atol > 0):
+        raise ConfigError(
+            "a tolerance is out of range", value=(rtol, atol), limit="rtol >= 0, atol > 0"
+        )
     sign = 1.0 if end > start else -1.0
     y = Point(x.double(), torch.zeros(layout.batch, dtype=torch.float64, device=x.device))
     t = torch.full_like(y.value, start)
-    size = (layout.sizes + 1).double()
+    size = layout.sizes.double()  # its number comes on top: a field may have none
 
     def norm(of: Point, *like: Point) -> Tensor:
         """(B,) the root mean square in units of the tolerance at the larger of `like`."""
         rows = torch.stack([p.x.abs() for p in like]).amax(0)
         alone = torch.stack([p.value.abs() for p in like]).amax(0)
-        squares = layout.sum((of.x / (1 + rows)) ** 2) + (of.value / (1 + alone)) ** 2
-        return (squares / size).sqrt() / tolerance
+        squares = layout.sum((of.x / (atol + rtol * rows)) ** 2)
+        squares = squares + (of.value / (atol + rtol * alone)) ** 2
+        # a step size is a number: gradients go through the steps, not through their choice
+        return (squares / size).sqrt().detach()
 
     def move(by: Tensor, weights: tuple[float, ...], slopes: list[Point]) -> Point:
         """y + by sum_i weights_i slopes_i."""
         return _add(y, by, _combine(weights, slopes), layout)
 
     slope = field(y.x, t)
-    h = _first_step(field, norm, y, slope, t, abs(end - start), sign, layout)
-    evaluations, rejected = 2, torch.zeros_like(t, dtype=torch.bool)
+    evaluations, rejected = 1, torch.zeros_like(t, dtype=torch.bool)
+    if step is None:
+        step = _first_step(field, norm, y, slope, t, abs(end - start), sign, layout)
+        evaluations += 1
+    h = step
     while bool((t != end).any()):
         left = (end - t).abs()
-        h = torch.minimum(h, left)
+        whole, h = h, torch.minimum(h, left)
         if bool(((h < 1e-10) & (left > 0)).any()):
             bad = torch.nonzero((h < 1e-10) & (left > 0)).flatten().tolist()
             raise NonFiniteError(
@@ -113,7 +128,7 @@ def integrate(
                 "the probability-flow ODE needs too many evaluations",
                 value=evaluations,
                 limit=limit,
-                fix="a larger tolerance, or a larger limit",
+                fix="a larger tolerance, a larger limit, or a sampler that walks a grid",
             )
         error = _add(Point(y.x * 0, y.value * 0), h, _combine(_ERROR, slopes), layout)
         ratio = norm(error, y, proposal)
@@ -124,8 +139,10 @@ def integrate(
         t = torch.where(accepted, torch.where(h >= left, end, t + sign * h), t)
         y = _select(accepted, proposal, y, layout)
         slope = _select(accepted, slopes[-1], slope, layout)
-        h, rejected = h * factor, ~accepted
-    return y, evaluations
+        # a step that was cut short to arrive says nothing against the longer one
+        short = accepted & (h < whole)
+        h, rejected = torch.where(short, torch.maximum(whole, h * factor), h * factor), ~accepted
+    return Solution(y, evaluations, h)
 
 
 def _first_step(
