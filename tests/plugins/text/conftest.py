@@ -15,7 +15,7 @@ from unnoise_text.vocabulary import Characters
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 TINY = {"width": 16, "depth": 1, "heads": 2, "length": 24}
-WORDS = "we the people of these united states in order to form a more perfect union".split()
+WORDS = ["we", "the", "people", "of", "these", "united", "states", "in", "order", "to", "form"]
 
 
 def sentences(seed: int, count: int) -> str:

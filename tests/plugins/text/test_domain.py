@@ -173,8 +173,8 @@ def test_the_time_is_told_where_the_noise_needs_it(make_model):
 
 def test_a_run_from_the_command_line(folder, tmp_path, capsys):
     out = str(tmp_path / "run")
-    tiny = "--width 16 --depth 1 --heads 2 --length 24 --batch-size 4 --steps 2 --seed 3".split()
-    quick = "--validation-batches 1 --bound-samples 2 --bound-evaluations 2".split()
+    tiny = ["--width=16", "--depth=1", "--heads=2", "--length=24", "--batch-size=4", "--steps=2"]
+    quick = ["--validation-batches=1", "--bound-samples=2", "--bound-evaluations=2"]
     words = ["train", "text", "--data", str(folder), "--out", out, *tiny, *quick]
     assert main(words) == 0
     asked = ["--num-samples", "8", "--evaluations", "5", "--steps", "100"]

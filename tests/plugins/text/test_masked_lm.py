@@ -9,7 +9,8 @@ from unnoise import api
 from unnoise.errors import BundleError, InputError
 from unnoise_text.masked_lm import load_masked_lm
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] we the people of united states in order".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "we", "the", "people", "of", "united", "states", "in", "order"]
 
 
 def save_tokenizer(folder, words=WORDS, **options):
@@ -113,7 +114,7 @@ def test_a_model_without_the_head_is_refused(tmp_path):
 
 def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path):
     save_network(tmp_path)
-    save_tokenizer(tmp_path, [*WORDS, *"more tokens than the network".split()])
+    save_tokenizer(tmp_path, [*WORDS, "more", "tokens", "than", "a", "network"])
     with pytest.raises(InputError, match="more tokens than the network"):
         load_masked_lm(tmp_path)
 
