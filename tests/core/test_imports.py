@@ -20,7 +20,17 @@ LAYERS = (
     {"kernels"},
     {"denoise"},
     {"samplers", "objectives"},
-    {"domain", "bundle", "trainer", "training", "distill", "engine", "output", "requests"},
+    {
+        "domain",
+        "bundle",
+        "trainer",
+        "training",
+        "distill",
+        "variance",
+        "engine",
+        "output",
+        "requests",
+    },
     {"api", "demo"},
     {"cli", "__main__"},
 )
