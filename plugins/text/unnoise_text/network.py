@@ -86,6 +86,8 @@ def network_of(configuration: Configuration) -> Encoder:
         "intermediate_size": inner,
         "max_position_embeddings": room,
         "pad_token_id": None,
+        # 0.02 suits a width near 1000; narrow networks then stay with single tokens for long
+        "initializer_range": configuration.width**-0.5,
     }
     if configuration.architecture == "modernbert":  # every layer sees the whole window
         special = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
