@@ -324,10 +324,20 @@ class BetaTable(Schedule):
         slope = values[j + 1] - values[j]
         return values[j] + slope * (t * n - left), slope * n
 
+    @cached_property
+    def _steps(self) -> dict[float, tuple[float, float]]:
+        """(alpha, sigma) at i / T, where samplers ask again and again."""
+        n, logs = len(self.betas), self._log_alpha
+        return {i / n: (math.exp(v), math.sqrt(-math.expm1(2 * v))) for i, v in enumerate(logs)}
+
     def alpha(self, t: Time) -> Time:
+        if not isinstance(t, Tensor) and t in self._steps:
+            return self._steps[t][0]
         return _exp(self._at(t)[0])
 
     def sigma(self, t: Time) -> Time:
+        if not isinstance(t, Tensor) and t in self._steps:
+            return self._steps[t][1]
         return _sqrt(-_expm1(2 * self._at(t)[0]))
 
     def d_alpha(self, t: Time) -> Time:

@@ -58,22 +58,16 @@ class Level(NamedTuple):
 
 def level(schedule: Schedule, t: float) -> Level:
     """The levels at one time."""
-    return _level(t, *levels(schedule, t))
-
-
-def spans(schedule: Schedule, grid: Tensor) -> list[tuple[Level, Level]]:
-    """The levels at both ends of each interval of a grid, computed at once: a schedule costs about
-    as much for all times as for one."""
-    intervals(grid)
-    columns = (grid, torch.as_tensor(schedule.alpha(grid)), torch.as_tensor(schedule.sigma(grid)))
-    rows = [_level(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
-    return list(pairwise(rows))
-
-
-def _level(t: float, alpha: float, sigma: float) -> Level:
+    alpha, sigma = levels(schedule, t)
     if sigma <= 0:
         return Level(t, alpha, sigma, math.inf)
     return Level(t, alpha, sigma, math.log(alpha / sigma) if alpha > 0 else -math.inf)
+
+
+def spans(schedule: Schedule, grid: Tensor) -> list[tuple[Level, Level]]:
+    """The levels at both ends of each interval of a grid."""
+    intervals(grid)
+    return list(pairwise(level(schedule, t) for t in grid.tolist()))
 
 
 def rho(schedule: Schedule, t: float) -> float:
