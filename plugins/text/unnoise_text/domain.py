@@ -114,6 +114,12 @@ class Text(Domain):
                 limit=f"{configuration.length} tokens",
                 fix="pass block=32 to write it block by block",
             )
+        if (request.block or 0) > configuration.length:
+            raise InputError(
+                "a block is longer than the network sees at once",
+                value=request.block,
+                limit=f"1 to {configuration.length}",
+            )
         denoiser, sampler = _denoiser(request, model), _sampler(request, model)
         rows = [Row(*canvas.tensors()) for canvas in canvases]
         block = request.block or size

@@ -119,6 +119,7 @@ def test_an_order_needs_the_absorbing_kernel(make_model):
         ({"top_p": 0}, "'top_p'"),
         ({"order": "any"}, "'order'"),
         ({"block": 0}, "'block'"),
+        ({"block": 25}, "a block is longer than the network sees"),
         ({"lenght": 5}, "did you mean 'length'"),
         ({"prompt": 3}, "'prompt"),
     ],

@@ -94,11 +94,12 @@ LARGE = {"length": 32, "width": 64, "depth": 2, "heads": 2, "batch_size": 64, "w
 
 
 def test_a_short_training_comes_near_the_entropy(tmp_path):
-    chain = Chain(2, 1.0, 3)
+    chain = Chain(2, 0.5, 2)
     found = ratio(tmp_path, chain, "absorbing", 250, 200, learning_rate=4e-3, ema=0.98, **SMALL)
     uniform = np.log(2) * 16 / chain.entropy(16)
-    assert uniform > 1.15  # a network that had learned nothing
-    assert 0.99 < found < 1.06
+    assert uniform > 1.6  # a network that had learned nothing
+    print(found)
+    assert 0.99 < found < 1.15
 
 
 @pytest.mark.slow
