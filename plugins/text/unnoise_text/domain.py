@@ -68,6 +68,7 @@ class Text(Domain):
     demo: ClassVar[Mapping[str, Any]] = {
         "template": "my fellow ____:20 , the state of our union is ____:12",
         "num_samples": 4,
+        "temperature": 0.6,
     }
     strip: ClassVar[Literal["across", "down"]] = "down"
 
