@@ -14,6 +14,7 @@ from unnoise.kernels import (
     Absorbing,
     BetaTable,
     CategoricalKernel,
+    Corruption,
     GaussianKernel,
     Geometric,
     Linear,
@@ -367,6 +368,7 @@ def test_the_listing_tells_the_truth():
     for spec in unnoise_samplers():
         kind = resolve(spec)
         sampler = kind()
-        assert spec.requires == kind.requires.__name__
+        needs = [kind.requires] + [kind.corruption] * (kind.corruption is not Corruption)
+        assert spec.requires == ", ".join(need.__name__ for need in needs)
         found = (sampler.evaluations, sampler.order, sampler.stochastic)
         assert (spec.evaluations, spec.order, spec.stochastic) == found, spec.name
