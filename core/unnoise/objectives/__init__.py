@@ -9,6 +9,7 @@ from unnoise.objectives.categorical import (
     loss_curve,
 )
 from unnoise.objectives.data_types import (
+    Categories,
     Continuous,
     DataType,
     Dequantised,
@@ -44,6 +45,7 @@ __all__ = [
     "VDM",
     "Batch",
     "Bound",
+    "Categories",
     "ConditionDropout",
     "Continuous",
     "DataType",

@@ -25,6 +25,8 @@ from unnoise.domain import Batch, Domain, Model, Plan, Task
 from unnoise.errors import InputError
 from unnoise.objectives import (
     CHAIN,
+    Categories,
+    DataType,
     Hybrid,
     MaskedDiffusion,
     Objective,
@@ -33,7 +35,6 @@ from unnoise.objectives import (
     Simple,
     VariationalBound,
 )
-from unnoise.objectives.data_types import Categories, DataType
 from unnoise.samplers import (
     Conditioning,
     Confidence,
