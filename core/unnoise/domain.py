@@ -45,7 +45,7 @@ class Task:
     observation : a known part of the result.
     start : a state to start from instead of the prior.
     denoiser : when it is not the model's own, e.g. with guidance around it.
-    sampler : when what is asked for needs one of its own; it replaces the request's.
+    sampler : when what is asked for needs one of its own; a request may not name another then.
     """
 
     layout: Layout

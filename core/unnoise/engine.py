@@ -77,6 +77,7 @@ class _Run:
     model: Model
     request: BaseModel
     sampler: Sampler
+    asked: Sampler | None  # the sampler that the user named
     steps: int | Sequence[float]
     grid: str | None
     seed: int
@@ -133,6 +134,7 @@ def generate_iter(
         model,
         _with_count(checked, num_samples),
         chosen,
+        None if sampler is None else chosen,
         steps,
         grid,
         seed,
@@ -163,15 +165,15 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
     hook = run.model.denoiser.register_forward_pre_hook(count)
     plan = run.model.domain.plan(run.request, run.model, ids)
     state: State = torch.empty(len(ids), 0)  # of a plan without tasks
-    tasks = 0
+    used: list[str] = []  # the sampler of each task
     try:
         while True:
             try:
-                task = next(plan) if tasks == 0 else plan.send(_cpu(state))
+                task = plan.send(_cpu(state)) if used else next(plan)
             except StopIteration as stop:
                 samples = list(stop.value)
                 break
-            tasks += 1
+            used.append(repr(task.sampler or run.sampler))
             state = _run_task(run, task, noise, frames, index, batches, len(ids))
     finally:
         hook.remove()
@@ -182,7 +184,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
             value=len(samples),
             limit=len(ids),
         )
-    provenance = _provenance(run, ids, calls, time.monotonic() - begun)
+    provenance = _provenance(run, ids, used, calls, time.monotonic() - begun)
     return Output(samples, _cpu(state), provenance, frames, run.model.domain)
 
 
@@ -229,7 +231,7 @@ def _run_task(
         condition = {name: value.to(run.device) for name, value in task.condition.items()}
     if run.keep:
         frames.append(Frame(float(grid[0]), _cpu(x), _cpu(x)))
-    sampler = run.sampler if task.sampler is None else task.sampler
+    sampler = _only(task.sampler, run.asked, "sampler") or run.sampler
     walked = walk(sampler, denoiser, x, grid, layout, noise, condition, observation)
     for i, step in enumerate(walked, 1):
         x = step.x
@@ -378,7 +380,9 @@ def _check_finite(x: State, t: float, layout: Layout) -> None:
                 )
 
 
-def _provenance(run: _Run, ids: list[int], calls: int, seconds: float) -> dict[str, Any]:
+def _provenance(
+    run: _Run, ids: list[int], used: list[str], calls: int, seconds: float
+) -> dict[str, Any]:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     versions["unnoise"] = __version__
     return {
@@ -386,7 +390,7 @@ def _provenance(run: _Run, ids: list[int], calls: int, seconds: float) -> dict[s
         "model": run.model.hash,
         "seed": run.seed,
         "ids": ids,
-        "sampler": repr(run.sampler),
+        "sampler": ", ".join(dict.fromkeys(used)) or repr(run.sampler),
         "steps": run.steps if isinstance(run.steps, int) else list(run.steps),
         "grid": run.grid or ("uniform" if isinstance(run.steps, int) else "custom"),
         "evaluations": calls,

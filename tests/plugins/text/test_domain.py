@@ -102,6 +102,13 @@ def test_orders(model, order):
     assert all(text.startswith("we ") and len(text) == 24 for text in out.samples)
 
 
+def test_an_order_is_a_sampler_and_a_request_names_one_of_them(model):
+    out = model.generate(prompt="we ", steps=6, order="margin")
+    assert "Confidence(" in out.provenance["sampler"]
+    with pytest.raises(InputError, match="already fixes its sampler"):
+        model.generate(prompt="we ", steps=6, order="margin", sampler="ancestral")
+
+
 def test_an_order_needs_the_absorbing_kernel(make_model):
     with pytest.raises(IncompatibleSampler):
         make_model(kernel="uniform").generate(order="confidence", steps=4)
