@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, final
 
+import torch
 from pydantic import BaseModel
 from torch.utils.data import Dataset
 
@@ -239,15 +240,20 @@ class Model:
         batch = self.domain.collate(x)
         return evaluate_likelihood(self, batch, kind, seed, trace, eps, tolerance)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the model as a bundle folder."""
+    def save(
+        self, path: str | Path, *, precision: Literal["float32", "float16"] = "float32"
+    ) -> Path:
+        """Write the model as a bundle folder; in float16, float32 weights are rounded to it."""
         from unnoise.bundle import write_bundle
 
+        state = self.denoiser.state_dict()
+        if precision == "float16":
+            state = {n: v.half() if v.dtype == torch.float32 else v for n, v in state.items()}
         write_bundle(
             path,
             self.domain.name,
             self.configuration.model_dump(mode="json"),
-            self.denoiser.state_dict(),
+            state,
             self.defaults,
             self.card,
         )

@@ -220,11 +220,10 @@ def _run_task(
             mask=_to(observation.mask, run.device),
         )
     if start is None:
-        x = kernel.prior(layout).sample(noise)
+        x, first = kernel.prior(layout).sample(noise), 1.0
     else:
         value = _to(start.value, run.device)
-        x = replace(start, value=value).state(kernel, layout, noise)
-    first = 1.0 if start is None else start.t
+        x, first = replace(start, value=value).state(kernel, layout, noise), start.t
     grid = chosen_grid(run.model.denoiser.kernel, run.steps, first, run.grid)
     condition = None
     if task.condition is not None:

@@ -454,6 +454,17 @@ def test_save_writes_one_file_per_sample(tmp_path):
         out.save(file)
 
 
+def test_a_model_in_half_precision(tmp_path, installed):
+    installed.save(tmp_path / "half", precision="float16")
+    loaded = unnoise.load(tmp_path / "half").denoiser.state_dict()
+    whole = installed.denoiser.state_dict()
+    assert whole
+    for name, value in whole.items():
+        assert loaded[name].dtype == value.dtype
+        assert torch.equal(loaded[name], value.half().to(value.dtype))
+    assert any(not torch.equal(loaded[name], value) for name, value in whole.items())
+
+
 def test_a_model_survives_the_disk(tmp_path, installed):
     folder = installed.save(tmp_path / "bundle")
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
