@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from unnoise.denoise.parametrizations import CategoricalParametrization
-from unnoise.distributions import Categorical, one_hot_log
+from unnoise.denoise.parametrizations import CategoricalParametrization, Masked, without
+from unnoise.distributions import Categorical
 from unnoise.errors import ConfigError
-from unnoise.kernels import Absorbing, CategoricalKernel, TransitionKernel, Uniform
+from unnoise.kernels import Absorbing, TransitionKernel, Uniform, corruption_of
 from unnoise.spaces import Layout, State, Time, tensor
 
 _FLOOR = 1e-9
@@ -43,13 +43,7 @@ class Ratio(CategoricalParametrization):
     """
 
     def check(self, kernel: TransitionKernel) -> None:
-        corruption = kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel
-        if not isinstance(corruption, Absorbing | Uniform):
-            raise ConfigError(
-                "Ratio needs a CategoricalKernel with Absorbing or Uniform",
-                value=type(corruption).__name__,
-                fix="use the Logits parametrization",
-            )
+        corruption = moves(kernel)
         if isinstance(corruption, Uniform) and corruption.schedule.alpha(1.0) <= 0:
             raise ConfigError(
                 "ratios tell nothing of x_0 at t = 1 where alpha is 0",
@@ -63,9 +57,7 @@ class Ratio(CategoricalParametrization):
         x, out = tensor(x_t), tensor(output)
         corruption = moves(kernel)
         if isinstance(corruption, Absorbing):
-            table = _without(out, corruption.mask).log_softmax(-1)
-            seen = (x != corruption.mask)[..., None]
-            return Categorical(torch.where(seen, one_hot_log(x, table), table), layout)
+            return Masked(corruption.mask).law(kernel, output, x_t, t, layout)
         a, b = _uniform(corruption, t, out, layout)
         p_t = _own(out.double(), x, 0.0).softmax(-1)
         p_0 = ((p_t - b) / a).clamp(min=_FLOOR / out.shape[-1])
@@ -79,7 +71,7 @@ class Ratio(CategoricalParametrization):
         x, table = tensor(x_t), law.log_probs
         corruption = moves(kernel)
         if isinstance(corruption, Absorbing):
-            return _without(table, corruption.mask)
+            return without(table, corruption.mask)
         a, b = _uniform(corruption, t, table, layout)
         log_p = table.double()
         elsewhere = -torch.expm1(log_p.gather(-1, x[..., None]))
@@ -95,7 +87,7 @@ class Ratio(CategoricalParametrization):
         if isinstance(corruption, Absorbing):
             alpha = _broadcast(corruption.schedule.alpha(t), out, layout)
             seen = (x != corruption.mask)[..., None]
-            out = _without(out + (alpha / (1 - alpha)).log().to(out.dtype), corruption.mask)
+            out = without(out + (alpha / (1 - alpha)).log().to(out.dtype), corruption.mask)
             out = out.masked_fill(seen, -math.inf)
         return _own(out, x, 0.0)
 
@@ -126,7 +118,7 @@ def score_entropy(
     corruption = moves(kernel)
     if isinstance(corruption, Absorbing):
         hidden = x == corruption.mask
-        total = _without(out.double(), corruption.mask).exp().sum(-1)
+        total = without(out.double(), corruption.mask).exp().sum(-1)
         here = out.gather(-1, clean[..., None])[..., 0].double()
         return layout.sum(torch.where(hidden, total - here - 1, 0.0))
     k = out.shape[-1]
@@ -155,11 +147,12 @@ def entropy_rate(kernel: TransitionKernel, t: Float64[Tensor, " batch"]) -> Floa
 def moves(kernel: TransitionKernel) -> Absorbing | Uniform:
     """The kernel's corruption, or ConfigError: of the others ratios are not a linear map that
     is known in closed form."""
-    corruption = kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel
+    corruption = corruption_of(kernel)
     if not isinstance(corruption, Absorbing | Uniform):
         raise ConfigError(
-            "a CategoricalKernel with Absorbing or Uniform is needed",
+            "ratios need a CategoricalKernel with Absorbing or Uniform",
             value=type(corruption).__name__,
+            fix="use the Logits parametrization",
         )
     return corruption
 
@@ -180,12 +173,6 @@ def _broadcast(v: Time, like: Tensor, layout: Layout) -> Float64[Tensor, "..."]:
     if value.ndim == 0:
         return value.view((1,) * like.ndim)
     return torch.as_tensor(layout.expand(value, value.new_empty((1,) * like.ndim)))
-
-
-def _without(table: Tensor, column: int) -> Tensor:
-    return table.masked_fill(
-        torch.arange(table.shape[-1], device=table.device) == column, -math.inf
-    )
 
 
 def _own(table: Tensor, x: Tensor, value: float | Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from unnoise.kernels import (
     GaussianKernel,
     ProductKernel,
     TransitionKernel,
+    corruption_of,
 )
 from unnoise.kernels.gaussian import combine
 from unnoise.kernels.schedules import Schedule
@@ -251,7 +252,7 @@ class Masked(CategoricalParametrization):
     mask: int
 
     def check(self, kernel: TransitionKernel) -> None:
-        corruption = kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel
+        corruption = corruption_of(kernel)
         if not isinstance(corruption, Absorbing) or corruption.mask != self.mask:
             raise ConfigError(
                 "Masked needs a CategoricalKernel with Absorbing of the same mask",
@@ -263,10 +264,16 @@ class Masked(CategoricalParametrization):
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Categorical:
         x_t, logits = tensor(x_t), tensor(output)
-        column = torch.arange(logits.shape[-1], device=logits.device) == self.mask
-        table = logits.masked_fill(column, -math.inf).log_softmax(-1)
+        table = without(logits, self.mask).log_softmax(-1)
         seen = (x_t != self.mask)[..., None]
         return Categorical(torch.where(seen, one_hot_log(x_t, table), table), layout)
+
+
+def without(table: Float[Tensor, "... k"], column: int) -> Float[Tensor, "... k"]:
+    """`table` with -inf in one column: that value has no probability."""
+    return table.masked_fill(
+        torch.arange(table.shape[-1], device=table.device) == column, -math.inf
+    )
 
 
 @final

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise.base import Condition, Denoiser
+from unnoise.denoise.parametrizations import without
 from unnoise.distributions import Categorical
 from unnoise.errors import ConfigError
 from unnoise.kernels import Absorbing, CategoricalKernel
@@ -77,8 +78,7 @@ class Tempered(Denoiser):
 
     def _sharper(self, table: Float[Tensor, "rows k"]) -> Float[Tensor, "rows k"]:
         if self.mask is not None:
-            column = torch.arange(table.shape[-1], device=table.device) == self.mask
-            table = table.masked_fill(column, -math.inf)
+            table = without(table, self.mask)
         table = (table / self.temperature).log_softmax(-1)
         if self.top_p == 1:
             return table

@@ -1,7 +1,7 @@
 """Transition kernels, their schedules and corruptions."""
 
 from unnoise.kernels.base import TransitionKernel, training_times
-from unnoise.kernels.categorical import CategoricalKernel
+from unnoise.kernels.categorical import CategoricalKernel, corruption_of
 from unnoise.kernels.corruptions import Absorbing, BayesCorruption, Corruption, Uniform
 from unnoise.kernels.dense import DenseCorruption, Matrices, RandomWalk
 from unnoise.kernels.gaussian import GaussianKernel
@@ -43,6 +43,7 @@ __all__ = [
     "Uniform",
     "VPCosine",
     "VPLinear",
+    "corruption_of",
     "information_times",
     "mutual_information",
     "training_times",

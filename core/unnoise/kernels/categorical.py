@@ -97,3 +97,9 @@ def _tokens(x: State) -> Tensor:
     if x.dtype != torch.int64:
         raise InputError("tokens are int64", value=x.dtype, fix="convert with x.long()")
     return x
+
+
+def corruption_of(kernel: TransitionKernel) -> Corruption | TransitionKernel:
+    """The corruption of a categorical kernel; any other kernel itself, so that an error that asks
+    for a corruption can name what it got."""
+    return kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel

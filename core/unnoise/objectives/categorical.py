@@ -22,7 +22,7 @@ from torch import Tensor
 from unnoise.denoise import Condition, Denoiser, NetworkDenoiser, Ratio, entropy_rate, score_entropy
 from unnoise.distributions import Categorical, Distribution
 from unnoise.errors import ConfigError, InputError
-from unnoise.kernels import Absorbing, CategoricalKernel, TransitionKernel
+from unnoise.kernels import Absorbing, TransitionKernel, corruption_of
 from unnoise.noise import NoiseSource
 from unnoise.objectives.bound import Bound
 from unnoise.objectives.objectives import Batch, Objective
@@ -199,8 +199,9 @@ def _law_entropy(
     kernel: TransitionKernel, law: Categorical, x0: State, x_t: State, t: Time, layout: Layout
 ) -> Tensor:
     """(B,) the score entropy of a law; the cross-entropy for `Absorbing`, without its tables."""
-    if isinstance(kernel, CategoricalKernel) and isinstance(kernel.corruption, Absorbing):
-        hidden = tensor(x_t) == kernel.corruption.mask
+    corruption = corruption_of(kernel)
+    if isinstance(corruption, Absorbing):
+        hidden = tensor(x_t) == corruption.mask
         return cross_entropy(law, tensor(x0), hidden, layout)
     output = Ratio().output(kernel, law, x_t, t, layout)
     return score_entropy(kernel, output, x0, x_t, t, layout)
@@ -211,7 +212,7 @@ def _times(batch: Batch, noise: NoiseSource) -> Float64[Tensor, " batch"]:
 
 
 def _absorbing(kernel: TransitionKernel) -> Absorbing:
-    corruption = kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel
+    corruption = corruption_of(kernel)
     if not isinstance(corruption, Absorbing):
         raise ConfigError(
             "this objective needs a CategoricalKernel with Absorbing",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError
-from unnoise.kernels import Absorbing, CategoricalKernel, ProductKernel, TransitionKernel
+from unnoise.kernels import Absorbing, ProductKernel, TransitionKernel, corruption_of
 from unnoise.noise import NoiseSource
 from unnoise.samplers.base import Sampler, Step
 from unnoise.spaces import DataSpace, Layout, Product, State, Tokens, parts, tensor
@@ -100,10 +100,9 @@ class Reveal(Conditioning):
             noisy, clean = parts(kernel.marginal(value, t, layout).sample(noise)), parts(value)
             return {n: clean[n] if _masks(k) else noisy[n] for n, k in kernel.parts.items()}
         if not _masks(kernel):
-            found = kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel
             raise InputError(
                 "Reveal needs a CategoricalKernel with Absorbing",
-                value=type(found).__name__,
+                value=type(corruption_of(kernel)).__name__,
                 fix="use Replacement() or RePaint()",
             )
         return value
@@ -249,7 +248,7 @@ def walk(
 
 
 def _masks(kernel: TransitionKernel) -> bool:
-    return isinstance(kernel, CategoricalKernel) and isinstance(kernel.corruption, Absorbing)
+    return isinstance(corruption_of(kernel), Absorbing)
 
 
 def _runs(path: list[int]) -> Iterator[tuple[int, int]]:

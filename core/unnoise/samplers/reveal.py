@@ -8,19 +8,16 @@ from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Categorical, Dirac, Distribution, inverse_cdf, one_hot_log
-from unnoise.errors import IncompatibleSampler, InputError
-from unnoise.kernels import Absorbing, CategoricalKernel, TransitionKernel
+from unnoise.errors import InputError
+from unnoise.kernels import Absorbing, TransitionKernel, corruption_of
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, Time
 
 
 def absorbing(kernel: TransitionKernel) -> Absorbing:
-    """The kernel's corruption, or IncompatibleSampler."""
-    corruption = kernel.corruption if isinstance(kernel, CategoricalKernel) else kernel
-    if not isinstance(corruption, Absorbing):
-        raise IncompatibleSampler(
-            "a CategoricalKernel with Absorbing is needed", value=type(corruption).__name__
-        )
+    """The corruption of a kernel that `Sampler.check` let pass."""
+    corruption = corruption_of(kernel)
+    assert isinstance(corruption, Absorbing)
     return corruption
 
 
