@@ -57,8 +57,11 @@ def write_sdf(mol: Chem.Mol, path: Path) -> Path:
     blocks = []
     for conformer in mol.GetConformers():
         record = Chem.Mol(mol)
-        for name in conformer.GetPropNames(includePrivate=True, includeComputed=False):
-            record.SetProp(name, conformer.GetProp(name))
+        for holder in (mol, conformer):
+            found = holder.GetPropsAsDict(includePrivate=True, includeComputed=False)
+            for name, value in found.items():  # RDKit would write .1 as 0.10000000000000001
+                shown = f"{value:.10g}" if isinstance(value, float) else value
+                set_property(record, name, shown)
         blocks.append(Chem.SDWriter.GetText(record, conformer.GetId()))
     return _write(path, "".join(blocks))
 

@@ -55,7 +55,10 @@ def read(
         that is not allowed. LimitExceeded : too many atoms. Each says where.
     """
     allowed = None if elements is None else frozenset(elements)
-    found = [prepared(mol, w, allowed, most_atoms) for w, mol in _given(source, column)]
+    found = [
+        prepared(sanitized(item, where), where, allowed, most_atoms)
+        for where, item in items(source, column)
+    ]
     if not found:
         raise InputError("there is no molecule", value=_short(source))
     return found
@@ -235,18 +238,17 @@ def _embeds(mol: Chem.Mol) -> bool:
         return bool(rdDistGeom.EmbedMolecule(trial, options) >= 0)
 
 
-def _given(source: Given, column: str | None) -> Iterator[tuple[str, Chem.Mol]]:
-    """(where, molecule) of everything in `source`."""
+def items(source: Given, column: str | None = None) -> Iterator[tuple[str, str | Chem.Mol]]:
+    """(where, SMILES or Mol) of everything in `source`, as it is. Errors: of files alone."""
     if isinstance(source, Chem.Mol):
-        yield "the molecule", sanitized(source, "the molecule")
+        yield "the molecule", source
     elif isinstance(source, Path) or (isinstance(source, str) and source.endswith(SUFFIXES)):
-        for where, item in records(Path(source), column):
-            yield where, sanitized(item, where)
+        yield from records(Path(source), column)
     elif isinstance(source, str):
-        yield repr(_short(source)), sanitized(source, "the SMILES")
+        yield "the SMILES", source
     elif isinstance(source, Iterable):
         for i, item in enumerate(source):
-            yield f"molecule {i}", sanitized(item, f"molecule {i}")
+            yield f"molecule {i}", item
     else:
         raise InputError("this is no molecule", value=type(source).__name__, limit=_LIMIT)
 
