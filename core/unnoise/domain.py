@@ -47,6 +47,8 @@ class Task:
     start : a state to start from instead of the prior.
     denoiser : when it is not the model's own, e.g. with guidance around it.
     sampler : when what is asked for needs one of its own; a request may not name another then.
+    rows : places in the batch of the samples that it is about, by default all: those that are
+        drawn again.
     """
 
     layout: Layout
@@ -55,6 +57,7 @@ class Task:
     start: Start | None = None
     denoiser: Denoiser | None = None
     sampler: Sampler | None = None
+    rows: Sequence[int] | None = None
 
 
 Plan: TypeAlias = "Generator[Task, State, list[Any]]"

@@ -132,7 +132,7 @@ def generate_iter(
     batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
     run = _Run(
         model,
-        _with_count(checked, num_samples),
+        _told(checked, num_samples=num_samples, seed=seed),
         chosen,
         None if sampler is None else chosen,
         steps,
@@ -201,6 +201,9 @@ def _run_task(
     """Run one diffusion and return its final state."""
     denoiser = run.model.denoiser if task.denoiser is None else task.denoiser.to(run.device)
     kernel, layout = denoiser.kernel, task.layout.to(run.device)
+    if task.rows is not None:
+        noise = noise.of(task.rows)
+        size = len(noise.ids)
     if layout.batch != size:
         raise ConfigError("a task has one state per sample", value=layout.batch, limit=size)
     start = _only(task.start, run.start, "start")
@@ -326,11 +329,10 @@ def _with_defaults(
     return steps, grid
 
 
-def _with_count(request: BaseModel, num_samples: int) -> BaseModel:
-    """The request as a plan sees it: it may declare `num_samples` to learn it."""
-    if "num_samples" in type(request).model_fields:
-        return request.model_copy(update={"num_samples": num_samples})
-    return request
+def _told(request: BaseModel, **facts: int) -> BaseModel:
+    """The request as a plan sees it: it may declare `num_samples` and `seed` to learn them."""
+    wanted = {n: value for n, value in facts.items() if n in type(request).model_fields}
+    return request.model_copy(update=wanted) if wanted else request
 
 
 def _only(own: Any, given: Any, what: str) -> Any:

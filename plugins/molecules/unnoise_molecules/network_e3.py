@@ -37,6 +37,8 @@ from unnoise_molecules.graph import ATOM_SIZES, PAIR_SIZES, signed_volumes
 
 _BUCKET = 16
 """Molecules that are padded to a common size."""
+_CROWD = 4.0
+"""About the square root of the number of atoms that a sum runs over."""
 
 
 @final
@@ -130,10 +132,10 @@ class E3Network(nn.Module):
         if index.shape[1]:
             volume, slope = signed_volumes(x, index)
             sign = condition["stereo_sign"].to(x.dtype)
-            size = 1 + volume.abs()
-            right = (sign * volume / size).unsqueeze(-1)
+            right = (sign * volume / (1 + volume.abs())).unsqueeze(-1)
             ends = index.reshape(-1)
-            pushes = (slope * (sign / size)[:, None]).reshape(-1, 3)
+            size = 1 + slope.square().sum(-1, keepdim=True).sqrt()
+            pushes = (slope * sign[:, None] / size).reshape(-1, 3)
             vectors = vectors.index_add(0, ends, pushes)
             told = self.centre(right).repeat(4, 1)
             h = h.index_add(0, ends, told)
@@ -202,8 +204,7 @@ class _Layer(nn.Module):
         buckets: list[_Bucket],
     ) -> tuple[Tensor, Tensor]:
         i, j = index
-        scalars, rest = h[:, : self.dims[0]], h[:, self.dims[0] :]
-        calm = torch.cat([self.norm(scalars), rest], 1)
+        calm = self._calm(h)
         p = self.product(calm[:, : self.dims[0]])
         u = self.slopes(calm).view(len(h), -1, 3)
         slope = ((u[i] - u[j]) * direction[:, None]).sum(-1)
@@ -214,6 +215,12 @@ class _Layer(nn.Module):
         h = h + self.out(self.gate(self.mix(torch.cat([summed, own, calm], 1))))
         more = self.mlp(h[:, : self.dims[0]])
         return torch.cat([h[:, : self.dims[0]] + more, h[:, self.dims[0] :]], 1), e
+
+    def _calm(self, h: Tensor) -> Tensor:
+        """Normalised features: of scalars the layer norm, of the others v / sqrt(1 + mean v^2)."""
+        scalars, *others = torch.split(h, self.dims, 1)
+        sizes = [torch.rsqrt(1 + v.square().mean(1, keepdim=True)) for v in others]
+        return torch.cat([self.norm(scalars), *(v * r for v, r in zip(others, sizes, strict=True))], 1)
 
     def _convolve(
         self, h: Tensor, w: Tensor, direction: Tensor, buckets: list[_Bucket]
@@ -230,7 +237,7 @@ class _Layer(nn.Module):
         for bucket in buckets:
             sums = bucket.sums(there, back, h)
             total = total.index_copy(0, bucket.rows, sums)
-        return self._coupled(total)
+        return self._coupled(total / _CROWD)
 
     def _coupled(self, total: Tensor) -> Tensor:
         even, odd, vectors, axial = self.sizes

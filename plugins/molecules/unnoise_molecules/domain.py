@@ -1,0 +1,155 @@
+"""The molecules domain: x_0 is the positions of the atoms of a molecule, in angstrom, centred."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from pydantic import BaseModel
+from rdkit import Chem
+from torch import Tensor
+from torch_geometric.data import Data
+
+from unnoise.denoise import EDM, NetworkDenoiser
+from unnoise.domain import Batch, Domain, Metric, Model, Plan, Task
+from unnoise.kernels import VE, GaussianKernel
+from unnoise.objectives import Objective
+from unnoise.spaces import ZeroCoM
+from unnoise_molecules import data
+from unnoise_molecules.begin import started
+from unnoise_molecules.check import check
+from unnoise_molecules.configuration import Configuration
+from unnoise_molecules.ensemble import ensemble, gather, write_sdf
+from unnoise_molecules.evaluation import Conformers
+from unnoise_molecules.graph import batched, graph
+from unnoise_molecules.molecules import sample
+from unnoise_molecules.langevin import geodiff
+from unnoise_molecules.network_e3 import E3Network
+from unnoise_molecules.network_geodiff import Displacement, DualEncoder
+from unnoise_molecules.objectives import Concentrated, DualDistance
+from unnoise_molecules.relax import relax
+from unnoise_molecules.request import Request
+
+DECISIVE = 1.5
+"""Noise in angstrom below which most of the training happens: above it no bond is to be seen."""
+
+RETRIES = 5
+"""How often a conformer that fails its check is drawn again."""
+
+
+@final
+class Molecules(Domain):
+    """Conformers of molecules given as graphs."""
+
+    name: ClassVar[str] = "molecules"
+    Request: ClassVar[type[BaseModel]] = Request
+    Configuration: ClassVar[type[BaseModel]] = Configuration
+    bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    defaults: ClassVar[Mapping[str, Any]] = {"steps": 50, "sampler": "ddim"}
+    metrics: ClassVar[Mapping[str, type[Metric]]] = {"conformers": Conformers}
+    demo: ClassVar[Mapping[str, Any]] = {"smiles": "C[C@H](N)C(=O)O", "num_samples": 8}
+
+    def build(self, configuration: Configuration) -> NetworkDenoiser:
+        if configuration.network == "geodiff":
+            dual = DualEncoder(configuration.hidden, configuration.radius)
+            return NetworkDenoiser(dual, GaussianKernel(ZeroCoM(), geodiff()), Displacement())
+        network = E3Network(
+            scalars=configuration.scalars,
+            pseudoscalars=configuration.pseudoscalars,
+            vectors=configuration.vectors,
+            axial=configuration.axial,
+            pair=configuration.pair,
+            heads=configuration.heads,
+            layers=configuration.layers,
+            sigma_data=configuration.sigma_data,
+            radius=configuration.radius,
+        )
+        kernel = GaussianKernel(ZeroCoM(), VE(configuration.sigma_min, configuration.sigma_max))
+        return NetworkDenoiser(network, kernel, EDM(configuration.sigma_data))
+
+    def objective(self, configuration: Configuration) -> Objective:
+        if configuration.network == "geodiff":
+            return DualDistance()
+        low, high = configuration.sigma_min, configuration.sigma_max
+        return Concentrated(math.log(DECISIVE / low) / math.log(high / low))
+
+    def dataset(
+        self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
+    ) -> data.Conformers:
+        return data.dataset(source, part)
+
+    def collate(self, items: Sequence[tuple[Data, Tensor]]) -> Batch:
+        """Pairs (graph, positions (n, 3))."""
+        layout, condition = batched([graph for graph, _ in items])
+        x0 = ZeroCoM().project(torch.cat([x for _, x in items]), layout)
+        return Batch(x0, layout, condition)
+
+    def inputs(self, request: Request) -> int:
+        return len(request.read())
+
+    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+        configuration: Configuration = model.configuration
+        mols = [
+            self._isomer(request, configuration, i) for i in ids
+        ]
+        graphs = {key: graph(mol) for key, mol in {id(m): m for m in mols}.items()}
+        kernel = model.denoiser.kernel
+        assert isinstance(kernel, GaussianKernel)
+        level = request.begin_level or configuration.begin_level
+        found: list[Chem.Mol | None] = [None] * len(ids)
+        left = list(range(len(ids)))
+        for attempt in range(1 + (RETRIES if request.check == "retry" else 0)):
+            layout, condition = batched([graphs[id(mols[k])] for k in left])
+            begin = None
+            if request.begin == "embedding":
+                seeds = [(request.seed, ids[k], attempt) for k in left]
+                begin = started([mols[k] for k in left], seeds, layout, kernel, level)
+            state = yield Task(layout, condition, start=begin, rows=left)
+            assert isinstance(state, Tensor)
+            again = []
+            for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
+                facts = {"sample": ids[k], "seed": request.seed, "begin": request.begin}
+                made = sample(mols[k], x.double().numpy(), {**facts, "attempts": attempt + 1})
+                seen = check(made)
+                if not seen.passed:
+                    again.append(k)
+                for name, value in seen.properties().items():
+                    made.SetProp(name, value)
+                found[k] = made
+            left = again
+            if not left:
+                break
+        return [self._finished(request, mol, k in left) for k, mol in enumerate(found)]
+
+    def _isomer(self, request: Request, configuration: Configuration, number: int) -> Chem.Mol:
+        """The molecule of one sample: open stereochemistry is drawn by the sample's number."""
+        mols = request.read(configuration.elements, configuration.most_atoms)
+        mol = mols[self.input_of(request, number, request.num_samples)]
+        isomers = request.isomers(mol)
+        return isomers[number % request.num_samples % len(isomers)]
+
+    def _finished(self, request: Request, mol: Chem.Mol | None, failed: bool) -> Chem.Mol:
+        assert mol is not None
+        if failed and request.check == "drop":
+            mol.RemoveAllConformers()
+            return mol
+        return relax(mol) if request.relax else mol
+
+    def write(self, sample: Chem.Mol, folder: Path, stem: str) -> Path:
+        path = folder / f"{stem}.sdf"
+        if not sample.GetNumConformers():  # dropped: no record in the file of its molecule
+            path.write_text("")
+            return path
+        return write_sdf(ensemble([sample]), path)
+
+    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> list[Path]:
+        """One SDF file for each molecule."""
+        return gather(groups, folder)
+
+    def preview(self, samples: Sequence[Chem.Mol]) -> str:
+        from unnoise_molecules.view import preview  # draws, which nothing else needs
+
+        return preview([mol for mol in samples if mol.GetNumConformers()])
