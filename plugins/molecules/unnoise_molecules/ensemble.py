@@ -53,7 +53,12 @@ def ensemble(samples: Sequence[Chem.Mol]) -> PropertyMol:
 
 
 def write_sdf(mol: Chem.Mol, path: Path) -> Path:
-    """All conformers of `mol`, one record each, with the properties of both."""
+    """All conformers of `mol` as an SDF file, see `sdf`."""
+    return _write(path, sdf(mol))
+
+
+def sdf(mol: Chem.Mol) -> str:
+    """All conformers of `mol`, one SDF record each, with the properties of both."""
     blocks = []
     for conformer in mol.GetConformers():
         record = Chem.Mol(mol)
@@ -63,7 +68,7 @@ def write_sdf(mol: Chem.Mol, path: Path) -> Path:
                 shown = f"{value:.10g}" if isinstance(value, float) else value
                 set_property(record, name, shown)
         blocks.append(Chem.SDWriter.GetText(record, conformer.GetId()))
-    return _write(path, "".join(blocks))
+    return "".join(blocks)
 
 
 def write_xyz(mol: Chem.Mol, path: Path) -> Path:
