@@ -71,6 +71,10 @@ class Conformers(Metric):
     posebusters: bool = Field(True, description="PoseBusters, on the first sample of each molecule")
 
     def measure(self, model: Model, source: Any, report: Report) -> Mapping[str, Any]:
+        if self.strain:
+            xtb.require_tblite()
+        if self.posebusters:
+            metrics.require_posebusters()
         asked: dict[str, Any] = {"check": self.check, "seed": self.seed}
         for name in ("sampler", "steps", "begin"):
             if (value := getattr(self, name)) is not None:
@@ -205,10 +209,11 @@ def table(
     """Every measure of every method, and of the references themselves.
 
     Strain is in kcal/mol, a mean over conformers: for GFN2-xTB above the lowest reference of the
-    molecule, as generated; for MMFF94s above the minimum of the conformer. The first row of the
-    table, `references`, is what an exact method would have.
+    molecule, as generated (`unsolved` conformers have no energy, and are not in the mean); for
+    MMFF94s above the minimum of the conformer. The first row, `references`, is what an exact
+    method would have.
     """
-    floor = [float(xtb.energies(mol).min()) for mol in refs] if strain else None
+    floor = [float(np.nanmin(xtb.energies(mol))) for mol in refs] if strain else None
     found = []
     for k, made in enumerate([Made("references", refs, 0.0), *rows]):
         report(f"measuring {made.name}", k / (len(rows) + 1))
@@ -229,6 +234,8 @@ def as_text(name: str, found: Mapping[str, Any]) -> str:
     lines.append("|---" * (1 + len(columns)) + "|")
     for row in rows:
         cells = ["" if row.get(c) is None else COLUMNS[c][1].format(row[c]) for c in columns]
+        if row.get("unsolved"):
+            cells[columns.index("xtb")] += f" ({row['unsolved']} unsolved)"
         lines.append(f"| {row['method']} | " + " | ".join(cells).replace("-0.0 ", "0.0 ") + " |")
     return "\n".join(lines)
 
@@ -256,7 +263,9 @@ def _scores(
             for mol, low in zip(made.mols, floor, strict=True)
             if mol.GetNumConformers()
         ]
-        scores["xtb"] = float(np.concatenate(above).mean())
+        energies = np.concatenate(above)
+        scores["xtb"] = float(np.nanmean(energies))
+        scores["unsolved"] = int(np.isnan(energies).sum())
         scores["mmff"] = float(np.nanmean(np.concatenate([metrics.mmff_strain(m) for m in mols])))
     if busted:
         scores["posebusters"] = metrics.posebusters(mols)["all"]

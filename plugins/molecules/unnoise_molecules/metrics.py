@@ -202,16 +202,25 @@ def posebusters(mols: Sequence[Chem.Mol]) -> dict[str, float]:
     The entry `all` is the pass rate. Needs `pip install 'unnoise-molecules[evaluate]'`: PluginError
     says so.
     """
+    with rdBase.BlockLogs():
+        table = _posebusters()(config="mol").bust([Chem.Mol(mol) for mol in mols], None, None)
+    tests = table.astype(bool)
+    return {"all": float(tests.all(axis=1).mean()), **tests.mean().astype(float).to_dict()}
+
+
+def require_posebusters() -> None:
+    """Raise PluginError unless `posebusters` can be computed."""
+    _posebusters()
+
+
+def _posebusters() -> Any:
     try:
         from posebusters import PoseBusters
     except ImportError as error:
         raise PluginError(
             "PoseBusters is not installed", fix="pip install 'unnoise-molecules[evaluate]'"
         ) from error
-    with rdBase.BlockLogs():
-        table = PoseBusters(config="mol").bust([Chem.Mol(mol) for mol in mols], None, None)
-    tests = table.astype(bool)
-    return {"all": float(tests.all(axis=1).mean()), **tests.mean().astype(float).to_dict()}
+    return PoseBusters
 
 
 def _places(mol: Chem.Mol) -> Floats:

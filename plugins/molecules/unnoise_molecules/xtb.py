@@ -44,7 +44,8 @@ def engine() -> Engine:
 def energies(mol: Chem.Mol) -> Floats:
     """GFN2-xTB energy of each conformer in kcal/mol, as it is. Needs tblite.
 
-    Raises InputError where the electrons cannot be computed: a geometry that is far from one.
+    NaN where the electrons do not converge: the geometry is far from that of a molecule. Raises
+    InputError without a conformer, PluginError without tblite.
     """
     if mol.GetNumConformers() == 0:
         raise InputError("the molecule has no conformer to compute")
@@ -52,7 +53,10 @@ def energies(mol: Chem.Mol) -> Floats:
     found = []
     for conformer in mol.GetConformers():
         calculator.update(positions=positions(mol, conformer.GetId()) / BOHR)
-        found.append(_single(calculator, None)["energy"] * HARTREE)
+        try:
+            found.append(_single(calculator, None)["energy"] * HARTREE)
+        except InputError:
+            found.append(np.nan)
     return np.array(found)
 
 
@@ -83,6 +87,11 @@ def optimised(
             "the geometry was not optimised", value=f"gradient {worst:.1e}", limit=GRADIENT
         )
     return found.x.reshape(-1, 3) * BOHR, float(found.fun) * HARTREE
+
+
+def require_tblite() -> None:
+    """Raise PluginError unless `energies` can be computed."""
+    _tblite()
 
 
 def _tblite() -> Any:

@@ -60,6 +60,15 @@ def test_charges_count():
     assert xtb.energies(anion)[0] > neutral + 50  # a proton less
 
 
+def test_rubble_has_no_energy():
+    mol = embedded("C[C@H](N)C(=O)O")
+    places = positions(mol)
+    scattered = 2.5 * np.random.default_rng(0).normal(size=places.shape)
+    found = xtb.energies(with_conformers(mol, [scattered, places]))
+    assert np.isnan(found[0])
+    assert found[1] == pytest.approx(xtb.energies(mol)[0], abs=1e-3)
+
+
 def test_what_cannot_be_computed_is_an_error(monkeypatch):
     with pytest.raises(InputError, match="no conformer"):
         xtb.energies(Chem.AddHs(Chem.MolFromSmiles("CC")))
