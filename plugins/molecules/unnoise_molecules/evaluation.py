@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 from pydantic import Field
@@ -65,8 +65,8 @@ class Conformers(Metric):
     steps: int | None = Field(None, ge=1, description="default: the model's own")
     batch_size: int = Field(64, ge=1)
     seed: int = 0
-    check: str = Field("retry", description="flag, retry or drop, see generate")
-    begin: str | None = Field(None, description="embedding or noise, see generate")
+    check: Literal["flag", "retry", "drop"] = Field("retry", description="as of generate")
+    begin: Literal["embedding", "noise"] | None = Field(None, description="as of generate")
     strain: bool = Field(True, description="energies by GFN2-xTB (tblite) and MMFF94s")
     posebusters: bool = Field(True, description="PoseBusters, on the first sample of each molecule")
 
