@@ -22,7 +22,7 @@ from unnoise_molecules import data
 from unnoise_molecules.begin import started
 from unnoise_molecules.check import check
 from unnoise_molecules.configuration import Configuration
-from unnoise_molecules.ensemble import ensemble, gather, write_sdf
+from unnoise_molecules.ensemble import ensemble, write_sdf
 from unnoise_molecules.evaluation import Conformers
 from unnoise_molecules.graph import batched, graph
 from unnoise_molecules.molecules import sample
@@ -32,6 +32,7 @@ from unnoise_molecules.network_geodiff import Displacement, DualEncoder
 from unnoise_molecules.objectives import Concentrated, DualDistance
 from unnoise_molecules.relax import relax
 from unnoise_molecules.request import Request
+from unnoise_molecules.view import gather_and_show, preview
 
 DECISIVE = 1.5
 """Noise in angstrom below which most of the training happens: above it no bond is to be seen."""
@@ -146,10 +147,8 @@ class Molecules(Domain):
         return write_sdf(ensemble([sample]), path)
 
     def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> list[Path]:
-        """One SDF file for each molecule."""
-        return gather(groups, folder)
+        """For each molecule one SDF file, its picture, and all in 3D on one page."""
+        return gather_and_show(groups, folder)
 
     def preview(self, samples: Sequence[Chem.Mol]) -> str:
-        from unnoise_molecules.view import preview  # draws, which nothing else needs
-
         return preview([mol for mol in samples if mol.GetNumConformers()])

@@ -19,6 +19,7 @@ SMILES: both keep their meaning in the mirror, where V and s change sign.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout
 from unnoise_molecules.graph import ATOM_SIZES, PAIR_SIZES, signed_volumes
 
-_BUCKET = 16
+_BUCKET = 8
 """Molecules that are padded to a common size."""
 _CROWD = 4.0
 """About the square root of the number of atoms that a sum runs over."""
@@ -100,12 +101,13 @@ class E3Network(nn.Module):
         x = inputs * layout.expand(unit, inputs)
         noise = self.noise(label.to(inputs.dtype))
         index, codes = condition["pair_index"], condition["pair_codes"]
-        buckets, index, codes = _buckets(layout, index, codes, x, self.radius)
+        pads, index, codes = _padded(layout, index, codes, x, self.radius)
         i, j = index
         between = x[i] - x[j]
         d = torch.sqrt((between**2).sum(-1, keepdim=True) + 1e-12)
         direction = o3.spherical_harmonics("1o", between, normalize=True, normalization="norm")
         fade = _fade(d / self.radius)
+        turns = [bucket.dense(torch.cat([u, -u])) for bucket, u in pads.parts(direction)]
         noise = self.noise(label.to(x.dtype))
         e = self.distance(self.radial(d)) + self.noise_pair(noise)[layout.index[i]]
         for column, table in enumerate(self.pairs):
@@ -117,7 +119,7 @@ class E3Network(nn.Module):
         odd, axial = (h.new_zeros(len(h), self.irreps[k].dim) for k in (1, 3))
         h = torch.cat([h, odd, push, axial], 1)
         for layer in self.layers:
-            h, e = layer(h, e, index, direction, fade, buckets)
+            h, e = layer(h, e, index, direction, fade, pads, turns)
         pull = self.pull(e) * fade * direction
         moved = torch.zeros_like(x).index_add(0, i, pull).index_add(0, j, -pull)
         out = self.scale[0] * self.last(h) + self.scale[1] * moved
@@ -201,16 +203,16 @@ class _Layer(nn.Module):
         index: Int64[Tensor, "2 pairs"],
         direction: Tensor,
         fade: Tensor,
-        buckets: list[_Bucket],
+        pads: _Pads,
+        turns: list[Tensor],
     ) -> tuple[Tensor, Tensor]:
         i, j = index
         calm = self._calm(h)
         p = self.product(calm[:, : self.dims[0]])
         u = self.slopes(calm).view(len(h), -1, 3)
-        slope = ((u[i] - u[j]) * direction[:, None]).sum(-1)
-        e = e + self.pair_mlp(torch.cat([self.pair_norm(e), p[i] * p[j], slope], 1))
-        w = (self.weights(e) * fade).T
-        summed = self._convolve(calm, w, direction.T, buckets)
+        slope = ((_at(u, i) - _at(u, j)) * direction[:, None]).sum(-1)
+        e = e + self.pair_mlp(torch.cat([self.pair_norm(e), _at(p, i) * _at(p, j), slope], 1))
+        summed = self._convolve(calm, self.weights(e) * fade, pads, turns)
         own = self.own(self.left(calm), self.right(calm))
         h = h + self.out(self.gate(self.mix(torch.cat([summed, own, calm], 1))))
         more = self.mlp(h[:, : self.dims[0]])
@@ -222,21 +224,16 @@ class _Layer(nn.Module):
         sizes = [torch.rsqrt(1 + v.square().mean(1, keepdim=True)) for v in others]
         return torch.cat([self.norm(scalars), *(v * r for v, r in zip(others, sizes, strict=True))], 1)
 
-    def _convolve(
-        self, h: Tensor, w: Tensor, direction: Tensor, buckets: list[_Bucket]
-    ) -> Tensor:
+    def _convolve(self, h: Tensor, w: Tensor, pads: _Pads, turns: list[Tensor]) -> Tensor:
         """CG(sum_j w_ij Y(u_ij) h_j): (rows, irreps of `summed`)."""
-        heads = self.heads
-        shapes = zip(torch.split(h, self.dims, 1), self.sizes, strict=True)
-        parts = [part.reshape(len(h), heads, -1) for part, _ in shapes]
+        shapes = torch.split(h, self.dims, 1)
+        parts = [part.reshape(len(h), self.heads, -1) for part in shapes]
         h = torch.cat(parts, 2)  # (rows, heads, channels of a head)
-        flat, turned = w[:heads], w[heads:]
-        turned = (turned[None] * direction[:, None]).flatten(0, 1)
-        there, back = torch.cat([flat, turned]), torch.cat([flat, -turned])
-        total = h.new_zeros(len(h), heads, 4, h.shape[2])
-        for bucket in buckets:
-            sums = bucket.sums(there, back, h)
-            total = total.index_copy(0, bucket.rows, sums)
+        sums = [
+            bucket.sums(torch.cat([own, own]), turn, h)
+            for (bucket, own), turn in zip(pads.parts(w), turns, strict=True)
+        ]
+        total = _at(torch.cat(sums), pads.back)
         return self._coupled(total / _CROWD)
 
     def _coupled(self, total: Tensor) -> Tensor:
@@ -300,6 +297,11 @@ class Radial(nn.Module):
         return torch.cat([close, d / 3 - 1], 1)
 
 
+def _at(v: Tensor, rows: Tensor) -> Tensor:
+    """v[rows], whose gradient is a sum and not a scatter with accumulation."""
+    return v.index_select(0, rows)
+
+
 def _fade(x: Tensor) -> Tensor:
     """1 - 10 x^3 + 15 x^4 - 6 x^5: from 1 at 0 to 0 at 1, with two derivatives."""
     x = x.clamp(max=1)
@@ -312,37 +314,56 @@ class _Bucket:
     """Molecules of similar size, padded: `count` of them to `size` atoms.
 
     rows : their rows in the batch; slots : where each of them lies in (count, size).
-    first, last : their pairs; there, back : where (i, j) and (j, i) lie in (count, size, size).
+    pairs : their pairs; cells : where (i, j) of all of them, then (j, i), lie in
+        (count, size, size).
     """
 
     count: int
     size: int
     rows: Tensor
     slots: Tensor
-    first: int
-    last: int
-    there: Tensor
-    back: Tensor
+    pairs: slice
+    cells: Tensor
 
-    def sums(self, there: Tensor, back: Tensor, h: Tensor) -> Tensor:
-        """sum_j w_ij h_j for weights (4 heads, pairs) and rows (rows, heads, c):
-        (own rows, heads, 4, c)."""
+    def dense(self, v: Float[Tensor, "cells k"]) -> Float[Tensor, "k all"]:
+        """A value for each of `cells` in all places (count, size, size), zero elsewhere."""
+        places = v.new_zeros(self.count * self.size**2, v.shape[1])
+        return places.index_copy_(0, self.cells, v).t().contiguous()
+
+    def sums(
+        self,
+        w: Float[Tensor, "cells k"],
+        turn: Float[Tensor, "3 all"],
+        h: Float[Tensor, "rows heads c"],
+    ) -> Float[Tensor, "own heads 4 c"]:
+        """sum_j w_ij h_j, and sum_j w'_ij u_ij h_j, for weights w, w' of each head."""
         n, size = self.count, self.size
         heads, c = h.shape[1:]
-        w = there.new_zeros(len(there), n * size * size)
-        w = w.index_copy(1, self.there, there[:, self.first : self.last])
-        w = w.index_copy(1, self.back, back[:, self.first : self.last])
-        padded = h.new_zeros(n * size, heads, c).index_copy(0, self.slots, h[self.rows])
+        padded = h.new_zeros(n * size, heads, c).index_copy_(0, self.slots, _at(h, self.rows))
         padded = padded.view(n, size, heads, c).permute(2, 0, 1, 3).reshape(heads * n, size, c)
-        w = w.view(4, heads * n, size, size)
-        out = torch.stack([torch.bmm(one, padded) for one in w])
-        out = out.view(4, heads, n * size, c).permute(2, 1, 0, 3)
-        return out[self.slots]
+        flat, turned = self.dense(w).chunk(2)
+        weights = [flat, *(turned * one for one in turn)]
+        out = [torch.bmm(one.view(heads * n, size, size), padded) for one in weights]
+        places = torch.stack(out).view(4, heads, n * size, c)
+        return places.index_select(2, self.slots).permute(2, 1, 0, 3)
 
 
-def _buckets(
+@final
+@dataclass(frozen=True, eq=False)
+class _Pads:
+    """The buckets of a batch; `back` takes their rows, one bucket after the other, to the batch."""
+
+    buckets: list[_Bucket]
+    back: Tensor
+
+    def parts(self, v: Tensor) -> list[tuple[_Bucket, Tensor]]:
+        """Each bucket with its part of a value per pair."""
+        return [(bucket, v[bucket.pairs]) for bucket in self.buckets]
+
+
+def _padded(
     layout: Layout, index: Tensor, codes: Tensor, x: Tensor, radius: float
-) -> tuple[list[_Bucket], Tensor, Tensor]:
+) -> tuple[_Pads, Tensor, Tensor]:
     """The buckets of a batch, and its pairs within `radius` in their order."""
     assert layout.index is not None
     counts = layout.points
@@ -350,35 +371,26 @@ def _buckets(
     order = counts.argsort(stable=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
-    sample = layout.index[index[0]]
-    where = place[sample]
+    where = place[layout.index[index[0]]]
     near = ((x[index[0]] - x[index[1]]) ** 2).sum(-1) < radius**2
     keep = where.argsort(stable=True)
     keep = keep[near[keep]]
-    index, codes, sample, where = index[:, keep], codes[keep], sample[keep], where[keep]
-    edges = list(range(0, layout.batch, _BUCKET))
-    ends = [*torch.searchsorted(where, where.new_tensor(edges)).tolist(), len(where)]
+    index, codes, where = index[:, keep], codes[keep], where[keep]
     slot = torch.arange(len(layout.index), device=order.device) - starts[layout.index]
     row_place = place[layout.index]
-    i, j = slot[index[0]], slot[index[1]]
+    i, j = slot[index]
+    edges = range(0, layout.batch, _BUCKET)
+    ends = [*torch.searchsorted(where, where.new_tensor(list(edges))).tolist(), len(where)]
     buckets = []
-    for k, edge in enumerate(edges):
+    for edge, pairs in zip(edges, itertools.starmap(slice, itertools.pairwise(ends)), strict=True):
         members = order[edge : edge + _BUCKET]
         size = int(counts[members[-1]])
         rows = ((row_place >= edge) & (row_place < edge + _BUCKET)).nonzero().flatten()
-        first, last = ends[k], ends[k + 1]
-        at = (where[first:last] - edge) * size
-        a, b = i[first:last], j[first:last]
-        buckets.append(
-            _Bucket(
-                len(members),
-                size,
-                rows,
-                (row_place[rows] - edge) * size + slot[rows],
-                first,
-                last,
-                (at + a) * size + b,
-                (at + b) * size + a,
-            )
-        )
-    return buckets, index, codes
+        at, a, b = (where[pairs] - edge) * size, i[pairs], j[pairs]
+        cells = torch.cat([(at + a) * size + b, (at + b) * size + a])
+        slots = (row_place[rows] - edge) * size + slot[rows]
+        buckets.append(_Bucket(len(members), size, rows, slots, pairs, cells))
+    rows = torch.cat([bucket.rows for bucket in buckets])
+    back = torch.empty_like(rows)
+    back[rows] = torch.arange(len(rows), device=rows.device)
+    return _Pads(buckets, back), index, codes

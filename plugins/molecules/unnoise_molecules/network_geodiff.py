@@ -156,10 +156,10 @@ class _Pairs(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.length = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
-        self.type = nn.Embedding(TYPES, hidden)
+        self.types = nn.Embedding(TYPES, hidden)
 
     def forward(self, d: Tensor, kind: Tensor) -> Tensor:
-        return self.length(d) * self.type(kind)
+        return self.length(d) * self.types(kind)
 
 
 @final
