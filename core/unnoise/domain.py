@@ -182,6 +182,11 @@ class Domain(ABC):
         """What the numbers of the clean data are: what a likelihood of them means."""
         return Continuous()
 
+    def counts(self, samples: Sequence[Any]) -> Mapping[str, int]:
+        """What a record should say of finished samples, in numbers that add up over batches: how
+        many failed a check, were drawn again or dropped."""
+        return {}
+
     def units(self, configuration: Any, items: Sequence[Any]) -> Mapping[str, int]:
         """Units of data items other than the dimension, by name, and how many of each they are:
         an evaluation gives bits for them, too."""

@@ -165,6 +165,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
     hook = run.model.denoiser.register_forward_pre_hook(count)
     plan = run.model.domain.plan(run.request, run.model, ids)
     state: State = torch.empty(len(ids), 0)  # of a plan without tasks
+    whole = state  # of the last task that was about all samples
     used: list[str] = []  # the sampler of each task
     try:
         while True:
@@ -175,6 +176,8 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
                 break
             used.append(repr(task.sampler or run.sampler))
             state = _run_task(run, task, noise, frames, index, batches, len(ids))
+            if task.rows is None or len(task.rows) == len(ids):
+                whole = state
     finally:
         hook.remove()
         plan.close()
@@ -185,7 +188,9 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
             limit=len(ids),
         )
     provenance = _provenance(run, ids, used, calls, time.monotonic() - begun)
-    return Output(samples, _cpu(state), provenance, frames, run.model.domain)
+    if counts := run.model.domain.counts(samples):
+        provenance["counts"] = dict(counts)
+    return Output(samples, _cpu(whole), provenance, frames, run.model.domain)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,6 +94,11 @@ def collect(outputs: Iterable[Output]) -> Output:
     provenance = dict(first.provenance)
     provenance["ids"] = [i for part in parts for i in part.provenance["ids"]]
     provenance["evaluations"] = max(part.provenance["evaluations"] for part in parts)
+    counts = Counter[str]()
+    for part in parts:
+        counts.update(part.provenance.get("counts", {}))
+    if counts:
+        provenance["counts"] = dict(counts)
     provenance["seconds"] = round(sum(part.provenance["seconds"] for part in parts), 3)
     same = len({len(part.trajectory) for part in parts}) == 1
     frames = [

@@ -37,12 +37,25 @@ class Configuration(BaseModel):
     sigma_data: float = Field(
         1.0, gt=0, le=100, description="scale of the preconditioning (e3), angstrom"
     )
+    focus: float = Field(
+        1.5,
+        gt=0,
+        le=10,
+        description="noise in angstrom below which most of the training happens (e3)",
+    )
     begin_level: float = Field(
-        0.7,
+        0.25,
         gt=0,
         le=10,
         description="noise put on an embedding before it is denoised, angstrom; what generation"
         " begins with when a request does not say",
+    )
+    embeddings: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="embeddings of each training molecule whose errors are part of the noise below"
+        " begin_level (e3); 0 for plain noise",
     )
     most_atoms: int = Field(
         200, ge=2, le=2000, description="largest molecule that is accepted, with hydrogens"

@@ -6,9 +6,8 @@ import gzip
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import torch
 from rdkit import Chem, RDLogger
@@ -17,6 +16,8 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
 from unnoise.errors import InputError, NonFiniteError
+from unnoise_molecules.couplings import errors
+from unnoise_molecules.ensembles import Ensemble
 from unnoise_molecules.graph import ELEMENTS, graph
 from unnoise_molecules.split import Part, part, scaffold
 
@@ -24,40 +25,35 @@ from unnoise_molecules.split import Part, part, scaffold
 SUFFIXES: Final = (".sdf", ".sdf.gz")
 
 
-@dataclass(frozen=True, eq=False)
-class Ensemble:
-    """A molecule with explicit hydrogens and all its reference conformers, (k, n, 3) angstrom."""
-
-    mol: Chem.Mol
-    positions: Tensor
-
-    @property
-    def name(self) -> str:
-        return str(self.mol.GetProp("_Name"))
+Item: TypeAlias = tuple[Data, Tensor, Tensor]
 
 
-class Conformers(Dataset[tuple[Data, Tensor]]):
-    """Pairs (graph, centred positions (n, 3)), one per conformer; conformers share a graph."""
+class Conformers(Dataset[Item]):
+    """Triples (graph, centred positions (n, 3), error of an embedding (n, 3)), one per conformer.
 
-    def __init__(self, ensembles: list[Ensemble]) -> None:
-        self.ensembles = ensembles
+    Conformers of a molecule share a graph. Errors are those of `couplings.errors` for `embeddings`
+    embeddings of each molecule; zero when there are none.
+    """
+
+    def __init__(self, ensembles: list[Ensemble], embeddings: int = 0) -> None:
+        self.ensembles, self.embeddings = ensembles, embeddings
         self._graphs = [graph(ensemble.mol) for ensemble in ensembles]
-        self._items = [
-            (k, row) for k, e in enumerate(ensembles) for row in range(len(e.positions))
-        ]
+        self._errors = errors(ensembles, embeddings) if embeddings else None
+        self._items = [(k, row) for k, e in enumerate(ensembles) for row in range(len(e.positions))]
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> tuple[Data, Tensor]:
+    def __getitem__(self, index: int) -> Item:
         k, row = self._items[index]
         x = self.ensembles[k].positions[row]
-        return self._graphs[k], x - x.mean(0)
+        error = torch.zeros_like(x) if self._errors is None else self._errors[k][row]
+        return self._graphs[k], x - x.mean(0), error
 
     @property
     def fingerprint(self) -> str:
         """A hash of all molecules and coordinates."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(str(self.embeddings).encode() if self.embeddings else b"")
         for ensemble in self.ensembles:
             digest.update(ensemble.name.encode())
             digest.update(ensemble.positions.numpy().tobytes())
@@ -105,7 +101,9 @@ def read_ensembles(source: str | Path) -> list[Ensemble]:
     return [Ensemble(mol, torch.stack(x)) for mol, x in groups]
 
 
-def dataset(source: str | Path, role: Literal["train", "validation"]) -> Conformers:
+def dataset(
+    source: str | Path, role: Literal["train", "validation"], embeddings: int = 0
+) -> Conformers:
     """The conformers of one part; the statistics of the split are logged with the training part."""
     ensembles = usable(read_ensembles(source))
     parts: dict[Part, list[Ensemble]] = {"train": [], "validation": [], "held out": []}
@@ -114,7 +112,7 @@ def dataset(source: str | Path, role: Literal["train", "validation"]) -> Conform
     if role == "train":
         for line in report(parts):
             print(line)  # noqa: T201
-    return Conformers(parts[role])
+    return Conformers(parts[role], embeddings)
 
 
 def usable(ensembles: list[Ensemble]) -> list[Ensemble]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -11,13 +12,12 @@ import torch
 from pydantic import BaseModel
 from rdkit import Chem
 from torch import Tensor
-from torch_geometric.data import Data
 
 from unnoise.denoise import EDM, NetworkDenoiser
 from unnoise.domain import Batch, Domain, Metric, Model, Plan, Task
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.objectives import Objective
-from unnoise.spaces import ZeroCoM
+from unnoise.spaces import ZeroCoM, tensor
 from unnoise_molecules import data
 from unnoise_molecules.begin import started
 from unnoise_molecules.check import check
@@ -33,9 +33,6 @@ from unnoise_molecules.objectives import Concentrated, DualDistance
 from unnoise_molecules.relax import relax
 from unnoise_molecules.request import Request
 from unnoise_molecules.view import gather_and_show, preview
-
-DECISIVE = 1.5
-"""Noise in angstrom below which most of the training happens: above it no bond is to be seen."""
 
 RETRIES = 5
 """How often a conformer that fails its check is drawn again."""
@@ -75,18 +72,20 @@ class Molecules(Domain):
         if configuration.network == "geodiff":
             return DualDistance()
         low, high = configuration.sigma_min, configuration.sigma_max
-        return Concentrated(math.log(DECISIVE / low) / math.log(high / low))
+        split = math.log(configuration.focus / low) / math.log(high / low)
+        level = configuration.begin_level if configuration.embeddings else None
+        return Concentrated(split, level=level)
 
     def dataset(
         self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
     ) -> data.Conformers:
-        return data.dataset(source, part)
+        return data.dataset(source, part, configuration.embeddings)
 
-    def collate(self, items: Sequence[tuple[Data, Tensor]]) -> Batch:
-        """Pairs (graph, positions (n, 3))."""
-        layout, condition = batched([graph for graph, _ in items])
-        x0 = ZeroCoM().project(torch.cat([x for _, x in items]), layout)
-        return Batch(x0, layout, condition)
+    def collate(self, items: Sequence[data.Item]) -> Batch:
+        """Triples (graph, positions (n, 3), error of an embedding (n, 3)) of `data.Conformers`."""
+        layout, condition = batched([item[0] for item in items])
+        x0 = tensor(ZeroCoM().project(torch.cat([item[1] for item in items]), layout))
+        return Batch(x0, layout, {**condition, "error": torch.cat([item[2] for item in items])})
 
     def inputs(self, request: Request) -> int:
         return len(request.read())
@@ -138,6 +137,17 @@ class Molecules(Domain):
             mol.RemoveAllConformers()
             return mol
         return relax(mol) if request.relax else mol
+
+    def counts(self, samples: Sequence[Chem.Mol]) -> dict[str, int]:
+        """How many passed, failed on what, were drawn again and dropped."""
+        found = Counter({name: 0 for name in ("passed", "stereo", "bonds", "clashes")})
+        for mol in samples:
+            said = mol.GetProp("check")
+            found["passed"] += said == "passed"
+            found.update(name for name in ("stereo", "bonds", "clashes") if name in said)
+            found["retried"] += mol.GetIntProp("attempts") > 1
+            found["dropped"] += mol.GetNumConformers() == 0
+        return dict(found)
 
     def write(self, sample: Chem.Mol, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.sdf"

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from unnoise.denoise import Denoiser, NetworkDenoiser
 from unnoise.errors import ConfigError
+from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, Objective
-from unnoise.spaces import tensor
+from unnoise.spaces import Layout, tensor
 from unnoise_molecules.network_geodiff import DualEncoder, chain_rule, distances
 
 LOCAL, GLOBAL = 5.0, 2.0
@@ -25,16 +26,19 @@ LOCAL, GLOBAL = 5.0, 2.0
 class Concentrated(Objective):
     """The parametrization's own loss, at times that are below `split` with probability `share` and
     uniform on either side: structure is decided at small noise, and most of a run is spent there.
+
+    With a `level`, noise sigma below it is sigma (eps + error / level) for a share `errors` of the
+    samples, "error" in the condition being what is wrong with an embedding: see `couplings`.
     """
 
     split: float
     share: float = 0.85
+    level: float | None = None
+    errors: float = 0.75
 
     def __post_init__(self) -> None:
         if not (0 < self.split < 1 and 0 < self.share < 1):
-            raise ConfigError(
-                "split and share lie between 0 and 1", value=(self.split, self.share)
-            )
+            raise ConfigError("split and share lie between 0 and 1", value=(self.split, self.share))
 
     def __call__(
         self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
@@ -46,9 +50,23 @@ class Concentrated(Objective):
         below = self.split * u / self.share
         above = self.split + (1 - self.split) * (u - self.share) / (1 - self.share)
         t = torch.where(u < self.share, below, above)
-        x_t = kernel.marginal(batch.x0, t, layout).sample(noise)
+        x_t = tensor(kernel.marginal(batch.x0, t, layout).sample(noise))
+        if self.level is not None:
+            x_t = x_t + self._error(kernel, batch, t, noise)
         output = denoiser.output(x_t, t, layout, batch.condition)
         return parametrization.loss(kernel, output, batch.x0, x_t, t, layout)
+
+    def _error(
+        self, kernel: TransitionKernel, batch: Batch, t: Tensor, noise: NoiseSource
+    ) -> Tensor:
+        layout, condition = batch.layout, batch.condition
+        if not isinstance(kernel, GaussianKernel) or condition is None or self.level is None:
+            raise ConfigError("errors of embeddings need a GaussianKernel and a condition")
+        error = condition["error"]
+        sigma, alpha = (torch.as_tensor(f(t)) for f in (kernel.schedule.sigma, kernel.schedule.alpha))
+        u = noise.uniform(Layout.dense(layout.batch, device=layout.device))
+        with_it = (u < self.errors) & (sigma / alpha <= self.level)
+        return layout.expand(torch.where(with_it, sigma / self.level, 0.0), error) * error
 
 
 @final
