@@ -1,0 +1,213 @@
+"""From a request to molecules: begins, checks, numbers, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from rdkit import Chem
+
+from unnoise.domain import Model
+from unnoise.errors import InputError, LimitExceeded
+from unnoise.spaces import ZeroCoM
+from unnoise_molecules import domain as domain_module
+from unnoise_molecules.begin import time_at
+from unnoise_molecules.check import Check
+from unnoise_molecules.configuration import Configuration
+from unnoise_molecules.domain import Molecules
+
+ALANINE = "C[C@H](N)C(=O)O"
+
+
+def places(mol: Chem.Mol) -> torch.Tensor:
+    return torch.tensor(mol.GetConformer().GetPositions())
+
+
+def test_samples_are_molecules_with_all_their_hydrogens(model: Model):
+    out = model.generate(smiles=[ALANINE, "CCO"], num_samples=3, check="flag")
+    assert [mol.GetNumAtoms() for mol in out.samples] == [13] * 3 + [9] * 3
+    assert [mol.GetIntProp("sample") for mol in out.samples] == list(range(6))
+    assert [len(group) for group in out.groups()] == [3, 3]
+    assert all(mol.GetConformer().Is3D() for mol in out.samples)
+    assert set(out.provenance["counts"]) >= {"passed", "stereo", "bonds", "clashes", "retried"}
+    assert sum(mol.GetProp("check") == "passed" for mol in out.samples) == (
+        out.provenance["counts"]["passed"]
+    )
+
+
+def test_a_sample_does_not_depend_on_its_batch(model: Model):
+    request = {"smiles": ["CCO", ALANINE], "num_samples": 3, "seed": 5}
+    one = model.generate(**request, batch_size=1).samples
+    many = model.generate(**request, batch_size=6).samples
+    for a, b in zip(one, many, strict=True):
+        assert torch.allclose(places(a), places(b), atol=1e-4)
+
+
+@pytest.mark.parametrize("begin", ["embedding", "noise"])
+def test_seed_and_number_decide(model: Model, begin: str):
+    def make(seed: int) -> list[torch.Tensor]:
+        out = model.generate(smiles="CCO", num_samples=2, seed=seed, begin=begin, check="flag")
+        return [places(mol) for mol in out.samples]
+
+    again, other = make(1), make(2)
+    assert all(torch.equal(a, b) for a, b in zip(again, make(1), strict=True))
+    assert not torch.allclose(again[0], other[0], atol=1e-2)
+    assert not torch.allclose(again[0], again[1], atol=1e-2)
+
+
+def test_embeddings_have_the_level_that_is_asked_for():
+    for network in ("e3", "geodiff"):
+        configuration = Configuration(network=network, layers=1, hidden=8)
+        kernel = Molecules().build(configuration).kernel
+        for level in (0.05, 0.5):
+            t = time_at(kernel, level)
+            rho = kernel.schedule.sigma(t) / kernel.schedule.alpha(t)
+            assert rho == pytest.approx(level, rel=0.01)
+            if kernel.steps:
+                assert t * kernel.steps == round(t * kernel.steps)
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """Every second sample fails its first `times` checks."""
+    seen: list[int] = []
+
+    def check(mol: Chem.Mol) -> Check:
+        number = mol.GetIntProp("sample")
+        seen.append(number)
+        bad = number % 2 and seen.count(number) <= times
+        return Check(stereo=((1,),)) if bad else Check()
+
+    monkeypatch.setattr(domain_module, "check", check)
+    return seen
+
+
+def test_retry_draws_the_failed_samples_again_and_no_other(model: Model, monkeypatch):
+    plain = [places(mol) for mol in model.generate(smiles="CCO", num_samples=4, check="flag").samples]
+    seen = _failing(monkeypatch, 2)
+    out = model.generate(smiles="CCO", num_samples=4, check="retry")
+    assert [seen.count(k) for k in range(4)] == [1, 3, 1, 3]
+    assert [mol.GetIntProp("attempts") for mol in out.samples] == [1, 3, 1, 3]
+    assert out.provenance["counts"] == {
+        "passed": 4, "stereo": 0, "bonds": 0, "clashes": 0, "retried": 2, "dropped": 0,
+    }  # fmt: skip
+    for k in (0, 2):
+        assert torch.equal(places(out.samples[k]), plain[k])
+    assert not torch.allclose(places(out.samples[1]), plain[1], atol=1e-2)
+
+
+def test_a_retried_sample_does_not_depend_on_its_batch(model: Model, monkeypatch):
+    request = {"smiles": "CCO", "num_samples": 4, "check": "retry"}
+    _failing(monkeypatch, 1)
+    many = model.generate(**request).samples
+    _failing(monkeypatch, 1)
+    few = model.generate(**request, batch_size=2).samples
+    for a, b in zip(many, few, strict=True):
+        assert torch.allclose(places(a), places(b), atol=1e-4)
+
+
+def test_what_fails_for_good_is_flagged_or_dropped(model: Model, monkeypatch, tmp_path: Path):
+    for asked, conformers in (("flag", 1), ("retry", 1), ("drop", 0)):
+        _failing(monkeypatch, 99)
+        out = model.generate(smiles="CCO", num_samples=2, check=asked)
+        good, bad = out.samples
+        assert good.GetProp("check") == "passed"
+        assert bad.GetProp("check") == "stereo 1"
+        assert bad.GetNumConformers() == conformers
+        assert out.provenance["counts"]["dropped"] == 1 - conformers
+    out.save(tmp_path)
+    files = list(tmp_path.glob("*.sdf"))
+    assert len(files) == 1
+    assert len(list(Chem.SDMolSupplier(str(files[0]), removeHs=False))) == 1
+
+
+def test_open_stereochemistry_is_drawn_by_the_number_of_the_sample(model: Model):
+    out = model.generate(smiles="CC(N)C(=O)O", num_samples=4, check="flag")
+    names = [mol.GetProp("stereoisomer") for mol in out.samples]
+    assert names[:2] == names[2:]
+    assert len(set(names)) == 2
+
+
+def test_relax_is_reported(model: Model):
+    (mol,) = model.generate(smiles="CCO", relax=True).samples
+    assert mol.GetProp("relaxed").startswith("MMFF94s")
+    assert mol.GetDoubleProp("mmff_kcal") <= mol.GetDoubleProp("mmff_before_kcal")
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "says"),
+    [
+        ({"smiles": "C1CC"}, InputError, "C1CC"),
+        ({"smiles": ["CCO", "nonsense"]}, InputError, "1"),
+        ({"smiles": "CCO.CCN"}, InputError, "fragments"),
+        ({"smiles": "[Na+]"}, InputError, ""),
+        ({"smiles": "C[Si](C)(C)C"}, InputError, "Si"),
+        ({"smiles": "[He]"}, InputError, ""),
+        ({"smiles": "C[CH2]"}, InputError, "radical"),
+        ({"smiles": "C" * 80}, LimitExceeded, "242"),
+        ({"smiles": ""}, InputError, ""),
+        ({"smiles": []}, InputError, ""),
+        ({}, InputError, "neither"),
+        ({"smiles": "CCO", "mols": Chem.MolFromSmiles("C")}, InputError, "both"),
+        ({"smiles": "CCO", "check": "always"}, InputError, "check"),
+        ({"smiles": "CCO", "begin_level": 0.0}, InputError, "begin_level"),
+        ({"smile": "CCO"}, InputError, "smiles"),
+    ],
+)
+def test_what_is_refused(model: Model, request_, error, says):
+    with pytest.raises(error) as caught:
+        model.generate(**request_)
+    assert says in str(caught.value)
+
+
+def test_everything_is_refused_before_any_work_is_lost(model: Model):
+    with pytest.raises(InputError, match="Si"):
+        next(iter(generated(model, ["CCO"] * 3 + ["C[Si](C)(C)C"])))
+
+
+def generated(model: Model, smiles: list[str]):
+    from unnoise.engine import generate_iter
+
+    return generate_iter(model, smiles=smiles, batch_size=1)
+
+
+def test_a_likelihood_counts_three_n_minus_one_dimensions(model: Model, ensembles: Path):
+    """Of a point prediction that returns its input at all levels, log p is that of the prior plus
+    (3 n - 3) log of nothing but the scale: it does not know the three lost dimensions."""
+    items = model.domain.dataset(ensembles, model.configuration, "train")
+    pair = [items[0], items[5]]
+    batch = model.domain.collate(pair)
+    n = batch.layout.points
+    assert ZeroCoM().dim(batch.layout).tolist() == (3 * n - 3).tolist()
+    found = model.log_likelihood(pair)
+    kernel = model.denoiser.kernel
+    sigma = kernel.schedule.sigma(1.0)
+    prior = -0.5 * (3 * n - 3) * math.log(2 * math.pi * sigma**2)
+    assert torch.isfinite(found.total if hasattr(found, "total") else found.log_p).all()
+    assert (prior < 0).all()
+
+
+def test_the_density_does_not_change_under_rotations(model: Model, ensembles: Path):
+    items = model.domain.dataset(ensembles, model.configuration, "train")
+    graph, x = items[3]
+    generator = torch.Generator().manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    q = q * torch.linalg.det(q)
+    turned = (x.double() @ q.T).float()
+    from unnoise.objectives import ExactTrace
+
+    a, b = model.log_likelihood([(graph, x), (graph, turned)], trace=ExactTrace()).log_p.tolist()
+    assert a == pytest.approx(b, abs=1e-3 * abs(a))
+
+
+def test_dataset_parts_share_no_scaffold(ensembles: Path, capsys):
+    domain, configuration = Molecules(), Configuration()
+    train = domain.dataset(ensembles, configuration, "train")
+    validation = domain.dataset(ensembles, configuration, "validation")
+    names = [{e.name for e in part.ensembles} for part in (train, validation)]
+    assert not names[0] & names[1]
+    assert "leakage check: no scaffolds shared" in capsys.readouterr().out
+    graph, x = train[0]
+    assert x.shape == (graph.num_nodes, 3)
+    assert x.mean(0).abs().max() < 1e-5
