@@ -124,7 +124,7 @@ def diffusion(kernel: str, windows: data.Windows, options: argparse.Namespace) -
     seconds = optimise(kernel, denoiser, loss_of, windows, options)
     number = sum(p.numel() for p in denoiser.parameters())
     print(f"# {kernel}: {number / 1e6:.2f} M parameters, {seconds:.0f} s", flush=True)
-    return Model(domain, denoiser.eval(), configuration, domain.defaults)
+    return Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
 
 
 def autoregressive(windows: data.Windows, options: argparse.Namespace) -> Autoregressive:
@@ -215,7 +215,7 @@ def memory(options: argparse.Namespace) -> None:
     domain, configuration = Text(), Configuration(learned=learned, **own)
     denoiser = domain.build(configuration)
     print(f"model built: {peak():.2f} GiB")
-    model = Model(domain, denoiser.eval(), configuration, domain.defaults)
+    model = Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
     for name in ("first-hitting", "ancestral"):
         model.generate(num_samples=4, steps=3, sampler=name)
         print(f"4 x 1024 tokens by {name}: {peak():.2f} GiB")

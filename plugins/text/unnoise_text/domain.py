@@ -65,7 +65,6 @@ class Text(Domain):
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
-    defaults: ClassVar[Mapping[str, Any]] = {"steps": 128, "sampler": "ancestral"}
     demo: ClassVar[Mapping[str, Any]] = {
         "template": "my fellow ____:20 , the state of our union is ____:12",
         "num_samples": 4,
@@ -76,6 +75,12 @@ class Text(Domain):
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """The vocabulary, and what the noise takes from the data."""
         return data.configure(source, dict(options))
+
+    def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        """First hitting asks the network once for each token that appears, and is exact; it is for
+        masks only."""
+        absorbing = configuration.kernel == "absorbing"
+        return {"steps": 128, "sampler": "first-hitting" if absorbing else "ancestral"}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         kernel = kernel_of(configuration)
@@ -157,7 +162,7 @@ class Text(Domain):
         configuration = model.configuration
         vocabulary, mask = configuration.vocabulary, _mask(configuration)
         return [
-            [pages.canvas_html(tensor(f.x)[k].tolist(), mask, vocabulary) for f in frames]
+            [pages.canvas_html(tensor(f.sample(k)).tolist(), mask, vocabulary) for f in frames]
             for k in rows
         ]
 

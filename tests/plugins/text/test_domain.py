@@ -223,6 +223,15 @@ def test_pages(model):
     assert out.samples[1] in last
 
 
+def test_pages_of_texts_of_other_lengths_show_no_padding(model):
+    out = model.generate(
+        prompt="we ", length=[9, 20], num_samples=1, steps=4, return_trajectory=True, batch_size=2
+    )
+    fragments = model.domain.preview_trajectory(out.trajectory, [0, 1], model)
+    assert [row[0].count("░") for row in fragments] == [9, 20]
+    assert out.samples[0] in fragments[0][-1]
+
+
 def test_the_terminal_shows_hidden_tokens(model):
     mask = model.configuration.known.vocab - 1
     state = torch.tensor([[1, 2, mask, mask], [0, 0, 0, 0]])
