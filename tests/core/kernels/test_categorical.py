@@ -587,3 +587,18 @@ def test_no_draw_leaves_the_vocabulary(corruption):
             assert found.max() < K
             if t == 0.0:
                 assert (found == x).all()
+
+
+def test_a_walk_of_samples_with_times_of_their_own_is_that_of_each_alone():
+    walk = RandomWalk.bands(6, rate=20.0)
+    x = torch.randint(6, (3, 4), generator=torch.Generator().manual_seed(0))
+    log_w = stochastic(3, 4, 6).log()
+    s, t = (torch.tensor(v, dtype=D) for v in ([0.0, 0.2, 0.9], [0.1, 0.9, 1.0]))
+    layout, one = Layout.dense(3, (4,), dtype=torch.int64), line(4)
+    rows, pushed = walk.log_rows(x, s, t, 6, layout), walk.push(log_w, s, t, layout)
+    column = walk.column(x, s, t, log_w, layout)
+    for k in range(3):
+        u, v = s[k].item(), t[k].item()
+        close(rows[k], walk.log_rows(x[k : k + 1], u, v, 6, one)[0])
+        close(pushed[k], walk.push(log_w[k : k + 1], u, v, one)[0])
+        close(column[k], walk.column(x[k : k + 1], u, v, log_w[:1], one)[0])
