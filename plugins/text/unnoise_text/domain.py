@@ -48,6 +48,7 @@ from unnoise.spaces import Layout, State, tensor
 from unnoise_text import data, pages
 from unnoise_text.canvas import Canvas, canvas, fixed, given
 from unnoise_text.configuration import Configuration
+from unnoise_text.evidence import Evidence
 from unnoise_text.network import network_of
 from unnoise_text.noise import kernel_of, mask_of
 from unnoise_text.request import Request
@@ -237,9 +238,11 @@ def canvas_of(
 
 
 def _denoiser(request: Request, model: Model) -> Denoiser | None:
-    if request.temperature == 1 and request.top_p == 1:
+    asked = request.temperature
+    temperature = model.configuration.temperature if asked is None else asked
+    if temperature == 1 and request.top_p == 1:
         return None
-    return Tempered(model.denoiser, request.temperature, request.top_p)
+    return Tempered(model.denoiser, temperature, request.top_p)
 
 
 def _sampler(request: Request, model: Model) -> Sampler | None:
@@ -259,7 +262,7 @@ def _parametrization(configuration: Configuration) -> Parametrization:
         return Ratio()
     if configuration.kernel == "absorbing":
         return Masked(mask_of(configuration))
-    return Logits()
+    return Evidence() if configuration.prediction == "evidence" else Logits()
 
 
 def objective_of(configuration: Configuration) -> Objective:
