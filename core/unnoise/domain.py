@@ -70,7 +70,6 @@ class Domain(ABC):
     Request : pydantic model of what a user may ask for; unknown fields forbidden.
     Configuration : pydantic model of everything that `build` needs; saved in the bundle.
     bundle : folder of the trained model that ships with the plugin.
-    defaults : "steps", "grid" and "sampler" for models trained from here on.
     demo : the arguments of `generate` that show the shipped model at its best, in seconds; what a
         command line can say: numbers, words and lists of them.
     strip : how the demo page lays out a trajectory: moments side by side, or one below the other.
@@ -82,13 +81,17 @@ class Domain(ABC):
     Request: ClassVar[type[BaseModel]]
     Configuration: ClassVar[type[BaseModel]]
     bundle: ClassVar[Path | None] = None
-    defaults: ClassVar[Mapping[str, Any]] = {}
     demo: ClassVar[Mapping[str, Any]] = {"num_samples": 8}
     strip: ClassVar[Literal["across", "down"]] = "across"
 
     @abstractmethod
     def build(self, configuration: Any) -> Denoiser:
         """A denoiser with fresh weights."""
+
+    def defaults(self, configuration: Any) -> Mapping[str, Any]:
+        """ "steps", "grid" and "sampler" for models of this configuration, written into the bundle;
+        what is left out is chosen by the engine."""
+        return {}
 
     @abstractmethod
     def plan(self, request: Any, model: Model, ids: Sequence[int]) -> Plan:
