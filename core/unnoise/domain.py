@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, final
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from torch.utils.data import Dataset
 
 from unnoise.denoise import Condition, Denoiser
@@ -31,7 +31,7 @@ from unnoise.spaces import Layout, State
 if TYPE_CHECKING:
     from unnoise.output import Frame, Output
 
-__all__ = ["Batch", "Domain", "Model", "Plan", "Task", "domain_named"]
+__all__ = ["Batch", "Domain", "Metric", "Model", "Plan", "Task", "domain_named"]
 
 
 @final
@@ -47,6 +47,8 @@ class Task:
     start : a state to start from instead of the prior.
     denoiser : when it is not the model's own, e.g. with guidance around it.
     sampler : when what is asked for needs one of its own; a request may not name another then.
+    rows : places in the batch of the samples that it is about, by default all: those that are
+        drawn again.
     """
 
     layout: Layout
@@ -55,10 +57,33 @@ class Task:
     start: Start | None = None
     denoiser: Denoiser | None = None
     sampler: Sampler | None = None
+    rows: Sequence[int] | None = None
 
 
 Plan: TypeAlias = "Generator[Task, State, list[Any]]"
 """Yields tasks, is sent their final states (on the CPU), returns native objects, one per sample."""
+
+
+class Metric(BaseModel, ABC):
+    """What a domain measures of generated samples against held-out data: its fields are the
+    options, and become flags of `unnoise evaluate`.
+
+    A field with the name of a flag that every evaluation has (num_samples, steps, batch_size, seed)
+    receives it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @abstractmethod
+    def measure(
+        self, model: Model, source: Any, report: Callable[[str, float], None]
+    ) -> Mapping[str, Any]:
+        """Numbers and words, by name, of `model` on the data in `source`; what can be written as
+        JSON. `report` is called with what is being done and the part of it that is done."""
+
+    def text(self, result: Mapping[str, Any]) -> str:
+        """The result as it is printed."""
+        return "\n".join(f"{name}: {value}" for name, value in result.items())
 
 
 class Domain(ABC):
@@ -72,6 +97,7 @@ class Domain(ABC):
     bundle : folder of the trained model that ships with the plugin.
     demo : the arguments of `generate` that show the shipped model at its best, in seconds; what a
         command line can say: numbers, words and lists of them.
+    metrics : what `unnoise evaluate` can measure beside likelihoods, by name.
     strip : how the demo page lays out a trajectory: moments side by side, or one below the other.
 
     The methods that are not abstract may be replaced where the default does not fit.
@@ -82,6 +108,7 @@ class Domain(ABC):
     Configuration: ClassVar[type[BaseModel]]
     bundle: ClassVar[Path | None] = None
     demo: ClassVar[Mapping[str, Any]] = {"num_samples": 8}
+    metrics: ClassVar[Mapping[str, type[Metric]]] = {}
     strip: ClassVar[Literal["across", "down"]] = "across"
 
     @abstractmethod
@@ -120,6 +147,12 @@ class Domain(ABC):
         """A self-contained HTML fragment that shows the samples: no scripts, no addresses except
         `data:`, text escaped, every element closed, and no colours that need a light page."""
 
+    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> Sequence[Path]:
+        """What is done with the files of a finished request, one list for each of its inputs, in
+        order: a domain may put files in `folder` that belong together into one, and return
+        that. By default they stay as they are."""
+        return [path for group in groups for path in group]
+
     def preview_trajectory(
         self, frames: Sequence[Frame], rows: Sequence[int], model: Model
     ) -> Sequence[Sequence[str]]:
@@ -151,6 +184,11 @@ class Domain(ABC):
     def data_type(self, configuration: Any) -> DataType:
         """What the numbers of the clean data are: what a likelihood of them means."""
         return Continuous()
+
+    def counts(self, samples: Sequence[Any]) -> Mapping[str, int]:
+        """What a record should say of finished samples, in numbers that add up over batches: how
+        many failed a check, were drawn again or dropped."""
+        return {}
 
     def units(self, configuration: Any, items: Sequence[Any]) -> Mapping[str, int]:
         """Units of data items other than the dimension, by name, and how many of each they are:

@@ -132,7 +132,7 @@ def generate_iter(
     batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
     run = _Run(
         model,
-        _with_count(checked, num_samples),
+        _told(checked, num_samples=num_samples, seed=seed),
         chosen,
         None if sampler is None else chosen,
         steps,
@@ -165,6 +165,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
     hook = run.model.denoiser.register_forward_pre_hook(count)
     plan = run.model.domain.plan(run.request, run.model, ids)
     state: State = torch.empty(len(ids), 0)  # of a plan without tasks
+    whole = state  # of the last task that was about all samples
     used: list[str] = []  # the sampler of each task
     try:
         while True:
@@ -175,6 +176,8 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
                 break
             used.append(repr(task.sampler or run.sampler))
             state = _run_task(run, task, noise, frames, index, batches, len(ids))
+            if task.rows is None or len(task.rows) == len(ids):
+                whole = state
     finally:
         hook.remove()
         plan.close()
@@ -185,7 +188,9 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
             limit=len(ids),
         )
     provenance = _provenance(run, ids, used, calls, time.monotonic() - begun)
-    return Output(samples, _cpu(state), provenance, frames, run.model.domain)
+    if counts := run.model.domain.counts(samples):
+        provenance["counts"] = dict(counts)
+    return Output(samples, _cpu(whole), provenance, frames, run.model.domain)
 
 
 @torch.no_grad()
@@ -201,6 +206,9 @@ def _run_task(
     """Run one diffusion and return its final state."""
     denoiser = run.model.denoiser if task.denoiser is None else task.denoiser.to(run.device)
     kernel, layout = denoiser.kernel, task.layout.to(run.device)
+    if task.rows is not None:
+        noise = noise.of(task.rows)
+        size = len(noise.ids)
     if layout.batch != size:
         raise ConfigError("a task has one state per sample", value=layout.batch, limit=size)
     start = _only(task.start, run.start, "start")
@@ -327,11 +335,10 @@ def _with_defaults(
     return steps, grid
 
 
-def _with_count(request: BaseModel, num_samples: int) -> BaseModel:
-    """The request as a plan sees it: it may declare `num_samples` to learn it."""
-    if "num_samples" in type(request).model_fields:
-        return request.model_copy(update={"num_samples": num_samples})
-    return request
+def _told(request: BaseModel, **facts: int) -> BaseModel:
+    """The request as a plan sees it: it may declare `num_samples` and `seed` to learn them."""
+    wanted = {n: value for n, value in facts.items() if n in type(request).model_fields}
+    return request.model_copy(update=wanted) if wanted else request
 
 
 def _only(own: Any, given: Any, what: str) -> Any:

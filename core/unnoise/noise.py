@@ -66,6 +66,13 @@ class NoiseSource:
         """Fresh streams of the same samples, so that extra draws leave these undisturbed."""
         return NoiseSource(self.seed, self.ids, self.branch + 1)
 
+    def of(self, rows: Sequence[int]) -> NoiseSource:
+        """The streams of some of the samples, by their places: the same streams, not copies."""
+        part = NoiseSource(self.seed, [], self.branch)
+        part.ids = [self.ids[k] for k in rows]
+        part._streams = [self._streams[k] for k in rows]
+        return part
+
     def normal(self, layout: Layout) -> Float[Tensor, "rows ..."]:
         """Standard normal numbers in the layout's shape, dtype and device; zero in the padding."""
         dtype = layout.dtype if layout.dtype.is_floating_point else torch.float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,7 +82,14 @@ class Output:
         return [found[i] for i in sorted(found)]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write one file per sample and `provenance.json`; return the paths of the samples."""
+        """Write the samples and `provenance.json`; return the paths of the files of samples: one
+        for each, or what the domain gathers them in."""
+        paths = self.write(folder)
+        assert self.domain is not None
+        return gathered(self.domain, zip(self.inputs, paths, strict=True), Path(folder))
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """As `save`, with one file per sample: of a batch of a request that has more of them."""
         assert self.domain is not None
         target = Path(folder)
         writable_folder(target)
@@ -96,6 +104,14 @@ class Output:
         return paths
 
 
+def gathered(domain: Domain, files: Iterable[tuple[int, Path]], folder: Path) -> list[Path]:
+    """The files of a finished request, from pairs (input, file of one of its samples)."""
+    groups: dict[int, list[Path]] = {}
+    for i, path in files:
+        groups.setdefault(i, []).append(path)
+    return list(domain.gather([groups[i] for i in sorted(groups)], folder))
+
+
 def collect(outputs: Iterable[Output]) -> Output:
     """One output from the batches of a request."""
     parts = list(outputs)
@@ -104,6 +120,11 @@ def collect(outputs: Iterable[Output]) -> Output:
     provenance = dict(first.provenance)
     provenance["ids"] = [i for part in parts for i in part.provenance["ids"]]
     provenance["evaluations"] = max(part.provenance["evaluations"] for part in parts)
+    counts = Counter[str]()
+    for part in parts:
+        counts.update(part.provenance.get("counts", {}))
+    if counts:
+        provenance["counts"] = dict(counts)
     provenance["seconds"] = round(sum(part.provenance["seconds"] for part in parts), 3)
     same = len({len(part.trajectory) for part in parts}) == 1
     frames = [

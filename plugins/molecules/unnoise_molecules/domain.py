@@ -1,0 +1,164 @@
+"""The molecules domain: x_0 is the positions of the atoms of a molecule, in angstrom, centred."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from pydantic import BaseModel
+from rdkit import Chem
+from torch import Tensor
+
+from unnoise.denoise import EDM, NetworkDenoiser
+from unnoise.domain import Batch, Domain, Metric, Model, Plan, Task
+from unnoise.kernels import VE, GaussianKernel
+from unnoise.objectives import Objective
+from unnoise.spaces import ZeroCoM, tensor
+from unnoise_molecules import data
+from unnoise_molecules.begin import started
+from unnoise_molecules.check import check
+from unnoise_molecules.configuration import Configuration
+from unnoise_molecules.ensemble import ensemble, write_sdf
+from unnoise_molecules.evaluation import Conformers
+from unnoise_molecules.graph import batched, graph
+from unnoise_molecules.molecules import sample
+from unnoise_molecules.langevin import geodiff
+from unnoise_molecules.network_e3 import E3Network
+from unnoise_molecules.network_geodiff import Displacement, DualEncoder
+from unnoise_molecules.objectives import Concentrated, DualDistance
+from unnoise_molecules.relax import relax
+from unnoise_molecules.request import Request
+from unnoise_molecules.view import gather_and_show, preview
+
+RETRIES = 5
+"""How often a conformer that fails its check is drawn again."""
+
+
+@final
+class Molecules(Domain):
+    """Conformers of molecules given as graphs."""
+
+    name: ClassVar[str] = "molecules"
+    Request: ClassVar[type[BaseModel]] = Request
+    Configuration: ClassVar[type[BaseModel]] = Configuration
+    bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    defaults: ClassVar[Mapping[str, Any]] = {"steps": 50, "sampler": "ddim"}
+    metrics: ClassVar[Mapping[str, type[Metric]]] = {"conformers": Conformers}
+    demo: ClassVar[Mapping[str, Any]] = {"smiles": "C[C@H](N)C(=O)O", "num_samples": 8}
+
+    def build(self, configuration: Configuration) -> NetworkDenoiser:
+        if configuration.network == "geodiff":
+            dual = DualEncoder(configuration.hidden, configuration.radius)
+            return NetworkDenoiser(dual, GaussianKernel(ZeroCoM(), geodiff()), Displacement())
+        network = E3Network(
+            scalars=configuration.scalars,
+            pseudoscalars=configuration.pseudoscalars,
+            vectors=configuration.vectors,
+            axial=configuration.axial,
+            pair=configuration.pair,
+            heads=configuration.heads,
+            layers=configuration.layers,
+            sigma_data=configuration.sigma_data,
+            radius=configuration.radius,
+        )
+        kernel = GaussianKernel(ZeroCoM(), VE(configuration.sigma_min, configuration.sigma_max))
+        return NetworkDenoiser(network, kernel, EDM(configuration.sigma_data))
+
+    def objective(self, configuration: Configuration) -> Objective:
+        if configuration.network == "geodiff":
+            return DualDistance()
+        low, high = configuration.sigma_min, configuration.sigma_max
+        split = math.log(configuration.focus / low) / math.log(high / low)
+        level = configuration.begin_level if configuration.embeddings else None
+        return Concentrated(split, level=level)
+
+    def dataset(
+        self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
+    ) -> data.Conformers:
+        return data.dataset(source, part, configuration.embeddings)
+
+    def collate(self, items: Sequence[data.Item]) -> Batch:
+        """Triples (graph, positions (n, 3), error of an embedding (n, 3)) of `data.Conformers`."""
+        layout, condition = batched([item[0] for item in items])
+        x0 = tensor(ZeroCoM().project(torch.cat([item[1] for item in items]), layout))
+        return Batch(x0, layout, {**condition, "error": torch.cat([item[2] for item in items])})
+
+    def inputs(self, request: Request) -> int:
+        return len(request.read())
+
+    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+        configuration: Configuration = model.configuration
+        mols = [
+            self._isomer(request, configuration, i) for i in ids
+        ]
+        graphs = {key: graph(mol) for key, mol in {id(m): m for m in mols}.items()}
+        kernel = model.denoiser.kernel
+        assert isinstance(kernel, GaussianKernel)
+        level = request.begin_level or configuration.begin_level
+        found: list[Chem.Mol | None] = [None] * len(ids)
+        left = list(range(len(ids)))
+        for attempt in range(1 + (RETRIES if request.check == "retry" else 0)):
+            layout, condition = batched([graphs[id(mols[k])] for k in left])
+            begin = None
+            if request.begin == "embedding":
+                seeds = [(request.seed, ids[k], attempt) for k in left]
+                begin = started([mols[k] for k in left], seeds, layout, kernel, level)
+            state = yield Task(layout, condition, start=begin, rows=left)
+            assert isinstance(state, Tensor)
+            again = []
+            for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
+                facts = {"sample": ids[k], "seed": request.seed, "begin": request.begin}
+                made = sample(mols[k], x.double().numpy(), {**facts, "attempts": attempt + 1})
+                seen = check(made)
+                if not seen.passed:
+                    again.append(k)
+                for name, value in seen.properties().items():
+                    made.SetProp(name, value)
+                found[k] = made
+            left = again
+            if not left:
+                break
+        return [self._finished(request, mol, k in left) for k, mol in enumerate(found)]
+
+    def _isomer(self, request: Request, configuration: Configuration, number: int) -> Chem.Mol:
+        """The molecule of one sample: open stereochemistry is drawn by the sample's number."""
+        mols = request.read(configuration.elements, configuration.most_atoms)
+        mol = mols[self.input_of(request, number, request.num_samples)]
+        isomers = request.isomers(mol)
+        return isomers[number % request.num_samples % len(isomers)]
+
+    def _finished(self, request: Request, mol: Chem.Mol | None, failed: bool) -> Chem.Mol:
+        assert mol is not None
+        if failed and request.check == "drop":
+            mol.RemoveAllConformers()
+            return mol
+        return relax(mol) if request.relax else mol
+
+    def counts(self, samples: Sequence[Chem.Mol]) -> dict[str, int]:
+        """How many passed, failed on what, were drawn again and dropped."""
+        found = Counter({name: 0 for name in ("passed", "stereo", "bonds", "clashes")})
+        for mol in samples:
+            said = mol.GetProp("check")
+            found["passed"] += said == "passed"
+            found.update(name for name in ("stereo", "bonds", "clashes") if name in said)
+            found["retried"] += mol.GetIntProp("attempts") > 1
+            found["dropped"] += mol.GetNumConformers() == 0
+        return dict(found)
+
+    def write(self, sample: Chem.Mol, folder: Path, stem: str) -> Path:
+        path = folder / f"{stem}.sdf"
+        if not sample.GetNumConformers():  # dropped: no record in the file of its molecule
+            path.write_text("")
+            return path
+        return write_sdf(ensemble([sample]), path)
+
+    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> list[Path]:
+        """For each molecule one SDF file, its picture, and all in 3D on one page."""
+        return gather_and_show(groups, folder)
+
+    def preview(self, samples: Sequence[Chem.Mol]) -> str:
+        return preview([mol for mol in samples if mol.GetNumConformers()])

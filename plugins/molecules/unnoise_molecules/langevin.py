@@ -1,0 +1,87 @@
+"""GeoDiff's process and its annealed Langevin dynamics (Xu 2022)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import ClassVar, Final, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from unnoise.denoise import Condition, Denoiser
+from unnoise.errors import ConfigError
+from unnoise.kernels import BetaTable, GaussianKernel
+from unnoise.noise import NoiseSource
+from unnoise.samplers import Sampler, Step
+from unnoise.samplers.base import intervals
+from unnoise.spaces import Layout, State, tensor
+
+STEPS: Final = 5000
+UNIT: Final = 0.01
+
+
+def geodiff(steps: int = STEPS) -> BetaTable:
+    """beta_i = (2e-3 - 1e-7) sigmoid(u_i) + 1e-7, u_i from -6 to 6 in equal steps."""
+    u = torch.linspace(-6, 6, steps, dtype=torch.float64)
+    return BetaTable(tuple((torch.sigmoid(u) * (2e-3 - 1e-7) + 1e-7).tolist()))
+
+
+@final
+@dataclass(frozen=True)
+class Langevin(Sampler):
+    """One step at each noise level of the grid. With rho = sigma / alpha, x = x_t / alpha, x_0 the
+    prediction and h = step (rho / .01)^2,
+
+        x <- x + h (x_0 - x) / rho^2 + sqrt(2 h) z,
+
+    as (x_0 - x) / rho^2 is the score of x. The last step, to t = 0, returns x_0.
+
+    Parameters
+    ----------
+    step : 1e-6 is GeoDiff's, for its 5000 steps. None: 1e-6 x 5000 / steps, so that the drift of a
+        run does not depend on the number of steps; h / rho^2 is at most 1.
+    """
+
+    step: float | None = None
+    requires: ClassVar[type] = GaussianKernel
+
+    def __post_init__(self) -> None:
+        if self.step is not None and not self.step > 0:
+            raise ConfigError("the step is positive", value=self.step, fix="leave it out")
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: State,
+        grid: Float64[Tensor, " times"],
+        layout: Layout,
+        noise: NoiseSource,
+        condition: Condition = None,
+    ) -> Generator[Step, State | None, None]:
+        self.check(denoiser.kernel)
+        kernel = denoiser.kernel
+        assert isinstance(kernel, GaussianKernel)
+        schedule = kernel.schedule
+        spans = list(intervals(grid))
+        step = 1e-6 * STEPS / len(spans) if self.step is None else self.step
+        share = min(step / UNIT**2, 1.0)
+        for t, s in spans:
+            law = denoiser(x, t, layout, condition)
+            x, x0 = tensor(x), tensor(law.mean)
+            if s == 0:
+                x = x0
+            else:
+                alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+                z = tensor(kernel.space.project(noise.normal(layout), layout))
+                here = x / alpha
+                here = here + share * (x0 - here) + math.sqrt(2 * share) * (sigma / alpha) * z
+                x = here * schedule.alpha(s)
+            sent = yield Step(s, x, law)
+            x = x if sent is None else sent
