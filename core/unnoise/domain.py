@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, final
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from torch.utils.data import Dataset
 
 from unnoise.denoise import Condition, Denoiser
@@ -31,7 +31,7 @@ from unnoise.spaces import Layout, State
 if TYPE_CHECKING:
     from unnoise.output import Frame, Output
 
-__all__ = ["Batch", "Domain", "Model", "Plan", "Task", "domain_named"]
+__all__ = ["Batch", "Domain", "Metric", "Model", "Plan", "Task", "domain_named"]
 
 
 @final
@@ -61,6 +61,28 @@ Plan: TypeAlias = "Generator[Task, State, list[Any]]"
 """Yields tasks, is sent their final states (on the CPU), returns native objects, one per sample."""
 
 
+class Metric(BaseModel, ABC):
+    """What a domain measures of generated samples against held-out data: its fields are the
+    options, and become flags of `unnoise evaluate`.
+
+    A field with the name of a flag that every evaluation has (num_samples, steps, batch_size, seed)
+    receives it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @abstractmethod
+    def measure(
+        self, model: Model, source: Any, report: Callable[[str, float], None]
+    ) -> Mapping[str, Any]:
+        """Numbers and words, by name, of `model` on the data in `source`; what can be written as
+        JSON. `report` is called with what is being done and the part of it that is done."""
+
+    def text(self, result: Mapping[str, Any]) -> str:
+        """The result as it is printed."""
+        return "\n".join(f"{name}: {value}" for name, value in result.items())
+
+
 class Domain(ABC):
     """A modality: how requests become diffusions, and their final states native objects.
 
@@ -73,6 +95,7 @@ class Domain(ABC):
     defaults : "steps", "grid" and "sampler" for models trained from here on.
     demo : the arguments of `generate` that show the shipped model at its best, in seconds; what a
         command line can say: numbers, words and lists of them.
+    metrics : what `unnoise evaluate` can measure beside likelihoods, by name.
     strip : how the demo page lays out a trajectory: moments side by side, or one below the other.
 
     The methods that are not abstract may be replaced where the default does not fit.
@@ -84,6 +107,7 @@ class Domain(ABC):
     bundle: ClassVar[Path | None] = None
     defaults: ClassVar[Mapping[str, Any]] = {}
     demo: ClassVar[Mapping[str, Any]] = {"num_samples": 8}
+    metrics: ClassVar[Mapping[str, type[Metric]]] = {}
     strip: ClassVar[Literal["across", "down"]] = "across"
 
     @abstractmethod
@@ -116,6 +140,12 @@ class Domain(ABC):
     def preview(self, samples: Sequence[Any]) -> str:
         """A self-contained HTML fragment that shows the samples: no scripts, no addresses except
         `data:`, text escaped, every element closed, and no colours that need a light page."""
+
+    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> Sequence[Path]:
+        """What is done with the files of a finished request, one list for each of its inputs, in
+        order: a domain may put files in `folder` that belong together into one, and return
+        that. By default they stay as they are."""
+        return [path for group in groups for path in group]
 
     def preview_trajectory(
         self, frames: Sequence[Frame], rows: Sequence[int], model: Model

@@ -55,7 +55,14 @@ class Output:
         return [found[i] for i in sorted(found)]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write one file per sample and `provenance.json`; return the paths of the samples."""
+        """Write the samples and `provenance.json`; return the paths of the files of samples: one
+        for each, or what the domain gathers them in."""
+        paths = self.write(folder)
+        assert self.domain is not None
+        return gathered(self.domain, zip(self.inputs, paths, strict=True), Path(folder))
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """As `save`, with one file per sample: of a batch of a request that has more of them."""
         assert self.domain is not None
         target = Path(folder)
         writable_folder(target)
@@ -68,6 +75,14 @@ class Output:
             target / "provenance.json", json.dumps(self.provenance, indent=2, default=str).encode()
         )
         return paths
+
+
+def gathered(domain: Domain, files: Iterable[tuple[int, Path]], folder: Path) -> list[Path]:
+    """The files of a finished request, from pairs (input, file of one of its samples)."""
+    groups: dict[int, list[Path]] = {}
+    for i, path in files:
+        groups.setdefault(i, []).append(path)
+    return list(domain.gather([groups[i] for i in sorted(groups)], folder))
 
 
 def collect(outputs: Iterable[Output]) -> Output:

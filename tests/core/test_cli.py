@@ -110,6 +110,38 @@ class Circle(Domain):
         return ""
 """
 
+TOGETHER = """
+    def gather(self, groups, folder):
+        found = []
+        for number, paths in enumerate(groups):
+            found.append(folder / f"group-{number}.txt")
+            found[-1].write_text(" ".join(path.name for path in paths))
+            for path in paths:
+                path.unlink()
+        return found
+"""
+
+METRICS = """
+from unnoise.domain import Metric
+
+class Roundness(Metric):
+    power: float = Field(2.0, gt=0, description="of the norm")
+    num_samples: int = Field(4, ge=1)
+    steps: int | None = None
+
+    def measure(self, model, source, report):
+        report("measuring", 0.5)
+        made = model.generate(num_samples=self.num_samples, steps=self.steps).samples
+        data = int(Path(source).read_text())
+        return {"data": data, "samples": len(made), "power": self.power}
+
+class Flat(Metric):
+    def measure(self, model, source, report):
+        return {"flat": 1}
+
+Circle.metrics = {"roundness": Roundness, "flat": Flat}
+"""
+
 TRAIN = ("train", "circle", "--data", "data.txt", "--device", "cpu", "--seed", "3")
 SHORT = ("--steps", "6", "--batch-size", "4", "--checkpoint-every", "2", "--width", "4")
 
@@ -169,6 +201,48 @@ def test_train_generate_evaluate(model, circle, capsys):
     parts = result["prior"] + result["steps"] + result["reconstruction"]
     assert result["nats"] == pytest.approx(parts)
     assert result["bits_per_dimension"] == pytest.approx(result["nats"] / 2 / 0.6931471805599453)
+
+
+def test_what_belongs_together_is_gathered_once(install, here, tmp_path):
+    install("circle", PLUGIN, domain=DOMAIN + TOGETHER)
+    here.chdir(tmp_path)
+    Path("data.txt").write_text("40")
+    assert main([*TRAIN, *SHORT, "--out", "run"]) == 0
+    words = ["generate", "circle", "--model", "run", "--label", "1", "2", "--num-samples", "3"]
+    for folder, size in (("a", "2"), ("b", "64")):  # batches do not end where inputs do
+        assert main([*words, "--out", folder, "--batch-size", size]) == 0
+        assert Path(folder, "group-0.txt").read_text() == "00000.json 00001.json 00002.json"
+        assert Path(folder, "group-1.txt").read_text() == "00003.json 00004.json 00005.json"
+        names = ["group-0.txt", "group-1.txt", "provenance.json"]
+        assert sorted(path.name for path in Path(folder).iterdir()) == names
+    out = unnoise.generate("circle", model="run", label=[1, 2], num_samples=2)
+    assert [path.name for path in out.save("c")] == names[:2]
+
+
+def test_a_domain_measures_what_it_wants(install, here, tmp_path, capsys):
+    install("circle", PLUGIN, domain=DOMAIN + METRICS)
+    here.chdir(tmp_path)
+    Path("data.txt").write_text("40")
+    assert main([*TRAIN, *SHORT, "--out", "run"]) == 0
+    capsys.readouterr()
+    words = ["evaluate", "circle", "--data", "data.txt", "--model", "run"]
+    assert main([*words, "--metric", "roundness"]) == 0
+    assert capsys.readouterr().out == "data: 40\nsamples: 4\npower: 2.0\n"
+    assert (
+        main([*words, "--metric", "roundness", "--num-samples", "2", "--power", "3", "--json"]) == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    expected = {"domain": "circle", "metric": "roundness", "data": 40, "samples": 2, "power": 3.0}
+    assert found == expected
+    assert main(["evaluate", "circle", "--help"]) == 0
+    assert "--metric roundness" in capsys.readouterr().out
+    said = failed(capsys, *words, "--metric", "roundnes")
+    assert "did you mean 'roundness'" in said
+    assert "bound, limit, likelihood, roundness, flat" in said
+    assert "--power does not belong" in failed(capsys, *words, "--metric", "bound", "--power", "3")
+    assert "--steps does not belong" in failed(capsys, *words, "--metric", "flat", "--steps", "3")
+    assert "power" in failed(capsys, *words, "--metric", "roundness", "--power", "0")
+    assert main([*words, "--metric", "bound", "--steps", "5"]) == 0
 
 
 def test_resume_ends_where_one_run_ends(model, circle, capsys):
@@ -392,15 +466,15 @@ def test_interrupt_keeps_a_checkpoint_and_exits_130(install, environment, tmp_pa
 def test_an_interrupted_generate_records_what_it_saved(model, circle, here, capsys):
     from unnoise.output import Output
 
-    save, calls = Output.save, []
+    write, calls = Output.write, []
 
     def stop_at_the_third(self: Output, folder: Path) -> list[Path]:
         calls.append(folder)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return save(self, folder)
+        return write(self, folder)
 
-    here.setattr(Output, "save", stop_at_the_third)
+    here.setattr(Output, "write", stop_at_the_third)
     words = ["generate", "circle", "--model", "run", "--out", "x", "--num-samples", "8"]
     assert main([*words, "--batch-size", "2"]) == 130
     assert json.loads((circle / "x" / "provenance.json").read_text())["ids"] == [0, 1, 2, 3]

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from inspect import Parameter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from unnoise.api import load
 from unnoise.cli.choose import chosen
-from unnoise.cli.parser import flag
+from unnoise.cli.parser import flag, flags, tidy
+from unnoise.cli.progress import bar
 from unnoise.cli.text import as_json
-from unnoise.domain import Domain, Model
-from unnoise.errors import InputError
+from unnoise.domain import Domain, Metric, Model
+from unnoise.errors import InputError, nearest
+from unnoise.requests import validate_request
 
 _FLAGS = [
     flag("data", Path, "the data; their validation part is used", Parameter.empty),
     flag(
         "metric",
-        Literal["bound", "limit", "likelihood"],
-        "of -log p(x): the variational bound, that of infinitely many steps, or the likelihood of"
-        " the probability-flow ODE",
+        str,
+        "of -log p(x): bound (the variational one), limit (that of infinitely many steps) or"
+        " likelihood (of the probability-flow ODE); or one of the domain's own",
         "bound",
     ),
     flag("model", str, "a bundle folder or a hub id; default: the domain's shipped model"),
@@ -36,39 +39,96 @@ _FLAGS = [
     flag("seed", int, "of the noise", 0),
     flag("json", bool, "print JSON", False),
 ]
+_COMMON: Final = tuple(parameter.name for parameter in _FLAGS)
 
 
 def evaluate(words: list[str]) -> int:
     """Run one command line."""
-    found = chosen("evaluate", "Evaluate a model on held-out data.", words, _FLAGS, lambda _: [])
+    found = chosen("evaluate", "Evaluate a model on held-out data.", words, _FLAGS, _own)
     if found is None:
         return 0
     domain, given = found
-    defaults = {parameter.name: parameter.default for parameter in _FLAGS}
-    result = _mean(domain, {**defaults, **given})
-    if given.get("json"):
-        print(as_json(result))
+    metric, as_words = given.pop("metric", "bound"), not given.pop("json", False)
+    if metric in domain.metrics:
+        result, shown = _measured(domain, metric, given)
+    elif metric in _LIKELIHOODS:
+        result = _mean(domain, {**_defaults(), **_of(metric, _COMMON, given), "metric": metric})
+        shown = _likelihood_text(result)
     else:
-        spread = result["standard_error"]
-        error = "" if spread is None else f" +- {spread:.4f}"
-        print(
-            f"{result['metric']}: {result['nats']:.4f}{error} nats a sample,"
-            f" {result['bits_per_dimension']:.4f} bits per dimension, {result['items']} samples"
-            f" ({result['units']})"
+        known = [*_LIKELIHOODS, *domain.metrics]
+        raise InputError(
+            f"the domain {domain.name!r} has no such metric",
+            value=metric,
+            limit=", ".join(known),
+            fix=nearest(metric, known),
         )
-        for unit, bits in result["bits_per_unit"].items():
-            part = result["bits_per_unit_error"].get(unit)
-            error = "" if part is None else f" +- {part:.4f}"
-            print(f"{bits:.4f}{error} bits per {unit}")
-        print(f"estimator: {result['estimator']}")
+    print(shown if as_words else as_json(result))
     return 0
+
+
+def _own(domain: Domain) -> list[Parameter]:
+    """A flag for every field of the domain's metrics, in a section for each."""
+    found: list[Parameter] = []
+    for name, kind in domain.metrics.items():
+        known = {*_COMMON, *(parameter.name for parameter in found)}
+        found += flags(kind, f"--metric {name}", skip=known)
+    return found
+
+
+def _measured(domain: Domain, name: str, given: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """One of the domain's own metrics: its result, and that as text."""
+    kind = domain.metrics[name]
+    asked = tidy(kind, _of(name, {"data", "model", *kind.model_fields}, given))
+    source, model = asked.pop("data"), asked.pop("model", None)
+    metric = validate_request(kind, asked)
+    assert isinstance(metric, Metric)
+    with bar() as show:
+        found = metric.measure(_loaded(domain, model), source, show)
+    result = {"domain": domain.name, "metric": name, **found}
+    return result, metric.text(found)
+
+
+def _of(metric: str, known: Iterable[str], given: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, none of which belongs to another metric."""
+    if foreign := [name for name in given if name not in set(known)]:
+        raise InputError(
+            f"--{foreign[0].replace('_', '-')} does not belong to this metric",
+            value=metric,
+            fix="leave it out",
+        )
+    return given
+
+
+def _defaults() -> dict[str, Any]:
+    return {parameter.name: parameter.default for parameter in _FLAGS}
+
+
+def _loaded(domain: Domain, source: str | None) -> Model:
+    model = load(source or domain.name)
+    if model.domain.name != domain.name:
+        raise InputError("this model belongs to another domain", value=model.domain.name)
+    return model
+
+
+def _likelihood_text(result: dict[str, Any]) -> str:
+    spread = result["standard_error"]
+    error = "" if spread is None else f" +- {spread:.4f}"
+    said = (
+        f"{result['metric']}: {result['nats']:.4f}{error} nats a sample,"
+        f" {result['bits_per_dimension']:.4f} bits per dimension, {result['items']} samples"
+        f" ({result['units']})"
+    )
+    lines = [said]
+    for unit, bits in result["bits_per_unit"].items():
+        part = result["bits_per_unit_error"].get(unit)
+        error = "" if part is None else f" +- {part:.4f}"
+        lines.append(f"{bits:.4f}{error} bits per {unit}")
+    return "\n".join([*lines, f"estimator: {result['estimator']}"])
 
 
 def _mean(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
     """Means of -log p over items of the validation part, in nats a sample."""
-    model = load(asked["model"] or domain.name)
-    if model.domain.name != domain.name:
-        raise InputError("this model belongs to another domain", value=model.domain.name)
+    model = _loaded(domain, asked["model"])
     data: Any = domain.dataset(asked["data"], model.configuration, "validation")
     for name in ("num_samples", "batch_size"):
         if asked[name] < 1:
@@ -77,7 +137,7 @@ def _mean(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
     if count == 0:
         raise InputError("the data have no validation part", value=str(asked["data"]))
     items = [data[i * len(data) // count] for i in range(count)]
-    measure = {"bound": _bound, "limit": _limit, "likelihood": _likelihood}[asked["metric"]]
+    measure = _LIKELIHOODS[asked["metric"]]
     found: list[dict[str, Tensor]] = []
     notes: dict[str, Any] = {}
     size = 0
@@ -135,3 +195,6 @@ def _likelihood(
     rows = {"prior": -found.prior, "divergence": -found.divergence, "change": -found.change}
     notes = {"estimator": found.estimator, "eps": found.eps, "evaluations": found.evaluations}
     return {"nats": -found.nats, **rows}, notes
+
+
+_LIKELIHOODS: Final = {"bound": _bound, "limit": _limit, "likelihood": _likelihood}

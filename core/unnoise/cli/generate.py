@@ -17,7 +17,7 @@ from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar, watched
 from unnoise.engine import Progress
 from unnoise.files import disk_errors, replace_file, writable_folder
-from unnoise.output import Output, collect
+from unnoise.output import Output, collect, gathered
 from unnoise.requests import COMMON
 
 _FLAGS = [
@@ -53,6 +53,7 @@ def generate(words: list[str]) -> int:
     writable_folder(folder)
     begun = time.monotonic()
     done: list[Output] = []
+    files: list[tuple[int, Path]] = []
     try:
         with ExitStack() as stack:
             if watch:
@@ -71,7 +72,7 @@ def generate(words: list[str]) -> int:
             request = tidy(domain.Request, given)
             for output in generate_iter(domain.name, callback=follow, **request):
                 with disk_errors("saving samples"):
-                    output.save(folder)
+                    files += zip(output.inputs, output.write(folder), strict=True)
                 # The record needs no samples: millions fit on the disk, but not in memory.
                 done.append(replace(output, samples=[], states=torch.empty(0)))
     finally:  # also when it was stopped: what is in the folder is on record
@@ -79,6 +80,7 @@ def generate(words: list[str]) -> int:
             record = collect(done).provenance
             with disk_errors("saving samples"):
                 replace_file(folder / "provenance.json", json.dumps(record, indent=2).encode())
+                gathered(domain, files, folder)
     count = sum(len(output.inputs) for output in done)
     print(f"{count} samples in {folder}, {time.monotonic() - begun:.1f} s")
     return 0
