@@ -35,7 +35,7 @@ class TimeSeries(Domain):
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = None
-    defaults: ClassVar[Mapping[str, Any]] = {"steps": 15, "sampler": "ddim", "grid": "quadratic"}
+    defaults: ClassVar[Mapping[str, Any]] = {"steps": 15, "sampler": "unipc", "grid": "quadratic"}
     metrics: ClassVar[Mapping[str, type[Metric]]] = {
         "imputation": Imputation,
         "forecasting": Forecasting,

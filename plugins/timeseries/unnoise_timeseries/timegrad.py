@@ -81,7 +81,7 @@ def calendar(times: pd.Index[Any]) -> Float[Tensor, "rows 6"]:
     if not isinstance(times, pd.DatetimeIndex):
         return torch.zeros(len(times), CALENDAR)
     day = (times.hour * 3600 + times.minute * 60 + times.second) / 86400
-    turns = [day, (times.dayofweek + day) / 7, (times.dayofyear - 1 + day) / 365.25]
+    turns = [day, (times.day_of_week + day) / 7, (times.day_of_year - 1 + day) / 365.25]
     angles = 2 * math.pi * np.stack([np.asarray(turn, dtype=np.float64) for turn in turns], -1)
     return torch.from_numpy(np.concatenate([np.sin(angles), np.cos(angles)], -1)).float()
 
