@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.domain import Batch
-from unnoise.errors import InputError
 from unnoise.spaces import Layout
 from unnoise_timeseries import masks
 from unnoise_timeseries.configuration import Configuration, Learned, configured
-from unnoise_timeseries.frames import Table, matching, table
+from unnoise_timeseries.frames import FrameError, Table, matching, table
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
 from unnoise_timeseries.windows import Scaler, cut, window_starts
@@ -47,9 +46,9 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     extra = warm_up(wanted, found.frequency)
     window = wanted.window or min(LONGEST, training - extra)
     if window + extra > training or window < 2:
-        raise InputError(
+        raise FrameError(
             "a series has fewer rows in its training part than the window",
-            value=f"{training} of {shortest} rows",
+            value=f"{training} of {shortest} sample(s)",
             limit=f">= {window + extra}" + (f" ({extra} of them for lags)" if extra else ""),
             fix="pass a smaller window" + (", fewer lags" if extra else "") + " or held_out",
         )

@@ -11,6 +11,7 @@ import pandas as pd
 
 from unnoise.files import replace_file
 from unnoise_timeseries.frames import Filled
+from unnoise_timeseries.loaders import read_csv
 from unnoise_timeseries.plots import fan, save
 
 LEVELS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
@@ -43,7 +44,8 @@ def gather(paths: Sequence[Path], folder: Path) -> list[Path]:
         column[holes[:, j]] = new
         middle.isetitem(j, column)
     replace_file(folder / "filled.csv", _text(middle))
-    replace_file(folder / "quantiles.csv", _text(quantiles(given, holes, values, LEVELS)))
+    table = quantiles(given, holes, values, LEVELS)
+    replace_file(folder / "quantiles.csv", table.to_csv().encode())
     picture = save(fan(given, holes, drawn), folder / "filled.png")
     return [folder / "filled.csv", folder / "quantiles.csv", picture]
 
@@ -59,9 +61,7 @@ def quantiles(
     index = frame.index[rows]
     names = pd.Index(frame.columns)[columns]
     keys = [index.get_level_values(i) for i in range(index.nlevels)]
-    labels = [name or f"level_{i}" for i, name in enumerate(index.names)]
-    if index.nlevels == 1:
-        labels = [index.name or "time"]
+    labels = ["time"] if index.nlevels == 1 else ["series", "time"]
     where = pd.MultiIndex.from_arrays([*keys, names], names=[*labels, "column"])
     return pd.DataFrame(values.T, index=where, columns=pd.Index(levels, name="quantile"))
 
@@ -78,7 +78,7 @@ def _depth(path: Path) -> int:
 
 
 def _read(path: Path, depth: int) -> pd.DataFrame:
-    frame = pd.read_csv(path, index_col=list(range(depth)), float_precision="round_trip")
+    frame = read_csv(path, index_col=list(range(depth)))
     if depth == 1 and frame.index.dtype.kind not in "iu":
         frame.index = pd.to_datetime(frame.index)
     return frame

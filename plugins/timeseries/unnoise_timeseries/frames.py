@@ -8,6 +8,7 @@ column and the row.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -240,9 +241,9 @@ def frequency_of(index: pd.Index[Any], where: str = "") -> str | None:
     if isinstance(index, pd.DatetimeIndex):
         if regular:
             return str(pd.tseries.frequencies.to_offset(index[1] - index[0]).freqstr)
-        named = pd.infer_freq(index) if len(index) > 2 else None
+        named = _calendar_frequency(index)
         if named is not None:  # months and years have no one length
-            return str(named)
+            return named
     elif regular:
         return index.freqstr if isinstance(index, pd.PeriodIndex) else str(int(steps[0]))
     usual = np.bincount(np.unique(steps, return_inverse=True)[1]).argmax()
@@ -254,6 +255,15 @@ def frequency_of(index: pd.Index[Any], where: str = "") -> str | None:
         fix="frame.asfreq(...) puts in the rows that are missing, frame.resample(...).mean() those"
         " that lie between",
     )
+
+
+def _calendar_frequency(index: pd.DatetimeIndex) -> str | None:
+    if len(index) < 3:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pandas 4: an offset in place of text
+        found = pd.infer_freq(index)
+    return None if found is None else str(getattr(found, "freqstr", found))
 
 
 def _ordered(index: pd.Index[Any], steps: np.ndarray[Any, Any], where: str) -> None:
@@ -284,13 +294,11 @@ def _frame(data: Any) -> pd.DataFrame:
     if isinstance(data, pd.Series):
         data = data.to_frame()
     if not isinstance(data, pd.DataFrame):
-        if hasattr(data, "toarray") or np.iscomplexobj(data):
-            what = "sparse" if hasattr(data, "toarray") else "complex"
+        array = None if hasattr(data, "toarray") else np.asarray(data)
+        if array is None or np.iscomplexobj(array):
+            what = "Sparse" if array is None else "Complex"
             # the words that scikit-learn's own refusals use
-            raise FrameError(
-                f"{what.capitalize()} data not supported: a frame is dense, of real numbers"
-            )
-        array = np.asarray(data)
+            raise FrameError(f"{what} data not supported: a frame is dense, of real numbers")
         if array.ndim != 2:
             raise FrameError(
                 f"a table has two axes, (rows, columns): Reshape your data; got {array.ndim}D"
@@ -329,8 +337,10 @@ def _numbers(frame: pd.DataFrame, j: int) -> np.ndarray[Any, np.dtype[np.float64
             f"column {name!r} holds truth values, not numbers",
             fix="leave it out, or convert it with astype('float64')",
         )
+    if column.dtype == object:
+        column = _from_objects(name, column)
     if not types.is_numeric_dtype(column.dtype) or types.is_complex_dtype(column.dtype):
-        raise _not_numbers(name, column)
+        raise _no_number(name, column, column.notna().to_numpy())
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     infinite = np.isinf(values)
     if infinite.any():
@@ -343,19 +353,24 @@ def _numbers(frame: pd.DataFrame, j: int) -> np.ndarray[Any, np.dtype[np.float64
     return values
 
 
-def _not_numbers(name: Any, column: pd.Series[Any]) -> FrameError:
-    numbers = pd.to_numeric(column, errors="coerce") if column.dtype == object else None
-    bad = column.notna() if numbers is None else column.notna() & numbers.isna()
-    if bool(bad.any()):
-        row = int(bad.to_numpy().argmax())
-        return FrameError(
-            f"column {name!r} holds what is no number: argument must be a string or a number",
-            value=f"{column.iloc[row]!r} at row {row} ({column.index[row]})",
-            fix="leave the column out, or convert it with pd.to_numeric(..., errors='coerce')",
-        )
+def _from_objects(name: Any, column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of Python objects, all of which are numbers."""
+    found = pd.to_numeric(column, errors="coerce")
+    words = column.map(lambda value: isinstance(value, str | bytes)).to_numpy(dtype=bool)
+    bad = column.notna().to_numpy() & (found.isna().to_numpy() | words)
+    if bad.any():
+        raise _no_number(name, column, bad)
+    return found
+
+
+def _no_number(name: Any, column: pd.Series[Any], bad: np.ndarray[Any, Any]) -> FrameError:
+    row = int(bad.argmax())
     return FrameError(
-        f"column {name!r} has the dtype {column.dtype}, not numbers",
-        fix="convert it with pd.to_numeric",
+        # the second half in the words of float(), which scikit-learn's users know
+        f"column {name!r} holds what is no number: argument must be a string or a number",
+        value=f"{column.iloc[row]!r} at row {row} ({column.index[row]})",
+        limit="numbers",
+        fix="leave the column out, or convert it with pd.to_numeric(..., errors='coerce')",
     )
 
 

@@ -66,10 +66,7 @@ def read_file(path: Path) -> pd.DataFrame:
         if suffix in (".xlsx", ".xls"):
             return pd.read_excel(path, na_values=list(MISSING))
         if suffix in TABLES:
-            # the parser's default is off by one last bit in places
-            return pd.read_csv(
-                path, na_values=list(MISSING), float_precision="round_trip", low_memory=False
-            )
+            return read_csv(path, na_values=list(MISSING), low_memory=False)
     except ImportError as error:
         raise InputError(f"a package is missing to read {path.name!r}: {error}") from error
     except (ValueError, OSError, EOFError, KeyError) as error:
@@ -78,6 +75,14 @@ def read_file(path: Path) -> pd.DataFrame:
             fix="is it whole, and what its name says?",
         ) from error
     raise InputError("this kind of file is not read", value=suffix, limit=", ".join(TABLES))
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """`pandas.read_csv`, numbers being read to the last bit."""
+    release = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    # before 3.1 the default is off by one last bit in places; from then on it is exact
+    exact = {"float_precision": "round_trip"} if release < (3, 1) else {}
+    return pd.read_csv(path, **exact, **options)
 
 
 def physionet(folder: str | Path) -> pd.DataFrame:
