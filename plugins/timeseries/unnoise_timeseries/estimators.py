@@ -65,8 +65,10 @@ class _Estimator(BaseEstimator):
     def _like_fitted(self, X: Any) -> Table:
         check_is_fitted(self, "model_")
         known = self.model_.configuration.known
-        width = np.shape(X)[1] if np.ndim(X) == 2 else None
-        if not isinstance(X, pd.DataFrame) and width not in (None, self.n_features_in_):
+        if not isinstance(X, pd.DataFrame) and not hasattr(X, "toarray"):
+            X = np.asarray(X)
+        width = X.shape[1] if isinstance(X, np.ndarray) and X.ndim == 2 else self.n_features_in_
+        if width != self.n_features_in_:
             raise ValueError(
                 f"X has {width} features, but {type(self).__name__} is expecting"
                 f" {self.n_features_in_} features as input"

@@ -27,6 +27,11 @@ class FrameError(InputError, ValueError):
 
 
 @final
+class CellError(FrameError, TypeError):
+    """A cell that is no number. Also a TypeError, as float() raises."""
+
+
+@final
 class Filled(pd.DataFrame):
     """A completed frame: `holes` (rows, columns) says which of its cells were generated."""
 
@@ -363,9 +368,9 @@ def _from_objects(name: Any, column: pd.Series[Any]) -> pd.Series[Any]:
     return found
 
 
-def _no_number(name: Any, column: pd.Series[Any], bad: np.ndarray[Any, Any]) -> FrameError:
+def _no_number(name: Any, column: pd.Series[Any], bad: np.ndarray[Any, Any]) -> CellError:
     row = int(bad.argmax())
-    return FrameError(
+    return CellError(
         # the second half in the words of float(), which scikit-learn's users know
         f"column {name!r} holds what is no number: argument must be a string or a number",
         value=f"{column.iloc[row]!r} at row {row} ({column.index[row]})",
