@@ -1,8 +1,8 @@
 """What a method has to beat: four ways to fill a frame without a model.
 
-Each takes a frame of numbers, one row per time, and returns it with no missing cell where it can; what
-a baseline cannot fill (nothing before, nothing at this time of the day) is filled by interpolation,
-and that by the column's mean.
+Each takes a frame of numbers, one row per time, and returns it with no missing cell where it can;
+what a baseline cannot fill (nothing before, nothing at this time of the day) is filled by
+interpolation, and that by the column's mean.
 """
 
 from __future__ import annotations

@@ -144,4 +144,3 @@ def collate(items: Sequence[Item]) -> Batch:
     if extra.dtype != torch.bool:
         return Batch(x0, layout, {"inputs": extra})
     return Batch(x0, layout, {"observed": values * extra, "given": extra})
-

@@ -16,7 +16,6 @@ from rich.console import Console
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from unnoise.domain import Model
 from unnoise.engine import generate_iter
 from unnoise.errors import InputError
 from unnoise.noise import NoiseSource

@@ -1,4 +1,5 @@
-"""`unnoise evaluate timeseries`: hide what is known of the held-out part, and score what comes back."""
+"""`unnoise evaluate timeseries`: what is known of the held-out part is hidden, and what comes back
+is scored."""
 
 from __future__ import annotations
 

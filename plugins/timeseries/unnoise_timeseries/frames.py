@@ -2,8 +2,8 @@
 
 A frame has one row per time and one column per variable. Times are the index: datetimes (with or
 without a time zone) or periods of one frequency, or whole numbers in equal steps. A panel has two
-index levels, (series, time). Nothing is repaired in silence: what cannot be used is refused with the
-column and the row.
+index levels, (series, time). Nothing is repaired in silence: what cannot be used is refused with
+the column and the row.
 """
 
 from __future__ import annotations
@@ -201,7 +201,8 @@ def filled(
 
     Parameters
     ----------
-    values : (cells,) for the holes in order of rows, then columns; whole-number columns are rounded.
+    values : (cells,) for the holes in order of rows, then columns; columns of whole numbers are
+        rounded.
     holes : `found.holes`, when it is known already.
     """
     holes = found.holes if holes is None else holes
@@ -226,9 +227,7 @@ def frequency_of(index: pd.Index[Any], where: str = "") -> str | None:
     if index.hasnans:
         row = int(np.flatnonzero(index.isna())[0])
         raise FrameError(f"the index{where} has a missing time", value=f"row {row}")
-    if isinstance(index, pd.PeriodIndex):
-        numbers = index.asi8
-    elif isinstance(index, pd.DatetimeIndex):
+    if isinstance(index, pd.PeriodIndex | pd.DatetimeIndex):
         numbers = index.asi8
     elif types.is_integer_dtype(index.dtype):
         numbers = index.to_numpy(dtype=np.int64)

@@ -130,7 +130,9 @@ def _timed(
                 f"{path.name} has no column {name!r}", limit=", ".join(map(str, frame.columns))
             )
     if len(named) > 1:
-        parts = frame[named].set_axis(["year", "month", "day", "hour", "minute"][: len(named)], axis=1)
+        parts = frame[named].set_axis(
+            ["year", "month", "day", "hour", "minute"][: len(named)], axis=1
+        )
         stamps = _times(parts, "+".join(named))
         frame = frame.drop(columns=named)
         frame.insert(0, "time", stamps)

@@ -1,7 +1,8 @@
 """Which observed cells of a training window are hidden: the targets (Tashiro 2021).
 
 Every function takes what is observed, bool (rows, columns), and returns the targets, a part of it
-with at least one cell. They draw from torch's global generator, which the trainer seeds for each item.
+with at least one cell. They draw from torch's global generator, which the trainer seeds for each
+item.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ said otherwise, and all are better when smaller, except coverage, which should b
 
 Two quantities go by the name CRPS. `quantile_loss` is the one that CSDI's and TimeGrad's tables
 print: an average over 19 quantiles, divided by the size of the data. `fair_crps` is the continuous
-ranked probability score itself, without the bias of a finite number of samples. For a forecast N(0, 1)
-of N(0, 1) the first (not normalised) is 0.5914 and the second 0.5642 = 1 / sqrt(pi).
+ranked probability score itself, without the bias of a finite number of samples. For a forecast
+N(0, 1) of N(0, 1) the first (not normalised) is 0.5914 and the second 0.5642 = 1 / sqrt(pi).
 """
 
 from __future__ import annotations

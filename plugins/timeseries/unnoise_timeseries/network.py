@@ -27,7 +27,7 @@ def sinusoids(
 ) -> Float[Tensor, "places width"]:
     """sin and cos of positions at `width` / 2 geometric frequencies."""
     exponents = torch.arange(width // 2, device=positions.device) / (width // 2)
-    angles = positions[:, None].float() * longest ** -exponents
+    angles = positions[:, None].float() * longest**-exponents
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
@@ -40,6 +40,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.project = nn.Linear(channels, 3 * channels)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
         self.join = nn.Linear(channels, channels)
         self.inner, self.outer = nn.Linear(channels, inner), nn.Linear(inner, channels)
         self.first, self.second = nn.LayerNorm(channels), nn.LayerNorm(channels)
@@ -66,6 +68,10 @@ class Layer(nn.Module):
         self.over_features = Transformer(channels, heads)
         self.middle = nn.Linear(channels, 2 * channels)
         self.out = nn.Linear(channels, 2 * channels)
+
+    @property
+    def pointwise(self) -> tuple[nn.Linear, nn.Linear]:
+        return self.middle, self.out
 
     def forward(
         self, x: Tensor, step: Float[Tensor, "batch s"], side: Float[Tensor, "batch l k c2"]
@@ -118,10 +124,9 @@ class CSDI(nn.Module):
         self.layers = nn.ModuleList(Layer(channels, heads, step) for _ in range(layers))
         self.mix = nn.Linear(channels, channels)
         self.output = nn.Linear(channels, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
-                nn.init.zeros_(module.bias)
+        parts: list[Layer] = list(self.layers)  # type: ignore[arg-type]
+        for module in (self.input, self.sides, self.mix, *(m for p in parts for m in p.pointwise)):
+            nn.init.kaiming_normal_(module.weight)
         nn.init.zeros_(self.output.weight)
 
     def side(self, given: Bool[Tensor, "batch l k"]) -> Float[Tensor, "batch l k all"]:

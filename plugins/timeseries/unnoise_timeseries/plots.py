@@ -101,7 +101,9 @@ def page(samples: Sequence[Filled]) -> str:
     picture = base64.b64encode(png(fan(pd.DataFrame(first), holes, drawn))).decode()
     what = html.escape(f"{len(samples)} samples of {int(holes.sum())} cells, 50 and 90 % bands")
     style = "max-width:100%;background:#ffffff"
-    return f'<img src="data:image/png;base64,{picture}" alt="{what}" title="{what}" style="{style}">'
+    return (
+        f'<img src="data:image/png;base64,{picture}" alt="{what}" title="{what}" style="{style}">'
+    )
 
 
 def _draw(axis: Any, column: pd.Series[Any], values: np.ndarray[Any, Any]) -> None:

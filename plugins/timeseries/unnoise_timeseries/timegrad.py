@@ -1,13 +1,13 @@
 """TimeGrad (Rasul 2021): a recurrent network reads the past, a diffusion draws the next row.
 
-An LSTM of 2 x 40 cells sees lagged rows, calendar features and the level of the window, and puts out
-a condition of 100 numbers; the head is a dilated convolution over the variables that tells the noise
-in the row that comes next. Each window is divided by its mean absolute value (mean scaling), on top
-of the statistics of the training part.
+An LSTM of 2 x 40 cells sees lagged rows, calendar features and the level of the window, and puts
+out a condition of 100 numbers; the head is a dilated convolution over the variables that tells the
+noise in the row that comes next. Each window is divided by its mean absolute value (mean scaling),
+on top of the statistics of the training part.
 
 After the chain of 100 steps from 1e-4 to 0.1, alpha_bar is 0.0056: x_1 is not N(0, I) but has the
-mean sqrt(0.0056) E[x_0 | past]. A forecast therefore starts from the head's own estimate of that mean
-(`start`), one evaluation more for each row.
+mean sqrt(0.0056) E[x_0 | past]. A forecast therefore starts from the head's own estimate of that
+mean (`start`), one evaluation more for each row.
 
 What differs from the original: one noise level for all rows of a training window (the same expected
 gradient), and no embedding of the variable among the recurrent inputs (it is constant: a bias).

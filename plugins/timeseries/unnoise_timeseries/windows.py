@@ -2,15 +2,16 @@
 
 A series longer than the network's window is filled from left to right. Neighbouring windows share
 `overlap` rows, and change hands in the middle of them: a window keeps what it made up to there, the
-next one is *given* these values as if they had been observed and makes the rest. So every path is one
-draw, continuous over all borders, and a hole near a border was made by a network that saw at least
-half the overlap on both sides of it.
+next one is *given* these values as if they had been observed and makes the rest. So every path is
+one draw, continuous over all borders, and a hole near a border was made by a network that saw at
+least half the overlap on both sides of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, final
 
 import numpy as np
@@ -80,10 +81,9 @@ def segments(rows: int, length: int, overlap: int) -> list[Segment]:
         )
     step = length - overlap
     starts = [*range(0, rows - length, step), rows - length]
-    borders = [0, *((a + length + b) // 2 for a, b in zip(starts, starts[1:], strict=False)), rows]
-    return [
-        Segment(s, length, f, k) for s, f, k in zip(starts, borders, borders[1:], strict=False)
-    ]
+    borders = [0, *((a + length + b) // 2 for a, b in pairwise(starts)), rows]
+    kept = zip(starts, pairwise(borders), strict=True)
+    return [Segment(s, length, fresh, keep) for s, (fresh, keep) in kept]
 
 
 def cut(rows: int, held_out: float) -> int:

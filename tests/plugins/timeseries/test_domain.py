@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import walk
 from PIL import Image
 
 import unnoise
+from conftest import walk
 from unnoise.cli import main
 from unnoise.errors import BundleError, InputError
 from unnoise.trainer import train

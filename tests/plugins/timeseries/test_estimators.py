@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SMALL, walk
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from conftest import SMALL, walk
 from unnoise.errors import InputError
 from unnoise_timeseries import DiffusionForecaster, DiffusionImputer
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,7 +67,8 @@ def test_a_bad_frame_is_refused_with_column_and_row(frame, said):
 
 @pytest.mark.parametrize("index", [
     pd.RangeIndex(5, 11), pd.Index([2, 4, 6, 8, 10, 12]), HOURS, HOURS.tz_localize("CET"),
-    pd.date_range("2024-01-31", periods=6, freq="ME"), pd.period_range("2024-01", periods=6, freq="M"),
+    pd.date_range("2024-01-31", periods=6, freq="ME"),
+    pd.period_range("2024-01", periods=6, freq="M"),
 ])  # fmt: skip
 def test_regular_indexes_and_how_they_go_on(index):
     found = table(good().set_axis(index))
@@ -87,7 +90,7 @@ def test_a_panel():
     assert [one.name for one in found.series] == ["x", "y"]
     assert [len(one.rows) for one in found.series] == [6, 5]
     assert extended(found, 2).frame.index.names == ["name", "time"]
-    with pytest.raises(FrameError, match="series 'y'.*not equally spaced"):
+    with pytest.raises(FrameError, match=r"series 'y'.*not equally spaced"):
         table(pd.concat({"x": good(), "y": good().iloc[[0, 1, 3, 4]]}))
     with pytest.raises(FrameError, match="different frequencies"):
         table(pd.concat({"x": good(), "y": good().iloc[::2]}))
@@ -127,12 +130,15 @@ def test_a_frame_must_be_like_the_one_that_was_fitted():
             matching(frame, ["a", "b"], "h", False)
 
 
-@pytest.mark.parametrize(("rows", "length", "overlap"), [(16, 16, 8), (40, 16, 8), (41, 16, 4), (100, 7, 3), (33, 16, 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rows", "length", "overlap"),
+    [(16, 16, 8), (40, 16, 8), (41, 16, 4), (100, 7, 3), (33, 16, 0)],
+)
 def test_windows_keep_every_row_once_and_see_both_sides(rows, length, overlap):
     parts = segments(rows, length, overlap)
     assert parts[0].fresh == 0
     assert parts[-1].keep == rows
-    for a, b in zip(parts, parts[1:], strict=False):
+    for a, b in pairwise(parts):
         assert a.keep == b.fresh
         shared = a.start + length - b.start
         assert shared >= overlap

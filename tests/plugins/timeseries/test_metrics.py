@@ -65,7 +65,7 @@ def test_errors_of_the_median():
     truth = np.array([2.0, 0.0])
     assert metrics.mae(samples, truth) == 1.0
     assert metrics.rmse(samples, truth) == 1.0
-    assert metrics.rmse(samples, truth + [0, -2]) == pytest.approx(np.sqrt(5))
+    assert metrics.rmse(samples, truth - np.array([0.0, 2.0])) == pytest.approx(np.sqrt(5))
 
 
 def test_bad_input():
