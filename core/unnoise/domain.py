@@ -95,7 +95,6 @@ class Domain(ABC):
     Request : pydantic model of what a user may ask for; unknown fields forbidden.
     Configuration : pydantic model of everything that `build` needs; saved in the bundle.
     bundle : folder of the trained model that ships with the plugin.
-    defaults : "steps", "grid" and "sampler" for models trained from here on.
     demo : the arguments of `generate` that show the shipped model at its best, in seconds; what a
         command line can say: numbers, words and lists of them.
     metrics : what `unnoise evaluate` can measure beside likelihoods, by name.
@@ -108,7 +107,6 @@ class Domain(ABC):
     Request: ClassVar[type[BaseModel]]
     Configuration: ClassVar[type[BaseModel]]
     bundle: ClassVar[Path | None] = None
-    defaults: ClassVar[Mapping[str, Any]] = {}
     demo: ClassVar[Mapping[str, Any]] = {"num_samples": 8}
     metrics: ClassVar[Mapping[str, type[Metric]]] = {}
     strip: ClassVar[Literal["across", "down"]] = "across"
@@ -116,6 +114,11 @@ class Domain(ABC):
     @abstractmethod
     def build(self, configuration: Any) -> Denoiser:
         """A denoiser with fresh weights."""
+
+    def defaults(self, configuration: Any) -> Mapping[str, Any]:
+        """ "steps", "grid" and "sampler" for models of this configuration, written into the bundle;
+        what is left out is chosen by the engine."""
+        return {}
 
     @abstractmethod
     def plan(self, request: Any, model: Model, ids: Sequence[int]) -> Plan:

@@ -236,14 +236,15 @@ def _run_task(
     condition = None
     if task.condition is not None:
         condition = {name: value.to(run.device) for name, value in task.condition.items()}
+    where = (layout.to("cpu"),)
     if run.keep:
-        frames.append(Frame(float(grid[0]), _cpu(x), _cpu(x)))
+        frames.append(Frame(float(grid[0]), _cpu(x), _cpu(x), where))
     sampler = _only(task.sampler, run.asked, "sampler") or run.sampler
     walked = walk(sampler, denoiser, x, grid, layout, noise, condition, observation)
     for i, step in enumerate(walked, 1):
         x = step.x
         if run.keep:
-            frames.append(Frame(step.t, _cpu(x), _cpu(step.x0.mode)))
+            frames.append(Frame(step.t, _cpu(x), _cpu(step.x0.mode), where))
         if run.callback is not None:
             run.callback(Progress(index, batches, i, len(grid) - 1, step.t, x))
         if time.monotonic() > run.until:

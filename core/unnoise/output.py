@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
+from unnoise.errors import InputError
 from unnoise.files import replace_file, writable_folder
-from unnoise.spaces import State
+from unnoise.spaces import Layout, State
 
 if TYPE_CHECKING:
     from unnoise.domain import Domain
@@ -21,11 +22,36 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One step of a trajectory: the state at time t, and the most probable x_0 behind it."""
+    """One step of a trajectory: the state at time t, and the most probable x_0 behind it.
+
+    Attributes
+    ----------
+    x, x0 : of all samples, as `Output.states`.
+    layouts : of the batches that they come from. They say what belongs to which sample, which is
+        what `sample` and `prediction` look up.
+    """
 
     t: float
-    x: State
-    x0: State
+    x: Any
+    x0: Any
+    layouts: tuple[Layout, ...]
+
+    def sample(self, k: int) -> State:
+        """x of sample `k` alone, without padding, see `Layout.sample`."""
+        return self._of(self.x, k)
+
+    def prediction(self, k: int) -> State:
+        """x_0 of sample `k` alone, without padding."""
+        return self._of(self.x0, k)
+
+    def _of(self, states: Any, k: int) -> State:
+        place = k
+        for b, layout in enumerate(self.layouts):
+            if 0 <= place < layout.batch:
+                return layout.sample(_batch(states, self.layouts, b), place)
+            place -= layout.batch
+        total = sum(layout.batch for layout in self.layouts)
+        raise InputError("no such sample", value=k, limit=f"0 to {total - 1}")
 
 
 @final
@@ -102,7 +128,12 @@ def collect(outputs: Iterable[Output]) -> Output:
     provenance["seconds"] = round(sum(part.provenance["seconds"] for part in parts), 3)
     same = len({len(part.trajectory) for part in parts}) == 1
     frames = [
-        Frame(row[0].t, _cat([f.x for f in row]), _cat([f.x0 for f in row]))
+        Frame(
+            row[0].t,
+            _cat([f.x for f in row]),
+            _cat([f.x0 for f in row]),
+            tuple(layout for f in row for layout in f.layouts),
+        )
         for row in zip(*(part.trajectory for part in parts), strict=same)
     ]
     return replace(
@@ -113,6 +144,16 @@ def collect(outputs: Iterable[Output]) -> Output:
         trajectory=frames,
         inputs=tuple(i for part in parts for i in part.inputs),
     )
+
+
+def _batch(states: Any, layouts: Sequence[Layout], b: int) -> Any:
+    """The states of batch `b` among what `_cat` made of all."""
+    if isinstance(states, dict):
+        return {n: _batch(x, [layout[n] for layout in layouts], b) for n, x in states.items()}
+    if isinstance(states, list):
+        return states[b]
+    start = sum(layout.shape[0] for layout in layouts[:b])
+    return states[start : start + layouts[b].shape[0]]
 
 
 def _cat(states: Sequence[Any]) -> Any:

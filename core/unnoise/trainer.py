@@ -32,11 +32,11 @@ from unnoise.training.average import Average
 from unnoise.training.checkpoint import Checkpoint
 from unnoise.training.data import Batches, Shard, mix
 from unnoise.training.loop import Loss, Progress, Run, run_steps, seed_generators
+from unnoise.training.optimizers import optimizer_of
 from unnoise.training.options import TrainingConfiguration
 from unnoise.training.record import truncate
 from unnoise.training.setup import (
     Data,
-    adamw,
     agree,
     describe,
     generators_kept,
@@ -84,7 +84,7 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
     domain = domain_named(domain) if isinstance(domain, str) else domain
     training, own = split_options(domain, options)
     objective, initial = own.pop("objective", None), own.pop("initial", None)
-    defaults = {**domain.defaults, **own.pop("defaults", {})}
+    defaults = own.pop("defaults", {})
     accelerator = start_processes(training)
     good = look(folder, training)
     accelerator.wait_for_everyone()  # all have looked before the first one writes
@@ -101,7 +101,7 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
             opened,
             objective,
             initial,
-            defaults,
+            {**domain.defaults(opened.configuration), **defaults},
             _name(data),
             accelerator,
         )
@@ -158,7 +158,7 @@ class _Plan:
             weights = self.initial.denoiser.state_dict()
             fit_weights(denoiser, weights, "the weights to start from")
         loss, optimizer = accelerator.prepare(
-            Loss(denoiser, self.objective), adamw(denoiser, options)
+            Loss(denoiser, self.objective), optimizer_of(denoiser, options)
         )
         average = Average(denoiser, options.ema)
         batches = Batches(self.domain, data.train, data.length, options.seed, shard)

@@ -3,9 +3,10 @@
 The network answers at once with tensors made before. Beside every sampler: the leanest loop that
 we can write by hand for the same method, in x_t and with as few passes over memory as torch allows,
 its coefficients computed before the clock starts; and the scheduler of diffusers of the same name.
-The loops do what every caller needs: the time label (B,) that a network takes, and x_0 of every
-evaluation, which previews, clipping and guidance read, and which diffusers' steps compute as well.
-They check nothing. Loops with noise draw it from the same `NoiseSource` as the samplers.
+The loops do what every caller needs: they make the time label (B,) that a network takes, and hand
+out each state with the x_0 that was predicted, which previews, clipping and guidance read, and
+which diffusers' steps compute as well. They check nothing. Loops with noise draw it from the same
+`NoiseSource` as the samplers.
 
 Times are those of the processor, per evaluation of the network, the least of several rounds that
 are taken in turns: other work on the machine only adds to them.
@@ -14,7 +15,7 @@ are taken in turns: other work on the machine only adds to them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import diffusers
 import torch
@@ -45,7 +46,7 @@ from unnoise.samplers import (
 from unnoise.samplers.algebra import adams, lam, levels
 from unnoise.spaces import Euclidean, Layout
 
-STEPS, ROUNDS = 50, 12
+STEPS, ROUNDS = 50, 40
 SHAPE = (16, 3, 32, 32)
 KERNEL = GaussianKernel(Euclidean(), BetaTable.linear(1000))
 GRID = grids.uniform(KERNEL, STEPS)
@@ -57,7 +58,7 @@ EPS = torch.randn((8, *SHAPE), generator=torch.Generator().manual_seed(1)).unbin
 LAYOUT = Layout.dense(SHAPE[0], SHAPE[1:])
 SILENT = NoiseSource(0, [])
 Coefficients = list[list[float]]
-Run = Callable[[], int]
+Run = Callable[[], Iterator[object]]
 
 
 class Instant(nn.Module):
@@ -77,13 +78,7 @@ NETWORK = Instant()
 def ours(sampler: Sampler) -> Run:
     model = NetworkDenoiser(NETWORK, KERNEL, Noise()).eval()
 
-    def run() -> int:
-        Instant.calls = 0
-        for _ in sampler(model, X, GRID, LAYOUT, source(sampler.stochastic)):
-            pass
-        return Instant.calls
-
-    return run
+    return lambda: sampler(model, X, GRID, LAYOUT, source(sampler.stochastic))
 
 
 def source(needed: bool = True) -> NoiseSource:
@@ -94,13 +89,14 @@ def theirs(name: str) -> Run:
     kind = getattr(diffusers, name + "Scheduler")
     scheduler = kind(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02)
 
-    def run() -> int:
+    def run() -> Iterator[object]:
         scheduler.set_timesteps(STEPS)
         x = X
         for t in scheduler.timesteps:
             eps = NETWORK(x, t.expand(SHAPE[0]), None, None)
-            x = scheduler.step(eps, t, scheduler.scale_model_input(x, t)).prev_sample
-        return len(scheduler.timesteps)
+            step = scheduler.step(eps, t, scheduler.scale_model_input(x, t))
+            x = step.prev_sample
+            yield step
 
     return run
 
@@ -124,15 +120,15 @@ def in_x0(rows: Coefficients, noise: list[float] | None = None) -> Run:
     """x <- c_0 x + c_1 m_0 + c_2 m_1 + ... (+ g z), m the latest predictions of x_0."""
     table = list(zip(TIMES[:-1], LEVELS[:-1], rows, noise or [0.0] * STEPS, strict=True))
 
-    def run() -> int:
+    def run() -> Iterator[object]:
         draws = source(noise is not None)
         x, known = X, []
         for t, (a, s), row, g in table:
-            known = [clean(x, asked(x, t), a, s), *known[:2]]
+            known = [clean(x, asked(x, t), a, s), *known[: len(row) - 2]]
             x = total(row, [x, *known])
             if g:
                 x.add_(draws.normal(LAYOUT), alpha=g)
-        return STEPS
+            yield t, x, known[0]
 
     return run
 
@@ -141,13 +137,13 @@ def in_eps(rows: Coefficients) -> Run:
     """x <- c_0 x + c_1 e_0 + c_2 e_1 + ..., e the latest predictions of eps."""
     table = list(zip(TIMES[:-1], LEVELS[:-1], rows, strict=True))
 
-    def run() -> int:
+    def run() -> Iterator[object]:
         x, known = X, []
         for t, (a, s), row in table:
-            known = [asked(x, t), *known[:3]]
-            clean(x, known[0], a, s)
+            known = [asked(x, t), *known[: len(row) - 2]]
+            x0 = clean(x, known[0], a, s)
             x = total(row, [x, *known])
-        return STEPS
+            yield t, x, x0
 
     return run
 
@@ -181,7 +177,7 @@ def corrected(terms: int, noisy: bool = False) -> Run:
     table = list(zip(TIMES[:-1], LEVELS[:-1], strict=True))
     row = [0.9, 0.1, 0.1, 0.1, 0.1]
 
-    def run() -> int:
+    def run() -> Iterator[object]:
         draws = source(noisy)
         x, before, known, z = X, X, [], None
         for t, (a, s) in table:
@@ -195,7 +191,7 @@ def corrected(terms: int, noisy: bool = False) -> Run:
             if noisy:
                 z = draws.normal(LAYOUT)
                 x.add_(z, alpha=0.1)
-        return STEPS
+            yield t, x, new
 
     return run
 
@@ -205,18 +201,18 @@ def heun() -> Run:
     rows = classical((1.0,))
     table = list(zip(TIMES[:-1], TIMES[1:], LEVELS[:-1], LEVELS[1:], rows, strict=True))
 
-    def run() -> int:
+    def run() -> Iterator[object]:
         x = X
         for t, u, (a, s), (b, r), (c, d) in table:
             first = asked(x, t)
-            clean(x, first, a, s)
+            x0 = clean(x, first, a, s)
             ahead = (x * c).add_(first, alpha=d)
             if r > 0:
                 second = asked(ahead, u)
-                clean(ahead, second, b, r)
+                x0 = clean(ahead, second, b, r)
                 ahead = (x * c).add_(first, alpha=0.5 * d).add_(second, alpha=0.5 * d)
             x = ahead
-        return 2 * STEPS - 1
+            yield t, x, x0
 
     return run
 
@@ -225,16 +221,17 @@ def midpoint() -> Run:
     """DPM-Solver++ 2S in x_0; any numbers serve as coefficients."""
     table = list(zip(TIMES[:-1], LEVELS[:-1], strict=True))
 
-    def run() -> int:
+    def run() -> Iterator[object]:
         x = X
         for t, (a, s) in table[:-1]:
             first = clean(x, asked(x, t), a, s)
             half = total([0.9, 0.1], [x, first])
             second = clean(half, asked(half, t), a, s)
             x = total([0.9, 0.1, 0.1], [x, first, second])
+            yield t, x, second
         t, (a, s) = table[-1]
-        clean(x, asked(x, t), a, s)
-        return 2 * STEPS - 1
+        x = clean(x, asked(x, t), a, s)
+        yield t, x, x
 
     return run
 
@@ -243,7 +240,7 @@ def langevin() -> Run:
     """A correction with the norms of each sample, then a step of the reverse SDE."""
     table = list(zip(TIMES[:-1], LEVELS[:-1], strict=True))
 
-    def run() -> int:
+    def run() -> Iterator[object]:
         draws = source()
         x = X
         for t, (a, s) in table:
@@ -254,7 +251,7 @@ def langevin() -> Run:
             x = torch.addcmul(x, score, d).addcmul_(z, (2 * d).sqrt())
             x0 = clean(x, asked(x, t), a, s)
             x = total([0.9, 0.1], [x, x0]).add_(draws.normal(LAYOUT), alpha=0.1)
-        return 2 * STEPS
+            yield t, x, x0
 
     return run
 
@@ -295,9 +292,11 @@ def least(runs: list[Run | None]) -> list[float | None]:
 
 
 def timed(run: Run) -> float:
+    Instant.calls = 0
     begun = time.process_time()
-    count = run()
-    return 1e6 * (time.process_time() - begun) / count
+    for _ in run():
+        pass
+    return 1e6 * (time.process_time() - begun) / Instant.calls
 
 
 def text(value: float | None) -> str:

@@ -1,18 +1,23 @@
 """Text: bits per character of kernels beside an autoregressive transformer, and samplers' quality.
 
-    python tests/benchmarks/text.py DATA bits [--steps 1000 --width 128 ...]
+    python tests/benchmarks/text.py DATA bits [--tokenizer bpe:512 --steps 1000 ...] [--nets DIR]
     python tests/benchmarks/text.py DATA samplers [the same options]
+    python tests/benchmarks/text.py DATA shipped
     python tests/benchmarks/text.py - memory
 
 DATA is a folder of text in the alphabet of text8, as plugins/text/prepare_sotu.py makes it. Every
-network has the same size and is trained for the same number of steps on the same windows of
-characters; the autoregressive one is transformers' decoder of the same family. The held-out part is
-that of the plugin, by document. `bits` prints the held-out bits per character of each kernel at
-1000, 256 and 20 steps, and those of bz2 and xz on the same part. `samplers` trains the absorbing
-and the autoregressive network and prints, for each sampler and number of steps, the evaluations and
-seconds a batch took, bits per character of the samples under the autoregressive network, and their
-unigram and trigram entropy. `memory` prints the peak memory of a process that makes 4 texts of 1024
-tokens from a vocabulary of 50,257, with a small network, and of one training step.
+network has the same size and is trained for the same number of steps on the same windows of tokens
+by the same optimiser. The autoregressive one is transformers' decoder of the same family, trained
+by its likelihood, the others by cross-entropy at times that are spread evenly. All layers but the
+third see near tokens only. The held-out part is that of the plugin, by document. `bits` prints the
+held-out bits per character of each kernel at 1000, 256 and 20 steps, and those of bz2 and xz on the
+same part. `samplers` trains the absorbing and the autoregressive network and prints, for each
+sampler and number of steps, the evaluations and seconds of CPU a batch took, bits per character of
+the samples under the autoregressive network, and the entropy of their letters and of three letters
+together. With --nets, networks that lie in that folder are not trained again. `shipped` prints the
+bound of the plugin's own bundle on the same part. `memory` prints the peak memory of a process that
+makes 4 texts of 1024 tokens from a vocabulary of 50,257, with a small network, and of one training
+step.
 """
 
 from __future__ import annotations
@@ -24,21 +29,34 @@ import math
 import resource
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unnoise import load
 from unnoise.domain import Model
 from unnoise.noise import NoiseSource
+from unnoise.spaces import tensor
+from unnoise.trainer import TrainingConfiguration
+from unnoise.training.optimizers import optimizer_of
 from unnoise_text import data
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.domain import Text, objective_of
-from unnoise_text.vocabulary import Characters
+from unnoise_text.vocabulary import Characters, Vocabulary
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
+
+
+def near(depth: int) -> dict[str, Any]:
+    """Settings of the attention, for all networks: the third layer sees everything, or the last of
+    fewer."""
+    kinds = ["sliding_attention"] * depth
+    kinds[min(2, depth - 1)] = "full_attention"
+    return {"local_attention": 8, "layer_types": kinds}
 
 
 class Autoregressive(nn.Module):
@@ -59,7 +77,7 @@ class Autoregressive(nn.Module):
                 num_attention_heads=configuration.heads,
                 intermediate_size=3 * configuration.width // 2,
                 max_position_embeddings=configuration.length + 1,
-                global_attn_every_n_layers=1,
+                **near(configuration.depth),
                 initializer_range=configuration.width**-0.5,
                 **dict.fromkeys(special, vocab + 1),
             ),
@@ -84,18 +102,31 @@ def batches(windows: data.Windows, options: argparse.Namespace, step: int) -> Te
 def optimise(
     name: str,
     module: nn.Module,
-    loss_of: object,
+    loss_of: Callable[[Tensor, int], Tensor],
     windows: data.Windows,
     options: argparse.Namespace,
-) -> float:
-    """Train; returns the seconds it took."""
-    optimiser = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, betas=(0.9, 0.98))
-    begun, recent = time.monotonic(), []
+) -> None:
+    """Train, by Muon and AdamW with a linear decay; or read what was trained before."""
+    path = options.nets and options.nets / f"{name}.pt"
+    if path and path.is_file():
+        module.load_state_dict(torch.load(path, weights_only=True))
+        return
+    chosen = TrainingConfiguration(
+        optimizer="muon",
+        learning_rate=options.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=0.05,
+        decay="linear",
+        steps=options.steps,
+        batch_size=options.batch_size,
+    )
+    optimiser = optimizer_of(module, chosen)
+    begun, recent = time.process_time(), []
     for step in range(options.steps):
-        rise, fall = (step + 1) / 50, math.cos(math.pi * step / options.steps / 2)
         for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * min(1.0, rise) * fall
-        loss = loss_of(batches(windows, options, step), step)  # type: ignore[operator]
+            group["lr"] = chosen.learning_rate_at(step)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(batches(windows, options, step), step)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -103,14 +134,28 @@ def optimise(
         recent.append(loss.item())
         if (step + 1) % 100 == 0:
             print(f"# {name} {step + 1}: {sum(recent[-100:]) / 100:.3f} nats", flush=True)
-    return time.monotonic() - begun
+    number = sum(p.numel() for p in module.parameters())
+    seconds = time.process_time() - begun
+    print(f"# {name}: {number / 1e6:.2f} M parameters, {seconds:.0f} s of CPU", flush=True)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(module.state_dict(), path)
+
+
+def configuration_of(options: argparse.Namespace, **asked: Any) -> Configuration:
+    own = {name: getattr(options, name) for name in ("width", "depth", "heads", "length")}
+    if options.tokenizer == "characters":
+        asked["alphabet"] = LETTERS
+    settings = {**near(options.depth), "attn_implementation": "eager"}
+    asked = {"tokenizer": options.tokenizer, "settings": settings, **own, **asked}
+    return data.configure(options.data, asked)
 
 
 def diffusion(kernel: str, windows: data.Windows, options: argparse.Namespace) -> Model:
     """A trained model of this kernel, by the plugin's own objective."""
-    own = {name: getattr(options, name) for name in ("width", "depth", "heads", "length")}
-    asked = {"alphabet": LETTERS, "kernel": kernel, "hybrid": 0.01, **own}
-    configuration = data.configure(options.data, asked)
+    schedule = "information" if kernel == "nearest" else "linear"
+    asked = {"kernel": kernel, "schedule": schedule, "goal": "cross_entropy"}
+    configuration = configuration_of(options, **asked)
     torch.manual_seed(options.seed)
     domain = Text()
     denoiser = domain.build(configuration).train()
@@ -121,53 +166,81 @@ def diffusion(kernel: str, windows: data.Windows, options: argparse.Namespace) -
         noise = NoiseSource(options.seed, range(first, first + len(x)))
         return objective(denoiser, domain.collate(list(x)), noise).mean()
 
-    seconds = optimise(kernel, denoiser, loss_of, windows, options)
-    number = sum(p.numel() for p in denoiser.parameters())
-    print(f"# {kernel}: {number / 1e6:.2f} M parameters, {seconds:.0f} s", flush=True)
-    return Model(domain, denoiser.eval(), configuration, domain.defaults)
+    optimise(kernel, denoiser, loss_of, windows, options)
+    return Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
 
 
-def autoregressive(windows: data.Windows, options: argparse.Namespace) -> Autoregressive:
+def autoregressive(
+    vocab: int, windows: data.Windows, options: argparse.Namespace
+) -> Autoregressive:
     torch.manual_seed(options.seed)
-    network = Autoregressive(len(LETTERS), Configuration(**{
-        name: getattr(options, name) for name in ("width", "depth", "heads", "length")
-    })).train()  # fmt: skip
-    seconds = optimise(
+    own = {name: getattr(options, name) for name in ("width", "depth", "heads", "length")}
+    network = Autoregressive(vocab, Configuration(**own)).train()
+    optimise(
         "autoregressive", network, lambda x, _: network(x).mean() / x.shape[1], windows, options
     )
-    number = sum(p.numel() for p in network.parameters())
-    print(f"# autoregressive: {number / 1e6:.2f} M parameters, {seconds:.0f} s", flush=True)
     return network.eval()
 
 
-def shown(values: Tensor, length: int) -> str:
-    """Mean and standard error of nats of windows, as bits per character."""
-    bits = values.double() / length / math.log(2)
-    return f"{bits.mean():.3f} +- {bits.std() / math.sqrt(len(bits)):.3f}"
+def shown(nats: Tensor, characters: Sequence[int]) -> str:
+    """Bits per character of windows, as a ratio of sums, with its standard error."""
+    bits = nats.double() / math.log(2)
+    number = torch.tensor(characters, dtype=torch.float64)
+    ratio = bits.sum() / number.sum()
+    error = (bits - ratio * number).std() / math.sqrt(len(bits)) / number.mean()
+    return f"{ratio:.3f} +- {error:.3f}"
+
+
+def parts(options: argparse.Namespace) -> tuple[Vocabulary, data.Windows, data.Windows]:
+    plain = configuration_of(options)
+    train, held_out = (data.read(options.data, plain, p) for p in ("train", "validation"))
+    return plain.vocabulary, train, held_out
+
+
+def some(
+    held_out: data.Windows, number: int, vocabulary: Vocabulary
+) -> tuple[list[Tensor], list[int]]:
+    """Windows, evenly spread, and the characters of each."""
+    number = min(number, len(held_out))
+    items = [held_out[i * len(held_out) // number] for i in range(number)]
+    return items, [len(vocabulary.decode(item.tolist())) for item in items]
 
 
 @torch.no_grad()
 def bits(options: argparse.Namespace) -> None:
-    plain = data.configure(options.data, {"alphabet": LETTERS, "length": options.length})
-    train, held_out = (data.read(options.data, plain, p) for p in ("train", "validation"))
-    number = min(options.windows, len(held_out))
-    items = [held_out[i * len(held_out) // number] for i in range(number)]
-    text = plain.vocabulary.decode(held_out.tokens.tolist()).encode()
-    print(f"held out: {len(text)} characters, {number} windows of {options.length}")
+    vocabulary, train, held_out = parts(options)
+    items, characters = some(held_out, options.windows, vocabulary)
+    text = vocabulary.decode(held_out.tokens.tolist()).encode()
+    print(
+        f"held out: {len(text)} characters, {len(held_out.tokens)} tokens of {vocabulary.size};"
+        f" {len(items)} windows of {options.length} tokens"
+    )
     packed = {"bz2": bz2.compress(text), "xz": lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)}
     for name, content in packed.items():
         print(f"{name}: {8 * len(content) / len(text):.3f} bits/char")
-    with torch.enable_grad():
-        network = autoregressive(train, options)
-    print(f"autoregressive: {shown(network(torch.stack(items)), options.length)} bits/char")
-    for kernel in options.kernels.split(","):
+    for name in options.networks.split(","):
+        if name == "autoregressive":
+            with torch.enable_grad():
+                network = autoregressive(vocabulary.size, train, options)
+            nats = network(torch.stack(items))
+            print(f"autoregressive: {shown(nats, characters)} bits/char", flush=True)
+            continue
         with torch.enable_grad():
-            model = diffusion(kernel, train, options)
+            model = diffusion(name, train, options)
         row = []
         for steps in (1000, 256, 20):
             found = model.bound(items, steps=steps, evaluations=min(options.evaluations, steps))
-            row.append(f"{steps} steps {shown(found.total, options.length)}")
-        print(f"{kernel}: {', '.join(row)} bits/char", flush=True)
+            row.append(f"{steps} steps {shown(found.total, characters)}")
+        print(f"{name}: {', '.join(row)} bits/char", flush=True)
+
+
+@torch.no_grad()
+def shipped(options: argparse.Namespace) -> None:
+    model = load("text")
+    held_out = data.read(options.data, model.configuration, "validation")
+    items, characters = some(held_out, options.windows, model.configuration.vocabulary)
+    found = model.bound(items, evaluations=options.evaluations)
+    print(f"shipped: {shown(found.total, characters)} bits/char, bound of 1000 steps")
 
 
 def entropy(texts: Sequence[str], n: int) -> float:
@@ -179,29 +252,28 @@ def entropy(texts: Sequence[str], n: int) -> float:
 
 @torch.no_grad()
 def samplers(options: argparse.Namespace) -> None:
-    plain = data.configure(options.data, {"alphabet": LETTERS, "length": options.length})
-    train, held_out = (data.read(options.data, plain, p) for p in ("train", "validation"))
+    vocabulary, train, held_out = parts(options)
     with torch.enable_grad():
-        network = autoregressive(train, options)
+        network = autoregressive(vocabulary.size, train, options)
         model = diffusion("absorbing", train, options)
-    vocabulary = plain.vocabulary
-    number = min(options.samples, len(held_out))
-    real = [held_out[i * len(held_out) // number] for i in range(number)]
+    real, characters = some(held_out, options.samples, vocabulary)
     texts = [vocabulary.decode(item.tolist()) for item in real]
-    head = f"bits/char {shown(network(torch.stack(real)), options.length)}"
+    number, head = len(real), shown(network(torch.stack(real)), characters)
     print(
-        f"held-out text: {head}, unigram {entropy(texts, 1):.2f}, trigram {entropy(texts, 3):.2f}"
+        f"held-out text: bits/char {head}, unigram {entropy(texts, 1):.2f},"
+        f" trigram {entropy(texts, 3):.2f}"
     )
     print("sampler, steps: evaluations, seconds, bits/char, unigram, trigram (bits)")
     for name in ("ancestral", "cached", "first-hitting", "order-agnostic", "confidence"):
         for steps in (8, 32, 128, 512):
-            begun = time.monotonic()
+            begun = time.process_time()
             out = model.generate(num_samples=number, steps=steps, sampler=name, seed=1)
-            seconds = time.monotonic() - begun
-            x = torch.tensor([vocabulary.encode(text) for text in out.samples])
+            seconds = time.process_time() - begun
+            x = tensor(out.states)
+            lengths = [len(vocabulary.decode(row.tolist())) for row in x]
             print(
                 f"{name}, {steps}: {out.provenance['evaluations']}, {seconds:.1f},"
-                f" {shown(network(x), options.length)},"
+                f" {shown(network(x), lengths)},"
                 f" {entropy(out.samples, 1):.2f}, {entropy(out.samples, 3):.2f}",
                 flush=True,
             )
@@ -215,7 +287,7 @@ def memory(options: argparse.Namespace) -> None:
     domain, configuration = Text(), Configuration(learned=learned, **own)
     denoiser = domain.build(configuration)
     print(f"model built: {peak():.2f} GiB")
-    model = Model(domain, denoiser.eval(), configuration, domain.defaults)
+    model = Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
     for name in ("first-hitting", "ancestral"):
         model.generate(num_samples=4, steps=3, sampler=name)
         print(f"4 x 1024 tokens by {name}: {peak():.2f} GiB")
@@ -233,17 +305,20 @@ def peak() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("what", choices=("bits", "samplers", "memory"))
-    parser.add_argument("--kernels", default="absorbing,nearest,uniform")
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("what", choices=("bits", "samplers", "shipped", "memory"))
+    parser.add_argument("--networks", default="autoregressive,absorbing,uniform,nearest")
+    parser.add_argument("--tokenizer", default="characters", help="or bpe:SIZE")
+    parser.add_argument("--nets", type=Path, help="folder of the trained networks")
+    parser.add_argument("--learning-rate", type=float, default=6e-3)
     for name, default in {
-        "steps": 1000, "width": 128, "depth": 2, "heads": 2, "length": 128, "batch-size": 16,
+        "steps": 1000, "width": 128, "depth": 4, "heads": 2, "length": 128, "batch-size": 16,
         "windows": 64, "evaluations": 20, "samples": 32, "seed": 0, "threads": 1,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    {"bits": bits, "samplers": samplers, "memory": memory}[options.what](options)
+    todo = {"bits": bits, "samplers": samplers, "shipped": shipped, "memory": memory}
+    todo[options.what](options)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -66,7 +65,9 @@ class Toy(Domain):
     Request = Request
     Configuration = Configuration
     bundle = Path(__file__).parent / "bundle"
-    defaults: ClassVar = {"steps": 6}
+
+    def defaults(self, configuration: Configuration) -> dict:
+        return {"steps": 6}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         network = Network(configuration.kind, configuration.width)

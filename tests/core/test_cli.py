@@ -79,7 +79,9 @@ class Circle(Domain):
     name = "circle"
     Request = Request
     Configuration = Configuration
-    defaults = {"steps": 3, "sampler": "ddim"}
+
+    def defaults(self, configuration):
+        return {"steps": 3, "sampler": "ddim"}
 
     def build(self, configuration):
         kernel = GaussianKernel(Euclidean(), VPCosine())

@@ -26,6 +26,7 @@ from unnoise.demo.section import check_fragment, moments, spread
 from unnoise.demo.wordmark import wordmark
 from unnoise.errors import ConfigError, InputError, PluginError
 from unnoise.output import Frame
+from unnoise.spaces import Layout
 
 PLUGIN = """
 from unnoise.specs import DomainSpec, hookimpl
@@ -344,7 +345,8 @@ def test_without_any_domain_there_is_nothing_to_show(only, tmp_path):
 
 
 def _frames(times: list[float]) -> list[Frame]:
-    return [Frame(t, torch.tensor([float(i)]), torch.zeros(1)) for i, t in enumerate(times)]
+    one = (Layout.dense(1),)
+    return [Frame(t, torch.tensor([float(i)]), torch.zeros(1), one) for i, t in enumerate(times)]
 
 
 def test_moments_are_spread_over_the_last_way():

@@ -222,6 +222,21 @@ def test_batches_of_other_shapes_are_concatenated_by_rows():
     assert [len(sample) for sample in out.samples] == [2 + i % 3 for i in range(7)]
 
 
+def test_a_frame_knows_what_belongs_to_a_sample():
+    out = RAGGED.generate(num_samples=7, batch_size=2, steps=4, return_trajectory=True)
+    for k in range(7):
+        alone = RAGGED.generate(num_samples=7, ids=[k], steps=4, return_trajectory=True)
+        for frame, own in zip(out.trajectory, alone.trajectory, strict=True):
+            assert frame.sample(k).shape == (2 + k % 3, 2)
+            torch.testing.assert_close(frame.sample(k), own.sample(0))
+            torch.testing.assert_close(frame.prediction(k), own.prediction(0))
+    dense = POINTS.generate(num_samples=3, batch_size=2, steps=2, return_trajectory=True)
+    torch.testing.assert_close(dense.trajectory[-1].sample(2), dense.states[2])
+    for wrong in (-1, 7):
+        with pytest.raises(InputError, match=r"no such sample.*0 to 6"):
+            out.trajectory[0].sample(wrong)
+
+
 def test_what_a_callback_raises_ends_the_run_and_leaves_nothing_behind():
     def stop(progress):
         raise KeyboardInterrupt

@@ -95,7 +95,8 @@ class GaussianParametrization(Parametrization):
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
     ) -> Distribution:
         skip, out, _, _ = self.affine(_gaussian(kernel).schedule, t)
-        return Dirac(combine(layout, skip, tensor(x_t), out, tensor(output)), layout)
+        x0 = combine(layout, skip, tensor(x_t), out, tensor(output))
+        return Dirac(x0, layout, output if isinstance(self, Noise) else None)
 
     def loss(
         self,

@@ -53,10 +53,19 @@ class Distribution(ABC):
 @final
 @dataclass(frozen=True, eq=False)
 class Dirac(Distribution):
-    """All mass on one state."""
+    """All mass on one state.
+
+    Attributes
+    ----------
+    value : the state.
+    layout : of the batch; dense by default.
+    noise : of a law of x_0, the eps in x_t = alpha_t value + sigma_t eps, where its maker had it at
+        hand; to compute it from x_t takes two more passes over memory.
+    """
 
     value: State
     layout: Layout | None = None
+    noise: State | None = None
 
     @property
     def mean(self) -> State:

@@ -18,6 +18,7 @@ from unnoise.kernels.schedules import (
     VPCosine,
     VPLinear,
 )
+from unnoise.kernels.survival import CosineSurvival, Survival, SurvivalTable
 
 __all__ = [
     "VE",
@@ -26,6 +27,7 @@ __all__ = [
     "BetaTable",
     "CategoricalKernel",
     "Corruption",
+    "CosineSurvival",
     "DenseCorruption",
     "GaussianKernel",
     "Geometric",
@@ -39,6 +41,8 @@ __all__ = [
     "RandomWalk",
     "Schedule",
     "SubVP",
+    "Survival",
+    "SurvivalTable",
     "TransitionKernel",
     "Uniform",
     "VPCosine",

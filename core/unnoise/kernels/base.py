@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unnoise.distributions import Distribution
 from unnoise.errors import InputError
+from unnoise.noise import NoiseSource
 from unnoise.spaces import DataSpace, Layout, State, Time
 
 
@@ -35,6 +36,10 @@ class TransitionKernel(ABC):
     @abstractmethod
     def marginal(self, x0: State, t: Time, layout: Layout) -> Distribution:
         """q(x_t | x_0)."""
+
+    def noisy(self, x0: State, t: Time, layout: Layout, noise: NoiseSource) -> State:
+        """One draw of x_t: `marginal(x0, t, layout).sample(noise)`, by a shorter way if any."""
+        return self.marginal(x0, t, layout).sample(noise)
 
     @abstractmethod
     def transition(self, x_s: State, s: Time, t: Time, layout: Layout) -> Distribution:

@@ -12,6 +12,7 @@ from unnoise.distributions import Categorical, Dirac, Distribution, one_hot_log
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels.base import TransitionKernel, check_time, check_times
 from unnoise.kernels.corruptions import Corruption
+from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State, Time, Tokens, tensor
 
 
@@ -46,6 +47,11 @@ class CategoricalKernel(TransitionKernel):
     def marginal(self, x0: State, t: Time, layout: Layout) -> Categorical:
         check_time(t)
         return self._moved(x0, 0.0, t, layout)
+
+    def noisy(self, x0: State, t: Time, layout: Layout, noise: NoiseSource) -> State:
+        check_time(t)
+        x0, u = _tokens(x0), noise.uniform(layout)
+        return layout.zero_padding(self.corruption.draw(x0, 0.0, t, u, self.space.vocab, layout))
 
     def transition(self, x_s: State, s: Time, t: Time, layout: Layout) -> Categorical:
         check_times(s, t)

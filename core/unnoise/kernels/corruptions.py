@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from unnoise.distributions import one_hot_log
+from unnoise.distributions import inverse_cdf, one_hot_log
 from unnoise.errors import ConfigError
 from unnoise.kernels.schedules import Linear, Schedule
 from unnoise.spaces import Layout, Time
 
 Categories: TypeAlias = Int64[Tensor, "*rows"]
 LogTable: TypeAlias = Float[Tensor, "*rows k"]
+Uniforms: TypeAlias = Float64[Tensor, "*rows"]
 
 _HALVINGS = 60
 
@@ -42,6 +43,12 @@ class Corruption(ABC):
     @abstractmethod
     def log_rows(self, x_s: Categories, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
         """log q(x_t = . | x_s)."""
+
+    def draw(
+        self, x_s: Categories, s: Time, t: Time, u: Uniforms, k: int, layout: Layout
+    ) -> Categories:
+        """x_t given x_s: where the distribution function of `log_rows` passes u in [0, 1)."""
+        return inverse_cdf(self.log_rows(x_s, s, t, k, layout), u, layout)
 
     @abstractmethod
     def log_posterior(
@@ -107,6 +114,17 @@ class Uniform(BayesCorruption):
         stay = torch.log(a + (1 - a) / k).expand(x_s.shape)
         return table.scatter_(-1, x_s[..., None], stay[..., None])
 
+    def draw(
+        self, x_s: Categories, s: Time, t: Time, u: Uniforms, k: int, layout: Layout
+    ) -> Categories:
+        a = _survival(self.schedule, s, t, x_s.ndim, layout)
+        below = x_s * ((1 - a) / k)  # of the distribution function
+        each = ((1 - a) / k).clamp(min=torch.finfo(torch.float64).tiny)
+        left = torch.minimum((u / each).floor(), x_s - 1)
+        right = torch.maximum(((u - a) / each).floor(), x_s + 1).clamp(max=k - 1)
+        moved = torch.where(u < below, left, right).long()
+        return torch.where((u >= below) & (u < below + a + (1 - a) / k), x_s, moved)
+
     def push(self, log_w: LogTable, s: Time, t: Time, layout: Layout) -> LogTable:
         a = _survival(self.schedule, s, t, log_w.ndim, layout)
         move = torch.log((1 - a) / log_w.shape[-1]).to(log_w.dtype)
@@ -165,6 +183,13 @@ class Absorbing(Corruption):
         table.scatter_(-1, x_s[..., None], a.log()[..., None])
         table[..., self.mask] = torch.where(x_s == self.mask, 0.0, torch.log1p(-a))
         return table
+
+    def draw(
+        self, x_s: Categories, s: Time, t: Time, u: Uniforms, k: int, layout: Layout
+    ) -> Categories:
+        a = _survival(self.schedule, s, t, x_s.ndim, layout)
+        stays = torch.where(x_s < self.mask, u < a, u >= 1 - a)
+        return torch.where(stays, x_s, self.mask)
 
     def log_posterior(
         self, log_p0: LogTable, x_t: Categories, t: Time, s: Time, layout: Layout

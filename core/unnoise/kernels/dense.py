@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from itertools import accumulate, repeat
@@ -275,21 +276,61 @@ class RandomWalk(DenseCorruption):
         return q.view(*jumps.shape, self.size, self.size)
 
     def matrix(self, s: Time, t: Time) -> Float64[Tensor, "*batch k k"]:
+        q, levels = self._factors(s, t)
+        for level in levels:
+            q = q @ level
+        return q
+
+    def _factors(self, s: Time, t: Time) -> tuple[Tensor, list[Tensor]]:
+        """Q(s, t) as a product: of less than one expected jump, and of 16^i times a digit each."""
         ratio = torch.as_tensor(
             self.schedule.alpha(s) / self.schedule.alpha(t), dtype=torch.float64
         ).cpu()
         jumps = self._speed * ratio.log().clamp(min=0)
         whole = jumps.floor()
-        q = self._poisson(jumps - whole)
+        first, levels = self._poisson(jumps - whole), []
         for level in self._digits:
-            q = q @ level[(whole % 16).long()]
+            if whole.any():
+                levels.append(level[(whole % 16).long()])
             whole = whole.div(16, rounding_mode="floor")
         if whole.any():
             raise ConfigError("a random walk's schedule may not change")
-        return q
+        return first, levels
+
+    # One row for each token takes less than the whole matrix of each sample, where there are more
+    # states than tokens in a sample.
+
+    def log_rows(self, x_s: Categories, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
+        if not self._by_sample(s, t, layout):
+            return super().log_rows(x_s, s, t, k, layout)
+        first, levels = self._factors(s, t)
+        rows = first.to(x_s.device)[_samples(x_s, layout), x_s]
+        return _through(rows, levels).log()
+
+    def column(self, x_t: Categories, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
+        # Q is symmetric
+        return self.log_rows(x_t, s, t, like.shape[-1], layout).to(like.dtype)
+
+    def push(self, log_w: LogTable, s: Time, t: Time, layout: Layout) -> LogTable:
+        if not self._by_sample(s, t, layout):
+            return super().push(log_w, s, t, layout)
+        top = log_w.amax(-1, keepdim=True).clamp(min=torch.finfo(log_w.dtype).min)
+        first, levels = self._factors(s, t)
+        return safe_log(_through((log_w - top).exp(), [first, *levels])) + top
+
+    def _by_sample(self, s: Time, t: Time, layout: Layout) -> bool:
+        return layout.index is None and any(isinstance(v, Tensor) and v.ndim for v in (s, t))
 
     def log_prior(self, k: int) -> Float64[Tensor, " k"]:
         return torch.full((k,), -math.log(k), dtype=torch.float64)
+
+
+def _through(rows: Tensor, levels: Sequence[Tensor]) -> Tensor:
+    """Rows (B, ..., K) times matrices (B, K, K) of each sample."""
+    flat = rows.flatten(1, -2) if rows.ndim > 2 else rows[:, None]
+    for level in levels:
+        flat = flat @ level.to(flat)
+    return flat.view(rows.shape)
 
 
 _JUMPS = 24  # the probability of more when one is expected: 1e-24

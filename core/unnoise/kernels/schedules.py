@@ -25,7 +25,11 @@ from unnoise.spaces import Time
 
 
 class Schedule(ABC):
-    """alpha(t) and sigma(t), with alpha/sigma decreasing, and their derivatives (at t > 0)."""
+    """alpha(t) and sigma(t), with alpha/sigma decreasing, and their derivatives (at t > 0).
+
+    A schedule is a value, a frozen dataclass of numbers: samplers keep coefficients by it. One with
+    parameters is a module, of which nothing is kept.
+    """
 
     @property
     @abstractmethod
@@ -274,6 +278,13 @@ class BetaTable(Schedule):
         _require(
             len(self.betas) > 0 and all(0 < b < 1 for b in self.betas), "every 0 < beta < 1", None
         )
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.betas)
+
+    def __hash__(self) -> int:
+        return self._hash  # of a thousand numbers, asked for by everything that keeps coefficients
 
     @staticmethod
     def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> BetaTable:

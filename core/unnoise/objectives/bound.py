@@ -125,7 +125,7 @@ def step_term(
 ) -> Float[Tensor, " batch"]:
     """(B,) KL(q(x_s | x_t, x_0) || reverse(x_t, denoiser(x_t))) at one draw of x_t."""
     kernel = denoiser.kernel
-    x_t = kernel.marginal(x0, t, layout).sample(noise)
+    x_t = kernel.noisy(x0, t, layout, noise)
     p = kernel.reverse(x_t, denoiser(x_t, t, layout, condition), t, s, layout)
     return kernel.reverse(x_t, Dirac(x0, layout), t, s, layout).kl(p)
 
@@ -160,6 +160,6 @@ def _last_step(
 ) -> Float[Tensor, " batch"]:
     """(B,) the last term at one draw of x_t."""
     kernel, t = denoiser.kernel, 1 / steps
-    x_t = kernel.marginal(x0, t, layout).sample(noise)
+    x_t = kernel.noisy(x0, t, layout, noise)
     law = denoiser(x_t, t, layout, condition)
     return last_term(kernel, law, x0, x_t, steps, layout, data)

@@ -45,7 +45,7 @@ class MaskedDiffusion(Objective):
         corruption = _absorbing(denoiser.kernel)
         _continuous(denoiser.kernel)
         layout, t = batch.layout, _times(batch, noise)
-        x_t = denoiser.kernel.marginal(batch.x0, t, layout).sample(noise)
+        x_t = denoiser.kernel.noisy(batch.x0, t, layout, noise)
         law = raw_law(denoiser, x_t, t, layout, batch)
         hidden = tensor(x_t) == corruption.mask
         loss = cross_entropy(law, tensor(batch.x0), hidden, layout)
@@ -68,7 +68,7 @@ class ScoreEntropy(Objective):
         kernel, layout = denoiser.kernel, batch.layout
         _continuous(kernel)
         t = _times(batch, noise)
-        x_t = kernel.marginal(batch.x0, t, layout).sample(noise)
+        x_t = kernel.noisy(batch.x0, t, layout, noise)
         if isinstance(denoiser, NetworkDenoiser) and isinstance(denoiser.parametrization, Ratio):
             output: State = denoiser.output(x_t, t, layout, batch.condition)
         else:
@@ -128,7 +128,7 @@ def continuous_bound(
     for e in range(evaluations):
         u = 1 - (e + noise.uniform(one)) / evaluations
         t = u**2
-        x_t = kernel.marginal(x0, t, layout).sample(noise)
+        x_t = kernel.noisy(x0, t, layout, noise)
         law = _categorical(denoiser(x_t, t, layout, condition))
         rate = 2 * u * entropy_rate(kernel, t)
         terms.append(rate * _law_entropy(kernel, law, x0, x_t, t, layout))

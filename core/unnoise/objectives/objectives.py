@@ -65,7 +65,7 @@ class Simple(Objective):
         kernel, parametrization = denoiser.kernel, denoiser.parametrization
         layout = batch.layout
         t = training_times(kernel, noise.times().to(layout.device))
-        x_t = kernel.marginal(batch.x0, t, layout).sample(noise)
+        x_t = kernel.noisy(batch.x0, t, layout, noise)
         output = denoiser.output(x_t, t, layout, batch.condition)
         return parametrization.loss(kernel, output, batch.x0, x_t, t, layout)
 

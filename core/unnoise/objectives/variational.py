@@ -52,7 +52,7 @@ class VariationalBound(Objective):
         steps = kernel.steps or self.steps
         number = step_numbers(noise, steps).to(layout.device)
         t = number / steps
-        x_t = kernel.marginal(batch.x0, t, layout).sample(noise)
+        x_t = kernel.noisy(batch.x0, t, layout, noise)
         law = raw_law(denoiser, x_t, t, layout, batch)
         return per_dimension(kernel, law, batch.x0, x_t, number, steps, layout, self.data)
 
@@ -112,7 +112,7 @@ def _both(
     steps = kernel.steps or chain.steps
     number = step_numbers(noise, steps).to(layout.device)
     t = number / steps
-    x_t = kernel.marginal(batch.x0, t, layout).sample(noise)
+    x_t = kernel.noisy(batch.x0, t, layout, noise)
     output = denoiser.output(x_t, t, layout, batch.condition)
     law = bounded(parametrization.law(kernel, output, x_t, t, layout))
     bound = per_dimension(kernel, law, batch.x0, x_t, number, steps, layout, chain.data)

@@ -113,7 +113,7 @@ def raw_law(denoiser: Denoiser, x_t: State, t: Time, layout: Layout, batch: Batc
 def _mean_square(denoiser: Denoiser, batch: Batch, t: Tensor, noise: NoiseSource) -> Tensor:
     """(B,) |x_0 - E[x_0 | x_t]|^2 / d at one draw of x_t, float64."""
     layout, kernel = batch.layout, denoiser.kernel
-    x_t = kernel.marginal(batch.x0, t, layout).sample(noise)
+    x_t = kernel.noisy(batch.x0, t, layout, noise)
     mean = tensor(raw_law(denoiser, x_t, t, layout, batch).mean)
     squares = layout.sum((tensor(batch.x0) - mean).double() ** 2)
     return squares / kernel.space.dim(layout)

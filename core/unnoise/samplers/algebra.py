@@ -12,17 +12,20 @@ or to there uses one prediction of x_0, `toward`, which is exact to first order 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache, wraps
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from scipy.optimize import brentq
-from torch import Tensor
+from torch import Tensor, nn
 
 from unnoise.denoise import Denoiser
+from unnoise.distributions import Dirac, Distribution
 from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.samplers.base import intervals
+from unnoise.spaces import tensor
 
 FIRST = 1e-5
 """The smallest time told from 0: schedules may jump from a smallest sigma to sigma(0) = 0."""
@@ -64,10 +67,37 @@ def level(schedule: Schedule, t: float) -> Level:
     return Level(t, alpha, sigma, math.log(alpha / sigma) if alpha > 0 else -math.inf)
 
 
-def spans(schedule: Schedule, grid: Tensor) -> list[tuple[Level, Level]]:
+Spans = tuple[tuple[Level, Level], ...]
+"""The levels at both ends of each interval of a grid."""
+Row = tuple[float, ...]
+"""Coefficients of one step."""
+K = TypeVar("K")
+G = TypeVar("G")
+R = TypeVar("R")
+
+
+def once(function: Callable[[K, Schedule, G], R]) -> Callable[[K, Schedule, G], R]:
+    """A function of a sampler, a schedule and a grid, computed once for each. Nothing is kept of a
+    schedule that may change: a module with parameters, or what cannot be hashed."""
+    kept = lru_cache(maxsize=64)(function)
+
+    @wraps(function)
+    def call(sampler: K, schedule: Schedule, grid: G) -> R:
+        known = isinstance(schedule, Hashable) and not isinstance(schedule, nn.Module)
+        return kept(sampler, schedule, grid) if known else function(sampler, schedule, grid)
+
+    return call
+
+
+def spans(schedule: Schedule, grid: Tensor) -> Spans:
     """The levels at both ends of each interval of a grid."""
     intervals(grid)
-    return list(pairwise(level(schedule, t) for t in grid.tolist()))
+    return _spans(None, schedule, tuple(grid.tolist()))
+
+
+@once
+def _spans(_: None, schedule: Schedule, times: tuple[float, ...]) -> Spans:
+    return tuple(pairwise(level(schedule, t) for t in times))
 
 
 def rho(schedule: Schedule, t: float) -> float:
@@ -114,9 +144,11 @@ def between(schedule: Schedule, a: Level, b: Level, fraction: float) -> Level:
     return level(schedule, time_of(at, target, b.t, a.t, 1e-5 * (a.t - b.t)))
 
 
-def noise_in(x: Tensor, x0: Tensor, at: Level) -> Tensor:
-    """x_t - alpha x_0 = sigma eps: to divide by sigma would be another pass over memory."""
-    return torch.sub(x, x0, alpha=at.alpha)
+def noise_in(x: Tensor, law: Distribution, at: Level) -> Tensor:
+    """eps = (x_t - alpha x_0) / sigma, of which the law may know."""
+    if isinstance(law, Dirac) and law.noise is not None:
+        return tensor(law.noise)
+    return torch.sub(x, tensor(law.mean), alpha=at.alpha).mul_(1 / at.sigma)
 
 
 def toward(x: Tensor, x0: Tensor, a: Level, b: Level) -> Tensor:
@@ -127,11 +159,10 @@ def toward(x: Tensor, x0: Tensor, a: Level, b: Level) -> Tensor:
     return (x * ratio).add_(x0, alpha=b.alpha - ratio * a.alpha)
 
 
-def transfer(x: Tensor, noise: Tensor, at: Level, a: Level, b: Level) -> Tensor:
-    """The DDIM step along eps, x_s = (alpha_s / alpha_t) x_t + (sigma_s - ...) eps, alpha_t > 0,
-    with `noise` = sigma eps as found at the level `at`."""
+def transfer(x: Tensor, noise: Tensor, a: Level, b: Level) -> Tensor:
+    """The DDIM step along eps, x_s = (alpha_s / alpha_t) x_t + (sigma_s - ...) eps, alpha_t > 0."""
     ratio = b.alpha / a.alpha
-    return (x * ratio).add_(noise, alpha=(b.sigma - ratio * a.sigma) / at.sigma)
+    return (x * ratio).add_(noise, alpha=b.sigma - ratio * a.sigma)
 
 
 def slope(schedule: Schedule, at: Level) -> tuple[float, float]:
@@ -143,16 +174,18 @@ def slope(schedule: Schedule, at: Level) -> tuple[float, float]:
     return growth, d_alpha - growth * at.alpha
 
 
-def euler(schedule: Schedule, x: Tensor, x0: Tensor, at: Level, step: float) -> Tensor:
-    """x_t + step dx / dt."""
+def euler(schedule: Schedule, at: Level, step: float) -> Row:
+    """The coefficients of x_t and x_0 in x_t + step dx / dt."""
     own, other = slope(schedule, at)
-    return (x * (1 + step * own)).add_(x0, alpha=step * other)
+    return (1 + step * own, step * other)
 
 
-def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    """sum_i weights[i] values[i]."""
-    total = values[0] * weights[0]
-    for w, value in zip(weights[1:], values[1:], strict=True):
+def weighted(row: Row, values: Sequence[Tensor]) -> Tensor:
+    """sum_i row[i] values[i]; values beyond the row do not count."""
+    terms = zip(row, values, strict=False)
+    w, value = next(terms)
+    total = value * w
+    for w, value in terms:
         total.add_(value, alpha=w)
     return total
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -18,8 +18,11 @@ from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
+    Row,
+    Spans,
     interpolated,
     noise_in,
+    once,
     schedule_of,
     spans,
     toward,
@@ -71,55 +74,63 @@ class DEIS(Sampler):
         condition: Condition = None,
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
-        pairs = spans(schedule_of(denoiser), grid)
-        integrals = self._integrals(schedule_of(denoiser), pairs)
-        times: list[Level] = []  # of the predictions in `history`, the latest first
-        history: list[Tensor] = []
-        for (a, b), moments in zip(pairs, integrals, strict=True):
+        schedule = schedule_of(denoiser)
+        pairs = spans(schedule, grid)
+        history: list[Tensor] = []  # eps as predicted, the latest first
+        for (a, b), row in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
-            x0 = tensor(law.mean)
             if a.alpha > 0:
-                times = [a, *times[: self.order - 1]]
-                history = [noise_in(x, x0, a), *history[: self.order - 1]]
-            if a.alpha <= 0:
-                x = toward(x, x0, a, b)
-            elif self._starting(times) and math.isfinite(b.lam):
-                x = third_order(denoiser, x, x0, a, b, layout, condition)
+                history = [noise_in(x, law, a), *history[: self.order - 1]]
+            if row is not None:
+                x = weighted(row, [x, *history])
+            elif a.alpha > 0:
+                x = third_order(denoiser, x, tensor(law.mean), a, b, layout, condition)
             else:
-                known = interpolated(self._nodes(times, b), moments[: len(times)])
-                scaled = [b.alpha * w / at.sigma for w, at in zip(known, times, strict=True)]
-                x = weighted([b.alpha / a.alpha, *scaled], [x, *history])
+                x = toward(x, tensor(law.mean), a, b)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
-    def _starting(self, times: Sequence[Level]) -> bool:
-        return self.warmup is Warmup.FULL and len(times) < self.order
 
-    def _nodes(self, times: Sequence[Level], end: Level) -> list[float]:
-        """Where the predictions were made: t from that of the first, or rho from that of `end`."""
-        if self.variable == "rho":
-            return [at.rho - end.rho for at in times]
-        return [at.t - times[0].t for at in times]
+@once
+def _rows(sampler: DEIS, schedule: Schedule, pairs: Spans) -> list[Row | None]:
+    """The coefficients of x_t and of the latest eps; None for a step of another kind."""
+    rows: list[Row | None] = []
+    times: list[Level] = []  # of the predictions, the latest first
+    integrals = _integrals(sampler, schedule, pairs)
+    for (a, b), moments in zip(pairs, integrals, strict=True):
+        if a.alpha > 0:
+            times = [a, *times[: sampler.order - 1]]
+        starting = sampler.warmup is Warmup.FULL and len(times) < sampler.order
+        if a.alpha <= 0 or (starting and math.isfinite(b.lam)):
+            rows.append(None)
+            continue
+        # t from that of the first prediction, or rho from that of the end
+        if sampler.variable == "rho":
+            nodes = [at.rho - b.rho for at in times]
+        else:
+            nodes = [at.t - a.t for at in times]
+        weights = interpolated(nodes, moments[: len(times)])
+        rows.append((b.alpha / a.alpha, *(b.alpha * w for w in weights)))
+    return rows
 
-    def _integrals(
-        self, schedule: Schedule, pairs: Sequence[tuple[Level, Level]]
-    ) -> list[list[float]]:
-        """Of each step: the integrals over d rho of the powers 0 .. order - 1 of the variable."""
-        powers = range(self.order)
-        if self.variable == "rho":
-            lengths = [a.rho - b.rho for a, b in pairs]
-            return [[-(h ** (k + 1)) / (k + 1) for k in powers] for h in lengths]
-        # by parts, [z^k rho] - int k z^(k - 1) rho dz: rho' may be infinite at t = 0
-        ends = torch.tensor([(a.t, a.t - b.t, a.rho, b.rho) for a, b in pairs], dtype=torch.float64)
-        t, h, first, last = ends.unbind(1)
-        z = torch.outer(h, _NODES - 1)
-        inner = t[:, None] + z
-        rho = torch.as_tensor(schedule.sigma(inner)) / torch.as_tensor(schedule.alpha(inner))
-        columns = [last - first]
-        for k in powers[1:]:
-            columns.append((-h) ** k * last + k * h * ((z ** (k - 1) * rho) @ _WEIGHTS))
-        return torch.stack(columns, 1).tolist()
+
+def _integrals(sampler: DEIS, schedule: Schedule, pairs: Spans) -> list[list[float]]:
+    """Of each step: the integrals over d rho of the powers 0 .. order - 1 of the variable."""
+    powers = range(sampler.order)
+    if sampler.variable == "rho":
+        lengths = [a.rho - b.rho for a, b in pairs]
+        return [[-(h ** (k + 1)) / (k + 1) for k in powers] for h in lengths]
+    # by parts, [z^k rho] - int k z^(k - 1) rho dz: rho' may be infinite at t = 0
+    ends = torch.tensor([(a.t, a.t - b.t, a.rho, b.rho) for a, b in pairs], dtype=torch.float64)
+    t, h, first, last = ends.unbind(1)
+    z = torch.outer(h, _NODES - 1)
+    inner = t[:, None] + z
+    rho = torch.as_tensor(schedule.sigma(inner)) / torch.as_tensor(schedule.alpha(inner))
+    columns = [last - first]
+    for k in powers[1:]:
+        columns.append((-h) ** k * last + k * h * ((z ** (k - 1) * rho) @ _WEIGHTS))
+    return torch.stack(columns, 1).tolist()
 
 
 # Gauss and Legendre on [0, 1], exact to degree 11

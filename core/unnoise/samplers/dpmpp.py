@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, final
@@ -12,11 +12,22 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import adams, between, schedule_of, spans, toward, weighted
+from unnoise.samplers.algebra import (
+    Level,
+    Row,
+    Spans,
+    adams,
+    between,
+    once,
+    schedule_of,
+    spans,
+    toward,
+    weighted,
+)
 from unnoise.samplers.base import Sampler, Step
-from unnoise.samplers.multistep import History, Warmup, nodes, remember, third_order
+from unnoise.samplers.multistep import Warmup, remembered, step_row, third_order
 from unnoise.spaces import Layout, State, tensor
 
 
@@ -76,34 +87,56 @@ class DPMSolverPP(Sampler):
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
-        history: History = []  # of earlier steps
-        keep = {Solver.M2: 1, Solver.S2: 0, Solver.M3: 2}[self.solver]
-        full = self.solver is Solver.M3 and self.warmup is Warmup.FULL
-        for a, b in spans(schedule, grid):
+        pairs = spans(schedule, grid)
+        keep = _KEEP[self.solver]
+        history: list[Tensor] = []  # other predictions
+        for (a, b), (half, row) in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
-            h = b.lam - a.lam
-            if not math.isfinite(h):
-                x = toward(x, x0, a, b)
-            elif full and len(history) < keep:
+            if row is None and math.isfinite(b.lam - a.lam):
                 x = third_order(denoiser, x, x0, a, b, layout, condition)
+            elif row is None:
+                x = toward(x, x0, a, b)
             else:
-                earlier = history
-                if self.solver is Solver.S2:
-                    half = between(schedule, a, b, 0.5)
+                if half is not None:
                     law = denoiser(toward(x, x0, a, half), half.t, layout, condition)
-                    earlier = [(half.lam, tensor(law.mean))]
-                if len(earlier) == 2:
-                    weights = adams((-h, *nodes(earlier, b.lam)), h)
-                else:
-                    fall = -math.expm1(-h)
-                    slopes = [fall * 0.5 * h / (a.lam - at) for at, _ in earlier]
-                    weights = [fall + sum(slopes), *(-w for w in slopes)]
-                x = weighted(
-                    [b.sigma / a.sigma, *(b.alpha * w for w in weights)],
-                    [x, x0, *(value for _, value in earlier)],
-                )
-            remember(history, a.lam, x0, keep)
+                    history = [tensor(law.mean)]
+                x = weighted(row, [x, x0, *history])
+            history = [x0, *history][:keep]
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
+
+
+_KEEP = {Solver.M2: 1, Solver.S2: 0, Solver.M3: 2}  # predictions of earlier steps
+
+
+@once
+def _rows(
+    sampler: DPMSolverPP, schedule: Schedule, pairs: Spans
+) -> list[tuple[Level | None, Row | None]]:
+    """For each step where 2S makes its other prediction, and the coefficients of x_t, of the
+    prediction there and of the others; None for a step that is not of this kind."""
+    keep = _KEEP[sampler.solver]
+    least = keep if sampler.solver is Solver.M3 and sampler.warmup is Warmup.FULL else 0
+    rows: list[tuple[Level | None, Row | None]] = []
+    known: list[float] = []  # lambda of earlier predictions
+    for a, b in pairs:
+        half = row = None
+        if math.isfinite(b.lam - a.lam) and len(known) >= least:
+            half = between(schedule, a, b, 0.5) if sampler.solver is Solver.S2 else None
+            others = known if half is None else [half.lam]
+            row = step_row(a, b, _weights(a.lam, b.lam, others))
+        rows.append((half, row))
+        known = remembered(known, a, keep)
+    return rows
+
+
+def _weights(now: float, end: float, others: Sequence[float]) -> list[float]:
+    """Of the prediction at lambda = `now` and of those at `others`."""
+    h = end - now
+    if len(others) == 2:
+        return adams((-h, *(at - end for at in others)), h)
+    fall = -math.expm1(-h)
+    slopes = [fall * 0.5 * h / (now - at) for at in others]
+    return [fall + sum(slopes), *(-w for w in slopes)]

@@ -10,9 +10,18 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import euler, schedule_of, spans, toward
+from unnoise.samplers.algebra import (
+    Row,
+    Spans,
+    euler,
+    once,
+    schedule_of,
+    spans,
+    toward,
+    weighted,
+)
 from unnoise.samplers.base import Sampler, Step
 from unnoise.spaces import Layout, State, tensor
 
@@ -42,10 +51,17 @@ class Euler(Sampler):
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
-        for a, b in spans(schedule, grid):
+        pairs = spans(schedule, grid)
+        for (a, b), row in zip(pairs, _rows(None, schedule, pairs), strict=True):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
-            x = euler(schedule, x, x0, a, b.t - a.t) if b.t > 0 else toward(x, x0, a, b)
+            x = weighted(row, (x, x0)) if b.t > 0 else toward(x, x0, a, b)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
+
+
+@once
+def _rows(_: None, schedule: Schedule, pairs: Spans) -> list[Row]:
+    """The coefficients of x_t and x_0."""
+    return [euler(schedule, a, b.t - a.t) for a, b in pairs]

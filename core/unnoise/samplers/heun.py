@@ -15,10 +15,12 @@ from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
+    Row,
+    Spans,
     euler,
     level,
+    once,
     schedule_of,
-    slope,
     spans,
     time_of_rho,
     toward,
@@ -53,21 +55,32 @@ class Heun(Sampler):
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
-        for a, b in spans(schedule, grid):
+        pairs = spans(schedule, grid)
+        for (a, b), rows in zip(pairs, _rows(None, schedule, pairs), strict=True):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
-            if b.t == 0:
+            if rows is None:
                 ahead = toward(x, tensor(law.mean), a, b)
             else:
-                step = b.t - a.t
-                ahead = euler(schedule, x, tensor(law.mean), a, step)
+                ahead = weighted(rows[0], (x, tensor(law.mean)))
                 law = denoiser(ahead, b.t, layout, condition)
-                # (x + the Euler step from `ahead`) / 2
-                own, other = slope(schedule, b)
-                weights = (0.5, 0.5 + 0.5 * step * own, 0.5 * step * other)
-                ahead = weighted(weights, (x, ahead, tensor(law.mean)))
+                ahead = weighted(rows[1], (x, ahead, tensor(law.mean)))
             sent = yield Step(b.t, ahead, law)
             x = ahead if sent is None else sent
+
+
+@once
+def _rows(_: None, schedule: Schedule, pairs: Spans) -> list[tuple[Row, Row] | None]:
+    """The coefficients of x_t and x_0 in Euler's step, and of x_t, the state ahead and x_0 there in
+    (x_t + the Euler step from ahead) / 2; None for the step to 0."""
+    rows: list[tuple[Row, Row] | None] = []
+    for a, b in pairs:
+        if b.t == 0:
+            rows.append(None)
+            continue
+        own, other = euler(schedule, b, b.t - a.t)
+        rows.append((euler(schedule, a, b.t - a.t), (0.5, 0.5 * own, 0.5 * other)))
+    return rows
 
 
 @final

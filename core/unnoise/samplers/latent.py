@@ -12,7 +12,7 @@ from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import GaussianKernel
 from unnoise.samplers.algebra import noise_in, schedule_of, spans, transfer
-from unnoise.spaces import Layout, tensor
+from unnoise.spaces import Layout
 
 
 def invert(
@@ -42,7 +42,7 @@ def invert(
         at = b if b.sigma > 0 else a
         seen = x if at is b else x * a.alpha
         law = denoiser(seen, at.t, layout, condition)
-        x = transfer(x, noise_in(seen, tensor(law.mean), at), at, b, a)
+        x = transfer(x, noise_in(seen, law, at), b, a)
     return x
 
 

@@ -1,4 +1,4 @@
-"""The history of multistep samplers, and their third-order start."""
+"""The coefficients of multistep samplers, and their third-order start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.samplers.algebra import Level, adams, between, schedule_of, toward, weighted
+from unnoise.samplers.algebra import Level, Row, adams, between, schedule_of, toward, weighted
 from unnoise.spaces import Layout, tensor
 
 
@@ -25,20 +25,15 @@ class Warmup(Enum):
     FULL = "full"
 
 
-History = list[tuple[float, Tensor]]
-"""(lambda_i, x_0 predicted there), the latest first."""
+def remembered(known: Sequence[float], at: Level, keep: int) -> list[float]:
+    """The lambdas of the latest predictions, that at `at` in front; what lies at lambda = -inf says
+    nothing about the slope."""
+    return [at.lam, *known][:keep] if math.isfinite(at.lam) else list(known)
 
 
-def nodes(history: Sequence[tuple[float, Tensor]], end: float) -> list[float]:
-    """lambda_i - `end`."""
-    return [at - end for at, _ in history]
-
-
-def remember(history: History, at: float, x0: Tensor, keep: int) -> None:
-    """Put a prediction in front; what lies at lambda = -inf says nothing about the slope."""
-    if math.isfinite(at):
-        history.insert(0, (at, x0))
-        del history[keep:]
+def step_row(a: Level, b: Level, weights: Sequence[float], decay: float = 1.0) -> Row:
+    """x_s = decay (sigma_s / sigma_t) x_t + alpha_s sum_i weights_i x_0(i)."""
+    return (decay * b.sigma / a.sigma, *(b.alpha * w for w in weights))
 
 
 def third_order(

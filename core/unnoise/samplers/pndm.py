@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 from typing import ClassVar, final
 
 from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
+    Row,
+    Spans,
     level,
     noise_in,
+    once,
     schedule_of,
     spans,
     toward,
@@ -67,18 +71,18 @@ class PNDM(Sampler):
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
-        weights = _WEIGHTS[self.method]
-        history: Slopes = []
-        for a, b in spans(schedule, grid):
+        pairs = spans(schedule, grid)
+        keep = len(_WEIGHTS[self.method])
+        history: list[Tensor] = []  # eps as predicted, the latest first
+        for (a, b), row in zip(pairs, _rows(self.method, schedule, pairs), strict=True):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
-            x0 = tensor(law.mean)
             if a.alpha > 0:
-                history = [(noise_in(x, x0, a), a), *history[: len(weights) - 1]]
-            if len(history) == len(weights):
-                x = _transfer(x, weights, history, a, b)
+                history = [noise_in(x, law, a), *history][:keep]
+            if row is not None:
+                x = weighted(row, [x, *history])
             elif a.alpha <= 0 or b.sigma <= 0:
-                x = toward(x, x0, a, b)
+                x = toward(x, tensor(law.mean), a, b)
             else:
                 x = self._start(denoiser, x, history[0], a, b, layout, condition)
             sent = yield Step(b.t, x, law)
@@ -88,7 +92,7 @@ class PNDM(Sampler):
         self,
         denoiser: Denoiser,
         x: Tensor,
-        first: tuple[Tensor, Level],
+        first: Tensor,
         a: Level,
         b: Level,
         layout: Layout,
@@ -99,22 +103,27 @@ class PNDM(Sampler):
         stages = [half, half, b] if self.method is Pseudo.F else [b]
         slopes = [first]
         for at in stages:
-            ahead = transfer(x, *slopes[-1], a, at)
+            ahead = transfer(x, slopes[-1], a, at)
             law = denoiser(ahead, at.t, layout, condition)
-            slopes.append((noise_in(ahead, tensor(law.mean), at), at))
-        return _transfer(x, _STAGES[self.method], slopes, a, b)
+            slopes.append(noise_in(ahead, law, at))
+        return weighted(_row(_STAGES[self.method], a, b), [x, *slopes])
 
 
-Slopes = list[tuple[Tensor, Level]]
-"""sigma eps, and the level where it was found."""
+@once
+def _rows(method: Pseudo, _: Schedule, pairs: Spans) -> list[Row | None]:
+    """The coefficients of x_t and of the latest eps; None at the start."""
+    weights = _WEIGHTS[method]
+    known = accumulate(a.alpha > 0 for a, _ in pairs)  # predictions of eps
+    return [
+        _row(weights, a, b) if count >= len(weights) else None
+        for count, (a, b) in zip(known, pairs, strict=True)
+    ]
 
 
-def _transfer(x: Tensor, weights: Sequence[float], slopes: Slopes, a: Level, b: Level) -> Tensor:
-    """phi along the sum of the weighted eps, in one pass over each."""
+def _row(weights: Sequence[float], a: Level, b: Level) -> Row:
+    """phi along the sum of the weighted eps."""
     ratio = b.alpha / a.alpha
-    scale = b.sigma - ratio * a.sigma
-    known = [scale * w / at.sigma for w, (_, at) in zip(weights, slopes, strict=True)]
-    return weighted([ratio, *known], [x, *(noise for noise, _ in slopes)])
+    return (ratio, *((b.sigma - ratio * a.sigma) * w for w in weights))
 
 
 _WEIGHTS = {Pseudo.F: (55 / 24, -59 / 24, 37 / 24, -9 / 24), Pseudo.S: (1.5, -0.5)}

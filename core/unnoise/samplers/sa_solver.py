@@ -13,11 +13,21 @@ from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import Level, adams, schedule_of, spans, toward, weighted
+from unnoise.samplers.algebra import (
+    Level,
+    Row,
+    Spans,
+    adams,
+    once,
+    schedule_of,
+    spans,
+    toward,
+    weighted,
+)
 from unnoise.samplers.base import Sampler, Step
-from unnoise.samplers.multistep import History, nodes, remember
+from unnoise.samplers.multistep import remembered, step_row
 from unnoise.spaces import Layout, State, tensor
 
 
@@ -74,39 +84,57 @@ class SASolver(Sampler):
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
+        pairs = spans(schedule, grid)
         keep = max(self.predictor, self.corrector)
-        history: History = []
-        origin: tuple[Tensor, Level] | None = None  # where the last step began
-        z: State = torch.zeros(())
-        guess: State = x
-        for a, b in spans(schedule, grid):
+        history: list[Tensor] = []
+        origin = guess = x  # where the last step began, and where it went
+        draws: list[Tensor] = []
+        for (a, b), (correct, predict) in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
-            if origin is not None and self.corrector:
-                known = [*history[: self.corrector], (a.lam, x0)]
-                better = self._move(*origin, a, known, tensor(z))
+            if correct is not None:
+                better = weighted(correct, [tensor(origin), *draws, x0, *history])
                 # a known part that was put in since stays as it is
                 x = better if x is guess else torch.where(x == tensor(guess), better, x)
-            remember(history, a.lam, x0, keep=keep)
-            origin = None
-            if not math.isfinite(b.lam - a.lam):
+            history = [x0, *history[: keep - 1]]
+            origin = x
+            if predict is None:
                 guess = toward(x, x0, a, b)
             else:
                 if self.tau > 0:
                     z = denoiser.kernel.space.project(noise.normal(layout), layout)
-                guess = self._move(x, a, b, history[: self.predictor], tensor(z))
-                origin = (x, a)
+                    draws = [tensor(z)]
+                guess = weighted(predict, [x, *draws, *history])
             sent = yield Step(b.t, guess, law)
             x = guess if sent is None else sent
 
-    def _move(self, x: Tensor, a: Level, b: Level, known: History, z: Tensor) -> Tensor:
-        h, noisy = b.lam - a.lam, self.tau**2
-        weights = adams(nodes(known, b.lam), h, 1 + noisy)
-        state = weighted(
-            [b.sigma / a.sigma * math.exp(-noisy * h), *(b.alpha * w for w in weights)],
-            [x, *(value for _, value in known)],
-        )
-        if noisy == 0:
-            return state
-        return state.add_(z, alpha=b.sigma * math.sqrt(-math.expm1(-2 * noisy * h)))
+
+@once
+def _rows(sampler: SASolver, _: Schedule, pairs: Spans) -> list[tuple[Row | None, Row | None]]:
+    """For each step the coefficients of the corrector that ends the step before, with the new
+    prediction in front, and of the predictor: of the state, of z if there is noise, and of the
+    predictions. None: there is none, or the step is of another kind."""
+    rows: list[tuple[Row | None, Row | None]] = []
+    keep = max(sampler.predictor, sampler.corrector)
+    known: list[float] = []
+    origin: Level | None = None
+    for a, b in pairs:
+        correct = predict = None
+        if origin is not None and sampler.corrector:
+            correct = _row(sampler, origin, a, [a.lam, *known[: sampler.corrector]])
+        known = remembered(known, a, keep)
+        origin = None
+        if math.isfinite(b.lam - a.lam):
+            predict, origin = _row(sampler, a, b, known[: sampler.predictor]), a
+        rows.append((correct, predict))
+    return rows
+
+
+def _row(sampler: SASolver, a: Level, b: Level, known: list[float]) -> Row:
+    h, noisy = b.lam - a.lam, sampler.tau**2
+    own, *others = step_row(
+        a, b, adams([at - b.lam for at in known], h, 1 + noisy), math.exp(-noisy * h)
+    )
+    spread = b.sigma * math.sqrt(-math.expm1(-2 * noisy * h))
+    return (own, spread, *others) if noisy else (own, *others)

@@ -13,11 +13,21 @@ from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
-from unnoise.samplers.algebra import Level, adams, schedule_of, spans, toward, weighted
+from unnoise.samplers.algebra import (
+    Level,
+    Row,
+    Spans,
+    adams,
+    once,
+    schedule_of,
+    spans,
+    toward,
+    weighted,
+)
 from unnoise.samplers.base import Sampler, Step
-from unnoise.samplers.multistep import History, Warmup, nodes, remember, third_order
+from unnoise.samplers.multistep import Warmup, remembered, step_row, third_order
 from unnoise.spaces import Layout, State, tensor
 
 
@@ -72,39 +82,58 @@ class UniPC(Sampler):
     ) -> Generator[Step, State | None, None]:
         self.check(denoiser.kernel)
         schedule = schedule_of(denoiser)
-        history: History = []
-        origin: tuple[Tensor, Level] | None = None  # where the last step began
-        guess: State = x
-        for a, b in spans(schedule, grid):
+        pairs = spans(schedule, grid)
+        history: list[Tensor] = []
+        origin = guess = x  # where the last step began, and where it went
+        for (a, b), (correct, predict) in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
             law = denoiser(x, a.t, layout, condition)
             x0 = tensor(law.mean)
-            if origin is not None:
-                better = self._move(*origin, a, [*history, (a.lam, x0)])
+            if correct is not None:
+                better = weighted(correct, [tensor(origin), x0, *history])
                 # a known part that was put in since stays as it is
                 x = better if x is guess else torch.where(x == tensor(guess), better, x)
-            remember(history, a.lam, x0, keep=self.p)
-            origin = None
-            if not math.isfinite(b.lam - a.lam):
-                guess = toward(x, x0, a, b)
-            elif self.warmup is Warmup.FULL and len(history) < self.p:
+            history = [x0, *history[: self.p - 1]]
+            origin = x
+            if predict is not None:
+                guess = weighted(predict, [x, *history])
+            elif math.isfinite(b.lam - a.lam):
                 guess = third_order(denoiser, x, x0, a, b, layout, condition)
             else:
-                guess, origin = self._move(x, a, b, history), (x, a)
+                guess = toward(x, x0, a, b)
             sent = yield Step(b.t, guess, law)
             x = guess if sent is None else sent
 
-    def _move(self, x: Tensor, a: Level, b: Level, known: History) -> Tensor:
-        """x_s from x_t and predictions, of which the first was made at t."""
-        h = b.lam - a.lam
-        weights = [-math.expm1(-h)]
-        if len(known) == 2:
-            size = h if self.variant == "bh1" else weights[0]
-            slope = 0.5 * size * h / (known[1][0] - a.lam)
-            weights = [weights[0] - slope, slope]
-        elif len(known) > 2:
-            weights = adams(nodes(known, b.lam), h)
-        return weighted(
-            [b.sigma / a.sigma, *(b.alpha * w for w in weights)],
-            [x, *(value for _, value in known)],
-        )
+
+@once
+def _rows(sampler: UniPC, _: Schedule, pairs: Spans) -> list[tuple[Row | None, Row | None]]:
+    """For each step the coefficients of the corrector that ends the step before: of the state and
+    the prediction where that began, after the new prediction; and of the predictor. None: there
+    is none, or the step is of another kind."""
+    least = sampler.p if sampler.warmup is Warmup.FULL else 0
+    rows: list[tuple[Row | None, Row | None]] = []
+    known: list[float] = []
+    origin: Level | None = None
+    for a, b in pairs:
+        correct = predict = None
+        if origin is not None:
+            *weights, new = _weights(sampler, origin, a, [*known, a.lam])
+            correct = step_row(origin, a, [new, *weights])
+        known = remembered(known, a, sampler.p)
+        origin = None
+        if math.isfinite(b.lam - a.lam) and len(known) >= least:
+            predict, origin = step_row(a, b, _weights(sampler, a, b, known)), a
+        rows.append((correct, predict))
+    return rows
+
+
+def _weights(sampler: UniPC, a: Level, b: Level, known: list[float]) -> list[float]:
+    """Of predictions made at these lambdas, the first of them at a."""
+    h = b.lam - a.lam
+    fall = -math.expm1(-h)
+    if len(known) == 1:
+        return [fall]
+    if len(known) == 2:
+        slope = 0.5 * (h if sampler.variant == "bh1" else fall) * h / (known[1] - a.lam)
+        return [fall - slope, slope]
+    return adams([at - b.lam for at in known], h)

@@ -232,6 +232,25 @@ class Layout:
         shape = (len(rows), *self.shape[1:])
         return replace(self, batch=len(samples), shape=shape, index=index), rows
 
+    def sample(self, x: State, k: int) -> State:
+        """What belongs to sample `k` alone, without its padding: an event of a dense layout, the
+        rows (n, ...) of a ragged one, a dict of those for a product.
+
+        Of padding along several axes, what lies within the last real entry of each is left.
+        """
+        if not 0 <= k < self.batch:
+            raise InputError("no such sample", value=k, limit=f"0 to {self.batch - 1}")
+        if self.fields:
+            state = parts(x, self.fields)
+            return {n: tensor(part.sample(state[n], k)) for n, part in self.fields.items()}
+        x = tensor(x)
+        if self.index is not None:
+            return x[(self.index == k).to(x.device)]
+        if self.mask is None or self.mask.ndim == 1:
+            return x[k]
+        real = self.mask[k].nonzero().amax(0) + 1
+        return x[k][tuple(slice(int(n)) for n in real)]
+
     def zero_padding(self, x: Shaped[Tensor, "*state"]) -> Shaped[Tensor, "*state"]:
         """`x` with zeros where the layout says padding."""
         if self.mask is None:

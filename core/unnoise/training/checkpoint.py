@@ -3,7 +3,7 @@
     checkpoints/step-00001000/state.json              step, configuration, data, hashes
                               weights.safetensors     the raw weights and buffers
                               average.safetensors     the averaged ones
-                              optimizer.safetensors   AdamW's moments and step counts
+                              optimizer.safetensors   the optimiser's moments and step counts
     checkpoints/latest                                the name of the newest complete folder
 
 A folder is written under a temporary name, synced and renamed before `latest` names it; old ones

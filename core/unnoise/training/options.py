@@ -39,10 +39,15 @@ class TrainingConfiguration(BaseModel):
     batch_size: int = Field(
         128, ge=1, le=10**6, description="samples per step, over all processes together"
     )
-    learning_rate: float = Field(3e-4, gt=0, le=10, description="peak learning rate of AdamW")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon steps the weights of linear layers along orthogonal matrices, scaled to"
+        " the learning rate of AdamW, which takes all others",
+    )
+    learning_rate: float = Field(3e-4, gt=0, le=10, description="peak learning rate")
     betas: tuple[Rate, Rate] = Field((0.9, 0.999), description="AdamW's two decay rates")
     weight_decay: float = Field(
-        0.0, ge=0, le=10, description="AdamW's weight decay, on tensors of two or more dimensions"
+        0.0, ge=0, le=10, description="decoupled weight decay, on tensors of two or more dimensions"
     )
     warmup: int = Field(
         100, ge=0, le=10**9, description="steps over which the learning rate rises linearly"

@@ -15,7 +15,6 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from pydantic import BaseModel, ValidationError
-from torch import nn
 from torch.utils.data import Dataset
 
 from unnoise.bundle import CONFIG
@@ -181,23 +180,6 @@ def agree(good: Checkpoint, identity: Mapping[str, Any], options: TrainingConfig
             f"this is not the run that stopped at step {good.step}: {text}",
             fix="repeat the data and options of that run, or start anew in another folder",
         )
-
-
-def adamw(module: nn.Module, options: TrainingConfiguration) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, decay on matrices only, fused where that exists."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    if not trainable:
-        raise ConfigError("the network has no trainable parameter")
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    arguments: dict[str, Any] = {"lr": options.learning_rate, "betas": options.betas}
-    try:
-        return torch.optim.AdamW(groups, fused=True, **arguments)
-    except RuntimeError:  # a device or type without a fused kernel
-        return torch.optim.AdamW(groups, foreach=True, **arguments)
 
 
 @contextmanager

@@ -211,11 +211,12 @@ def load_diffusers(folder: str | Path) -> Model:
     kernel = GaussianKernel(Euclidean(), scheduler.schedule)
     network = DiffusersNetwork(unet, len(scheduler.schedule.betas), classes)
     denoiser = NetworkDenoiser(network, kernel, scheduler.parametrization, scheduler.clip)
+    domain = Images()
     return Model(
-        Images(),
+        domain,
         denoiser.eval(),
         configuration,
-        Images.defaults,
+        domain.defaults(configuration),
         {"data": f"the diffusers folder {root.name!r}"},
         _digest(path, root / "scheduler" / "scheduler_config.json"),
     )

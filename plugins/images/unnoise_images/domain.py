@@ -17,7 +17,7 @@ from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
 from unnoise.objectives import ConditionDropout, DataType, Objective, Quantised, Recipe, recipe
 from unnoise.samplers import Observation
-from unnoise.spaces import Euclidean, Layout
+from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise_images import data
 from unnoise_images.configuration import Configuration, configured
 from unnoise_images.files import as_picture, to_pixels
@@ -40,12 +40,14 @@ class Images(Domain):
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
-    defaults: ClassVar[Mapping[str, Any]] = {"steps": 50, "sampler": "ddim"}
     demo: ClassVar[Mapping[str, Any]] = {"label": list(range(10)), "num_samples": 2}
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """Size, channels and classes from the pictures in the folder `source`."""
         return data.complete(source, configured(options))
+
+    def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        return {"steps": 50, "sampler": "ddim"}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         channels, _, _ = configuration.size
@@ -129,7 +131,7 @@ class Images(Domain):
         self, frames: Sequence[Frame], rows: Sequence[int], model: Model
     ) -> list[list[str]]:
         """The state of each sample at each moment, from noise to picture."""
-        return [[html_cell(to_images(f.x[k : k + 1])[0]) for f in frames] for k in rows]
+        return [[html_cell(to_images(tensor(f.sample(k))[None])[0]) for f in frames] for k in rows]
 
 
 def _guided(model: Model, request: Request, classes: Sequence[str]) -> Denoiser:

@@ -46,9 +46,11 @@ class Molecules(Domain):
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
-    defaults: ClassVar[Mapping[str, Any]] = {"steps": 50, "sampler": "ddim"}
     metrics: ClassVar[Mapping[str, type[Metric]]] = {"conformers": Conformers}
     demo: ClassVar[Mapping[str, Any]] = {"smiles": "C[C@H](N)C(=O)O", "num_samples": 8}
+
+    def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        return {"steps": 50, "sampler": "ddim"}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         if configuration.network == "geodiff":

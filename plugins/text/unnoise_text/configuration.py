@@ -31,7 +31,7 @@ class Learned(BaseModel):
     frame : tokens that the network expects before and after a text.
     adjacency : of the letter graph, as rows of weights.
     transitions : one-step matrices, (1 or T, K, K).
-    survival : alpha at i / T of a schedule that depends on the data.
+    survival : alpha at i / n of a schedule that depends on the data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -110,6 +110,12 @@ class Configuration(BaseModel):
     )
     hybrid: float = Field(0.01, ge=0, description="weight of the cross-entropy in hybrid")
 
+    prediction: Literal["evidence", "logits"] = Field(
+        "evidence",
+        description="what the network puts out unless the kernel is absorbing: logits of x_0, or"
+        " what the other tokens say of it, to which q(x_t | x_0) is added by Bayes' rule",
+    )
+
     architecture: str = Field(
         "modernbert", description="any masked language model of transformers, by its model_type"
     )
@@ -119,6 +125,10 @@ class Configuration(BaseModel):
     inner: int | None = Field(None, ge=1, description="width inside a layer; default: 1.5 width")
     settings: dict[str, Any] = Field(
         default_factory=dict, description="more entries of the transformers configuration"
+    )
+
+    temperature: float = Field(
+        1.0, gt=0, le=10, description="of generated text, where a request names none"
     )
 
     learned: Learned | None = Field(None, description="filled in from the data")

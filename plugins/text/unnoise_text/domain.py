@@ -48,6 +48,7 @@ from unnoise.spaces import Layout, State, tensor
 from unnoise_text import data, pages
 from unnoise_text.canvas import Canvas, canvas, fixed, given
 from unnoise_text.configuration import Configuration
+from unnoise_text.evidence import Evidence
 from unnoise_text.network import network_of
 from unnoise_text.noise import kernel_of, mask_of
 from unnoise_text.request import Request
@@ -65,7 +66,6 @@ class Text(Domain):
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
-    defaults: ClassVar[Mapping[str, Any]] = {"steps": 128, "sampler": "ancestral"}
     demo: ClassVar[Mapping[str, Any]] = {
         "template": "my fellow ____:20 , the state of our union is ____:12",
         "num_samples": 4,
@@ -76,6 +76,12 @@ class Text(Domain):
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """The vocabulary, and what the noise takes from the data."""
         return data.configure(source, dict(options))
+
+    def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        """First hitting asks the network once for each token that appears, and is exact; it is for
+        masks only."""
+        absorbing = configuration.kernel == "absorbing"
+        return {"steps": 128, "sampler": "first-hitting" if absorbing else "ancestral"}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         kernel = kernel_of(configuration)
@@ -157,7 +163,7 @@ class Text(Domain):
         configuration = model.configuration
         vocabulary, mask = configuration.vocabulary, _mask(configuration)
         return [
-            [pages.canvas_html(tensor(f.x)[k].tolist(), mask, vocabulary) for f in frames]
+            [pages.canvas_html(tensor(f.sample(k)).tolist(), mask, vocabulary) for f in frames]
             for k in rows
         ]
 
@@ -232,9 +238,11 @@ def canvas_of(
 
 
 def _denoiser(request: Request, model: Model) -> Denoiser | None:
-    if request.temperature == 1 and request.top_p == 1:
+    asked = request.temperature
+    temperature = model.configuration.temperature if asked is None else asked
+    if temperature == 1 and request.top_p == 1:
         return None
-    return Tempered(model.denoiser, request.temperature, request.top_p)
+    return Tempered(model.denoiser, temperature, request.top_p)
 
 
 def _sampler(request: Request, model: Model) -> Sampler | None:
@@ -254,7 +262,7 @@ def _parametrization(configuration: Configuration) -> Parametrization:
         return Ratio()
     if configuration.kernel == "absorbing":
         return Masked(mask_of(configuration))
-    return Logits()
+    return Evidence() if configuration.prediction == "evidence" else Logits()
 
 
 def objective_of(configuration: Configuration) -> Objective:

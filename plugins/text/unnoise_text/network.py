@@ -112,7 +112,8 @@ def build(architecture: str, entries: Mapping[str, Any]) -> nn.Module:
             value=architecture,
             fix=str(error).splitlines()[0][:200],
         ) from error
-    for implementation in ("sdpa", "eager"):
+    asked = getattr(configuration, "_attn_implementation", None)  # settings may choose one
+    for implementation in (asked,) if asked else ("sdpa", "eager"):
         try:
             model: nn.Module = AutoModelForMaskedLM.from_config(
                 configuration, attn_implementation=implementation

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Final, final
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,102 +15,22 @@ from unnoise.kernels import (
     Absorbing,
     CategoricalKernel,
     Corruption,
+    CosineSurvival,
     Linear,
     Matrices,
     RandomWalk,
     Schedule,
+    SurvivalTable,
     Uniform,
     information_times,
 )
-from unnoise.spaces import Time, Tokens
+from unnoise.spaces import Tokens
 from unnoise_text.configuration import Configuration, Learned
 
 LARGEST_GRAPH: Final = 512
 """Tokens of a kernel that is given by its matrices."""
 _FLOOR, _RATIOS = 1e-4, 1e-3  # survival at time 1
-
-
-class Survival(Schedule):
-    """A schedule that is given by alpha alone, the probability that a token survives."""
-
-    def sigma(self, t: Time) -> Time:
-        return 1 - self.alpha(t)
-
-    def d_sigma(self, t: Time) -> Time:
-        return -self.d_alpha(t)
-
-
-@final
-@dataclass(frozen=True)
-class Cosine(Survival):
-    """alpha = floor + (1 - floor) cos(pi t / 2)."""
-
-    floor: float = 0.0
-
-    @property
-    def steps(self) -> int | None:
-        return None
-
-    def alpha(self, t: Time) -> Time:
-        if isinstance(t, Tensor):
-            # the cosine of a rounded pi / 2 is not quite 0
-            cosine = torch.where(t == 1, 0.0, torch.cos(0.5 * math.pi * t))
-            return self.floor + (1 - self.floor) * cosine
-        return self.floor + (1 - self.floor) * (0.0 if t == 1 else math.cos(0.5 * math.pi * t))
-
-    def d_alpha(self, t: Time) -> Time:
-        slope = -0.5 * math.pi * (1 - self.floor)
-        if isinstance(t, Tensor):
-            return slope * torch.sin(0.5 * math.pi * t)
-        return slope * math.sin(0.5 * math.pi * t)
-
-
-@final
-@dataclass(frozen=True)
-class Table(Survival):
-    """alpha at i / T, i = 0 .. T, linear between them.
-
-    Parameters
-    ----------
-    values : alpha_0 = 1 >= .. >= alpha_T >= 0, strictly decreasing.
-    """
-
-    values: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        v = self.values
-        falling = all(a > b for a, b in pairwise(v))
-        if len(v) < 2 or v[0] != 1 or v[-1] < 0 or not falling:
-            raise ConfigError("a table of survival falls from 1 to 0 or more", value=v[:4])
-
-    @property
-    def steps(self) -> int | None:
-        return len(self.values) - 1
-
-    @cached_property
-    def _values(self) -> Tensor:
-        return torch.tensor(self.values, dtype=torch.float64)
-
-    def alpha(self, t: Time) -> Time:
-        n = len(self.values) - 1
-        if not isinstance(t, Tensor):
-            i = min(max(math.ceil(t * n - 1e-9) - 1, 0), n - 1)
-            a, b = self.values[i], self.values[i + 1]
-            share = min(max(t * n - i, 0.0), 1.0)
-            return b if abs(share - 1) < 1e-9 else a + (b - a) * share
-        v = self._values.to(t.device)
-        left = (torch.ceil(t * n - 1e-9) - 1).clamp(0, n - 1)
-        j, share = left.long(), (t * n - left).clamp(0, 1)
-        return torch.where((share - 1).abs() < 1e-9, v[j + 1], v[j] + (v[j + 1] - v[j]) * share)
-
-    def d_alpha(self, t: Time) -> Time:
-        n = len(self.values) - 1
-        if not isinstance(t, Tensor):
-            i = min(max(math.ceil(t * n - 1e-9) - 1, 0), n - 1)
-            return (self.values[i + 1] - self.values[i]) * n
-        v = self._values.to(t.device)
-        j = (torch.ceil(t * n - 1e-9) - 1).clamp(0, n - 1).long()
-        return (v[j + 1] - v[j]) * n
+_KNOTS = 100
 
 
 def kernel_of(configuration: Configuration) -> CategoricalKernel:
@@ -149,24 +65,24 @@ def _schedule(configuration: Configuration, known: Learned) -> Schedule:
     # a walk forgets in infinite time only, and ratios tell nothing where alpha is 0
     ratios = configuration.goal == "score_entropy" and configuration.kernel == "uniform"
     floor = _FLOOR if configuration.kernel == "nearest" else _RATIOS if ratios else 0.0
-    if known.survival is not None:
-        return Table(known.survival)
-    smooth: Schedule = Linear(floor) if configuration.schedule == "linear" else Cosine(floor)
     n = configuration.chain
-    if n is None:
-        return smooth
-    return Table(tuple(float(smooth.alpha(i / n)) for i in range(n + 1)))
+    if known.survival is not None:
+        return SurvivalTable(known.survival, discrete=n is not None)
+    linear = configuration.schedule == "linear"
+    smooth: Schedule = Linear(floor) if linear else CosineSurvival(floor)
+    return smooth if n is None else SurvivalTable.of(smooth, [i / n for i in range(n + 1)])
 
 
 def informed(configuration: Configuration, unigram: Tensor) -> tuple[float, ...]:
-    """Survival at i / T of the mutual-information schedule, from frequencies (K,) of tokens."""
-    steps = configuration.chain or 1000
+    """Survival at i / n of the mutual-information schedule, from frequencies (K,) of tokens; n is
+    T of a chain, or else enough for a smooth table."""
+    steps = configuration.chain or _KNOTS
     if configuration.kernel == "matrix":
         raise ConfigError("matrices are their own schedule", fix="leave schedule out")
     plain = configuration.model_copy(update={"schedule": "linear", "chain": None})
     corruption = kernel_of(plain).corruption
     alpha = _schedule(plain, plain.known).alpha
-    if configuration.kernel == "absorbing":  # for which it is 1 - i / T, whatever the frequencies
+    if configuration.kernel == "absorbing":  # for which it is 1 - i / n, whatever the frequencies
         return tuple(1 - i / steps for i in range(steps + 1))
     times = information_times(corruption, unigram, steps)
     return tuple(float(alpha(t)) for t in times.tolist())

@@ -26,8 +26,11 @@ class Request(BaseModel):
     length: int | list[int] | None = Field(
         None, description="tokens in all; default: what the network sees at once"
     )
-    temperature: float = Field(
-        1.0, gt=0, le=10, description="below 1 prefers likely tokens, above 1 unlikely ones"
+    temperature: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="below 1 prefers likely tokens, above 1 unlikely ones; default: the model's",
     )
     top_p: float = Field(
         1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability in all"

@@ -563,3 +563,42 @@ def test_the_time_of_a_share_on_a_table_is_one_of_its_steps():
     before, after = (1 - corruption.schedule.alpha((t - i) / 10) for i in (1, 0))
     ends = after.clamp(max=corruption.hidden(1.0))
     assert ((before < shares) & ((shares <= ends + 1e-6) | (t == 10))).all()
+
+
+@corruptions
+@pytest.mark.parametrize("t", [0.125, 0.75, 1.0, FLOATS[0], TENSORS[2]])
+def test_a_noisy_state_is_the_sample_of_the_marginal(name, t):
+    x0 = torch.randint(K, (3, 500), generator=torch.Generator().manual_seed(3))
+    mask = torch.arange(500) < torch.tensor([[500], [400], [1]])
+    layout = Layout.dense(3, (500,), mask=mask, dtype=torch.int64)
+    law = kernel(name).marginal(x0, t, layout)
+    expected = law.sample(NoiseSource(5, range(3)))
+    assert torch.equal(kernel(name).noisy(x0, t, layout, NoiseSource(5, range(3))), expected)
+
+
+@pytest.mark.parametrize("corruption", [Uniform(), Absorbing(0), Absorbing(K - 1)])
+def test_no_draw_leaves_the_vocabulary(corruption):
+    layout = line(K)
+    u = torch.tensor([0.0, 5e-324, 0.5, 1 - 2**-53, 1 - 2**-52], dtype=D)
+    for t in (0.0, 1e-300, 0.5, 1.0):
+        for x in range(K):
+            found = corruption.draw(torch.full((1, K), x), 0.0, t, u[None], K, layout)
+            assert found.min() >= 0
+            assert found.max() < K
+            if t == 0.0:
+                assert (found == x).all()
+
+
+def test_a_walk_of_samples_with_times_of_their_own_is_that_of_each_alone():
+    walk = RandomWalk.bands(6, rate=20.0)
+    x = torch.randint(6, (3, 4), generator=torch.Generator().manual_seed(0))
+    log_w = stochastic(3, 4, 6).log()
+    s, t = (torch.tensor(v, dtype=D) for v in ([0.0, 0.2, 0.9], [0.1, 0.9, 1.0]))
+    layout, one = Layout.dense(3, (4,), dtype=torch.int64), line(4)
+    rows, pushed = walk.log_rows(x, s, t, 6, layout), walk.push(log_w, s, t, layout)
+    column = walk.column(x, s, t, log_w, layout)
+    for k in range(3):
+        u, v = s[k].item(), t[k].item()
+        close(rows[k], walk.log_rows(x[k : k + 1], u, v, 6, one)[0])
+        close(pushed[k], walk.push(log_w[k : k + 1], u, v, one)[0])
+        close(column[k], walk.column(x[k : k + 1], u, v, log_w[:1], one)[0])

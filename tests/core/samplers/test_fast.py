@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 
-from unnoise.denoise import Denoiser
+from unnoise import denoise
+from unnoise.denoise import Denoiser, Flow, Noise, Score, V
+from unnoise.denoise.base import clipped
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError, LimitExceeded
 from unnoise.kernels import (
     VE,
@@ -17,7 +19,9 @@ from unnoise.kernels import (
     Corruption,
     GaussianKernel,
     Geometric,
+    LearnedSchedule,
     Linear,
+    MonotoneInterior,
     SubVP,
     VPCosine,
     VPLinear,
@@ -163,13 +167,45 @@ def test_the_transfer_of_pndm_is_the_ddim_step():
         eps = (x - schedule.alpha(t) * law.mean) / schedule.sigma(t)
         ddim = model.kernel.bridge(x, law, t, s, layout, eta=0.0).mean
         now, then = level(schedule, t), level(schedule, s)
-        found = transfer(x, noise_in(x, law.mean, now), now, now, then)
+        found = transfer(x, noise_in(x, law, now), now, then)
         assert (found - ddim).abs().max() < 1e-12
         # and phi as it is written by Liu 2022, in alpha_bar
         now, then = schedule.alpha(t) ** 2, schedule.alpha(s) ** 2
         root = math.sqrt(now) * (math.sqrt((1 - then) * now) + math.sqrt((1 - now) * then))
         phi = math.sqrt(then / now) * x - (then - now) / root * eps
         assert (phi - ddim).abs().max() < 1e-12
+
+
+def test_eps_that_the_law_knows_is_that_of_its_mean():
+    layout = Layout.dense(3, (5,), dtype=F)
+    x, eps = (NoiseSource(seed, range(3)).normal(layout) for seed in (0, 1))
+    kernel = GaussianKernel(Euclidean(), VPLinear())
+    at = level(kernel.schedule, 0.4)
+    for parametrization in (Noise(), V(), Score(), Flow(), denoise.EDM()):
+        law = parametrization.law(kernel, eps, x, 0.4, layout)
+        found = noise_in(x, law, at)
+        torch.testing.assert_close(at.alpha * law.mean + at.sigma * found, x)
+    law = Noise().law(kernel, eps, x, 0.4, layout)
+    low = clipped(law, (-0.1, 0.1), layout)  # whose eps is another
+    torch.testing.assert_close(noise_in(x, low, at), (x - at.alpha * low.mean) / at.sigma)
+
+
+@pytest.mark.parametrize("sampler", ODE, ids=repr)
+def test_a_schedule_that_was_trained_since_is_not_remembered(sampler):
+    torch.manual_seed(0)
+    schedule = LearnedSchedule(MonotoneInterior(8), ends="fixed").requires_grad_(False)
+    model = mixture(schedule)
+    grid = grids.uniform(model.kernel, 6)
+
+    def end():
+        return run(sampler, model, grid)[-1].x
+
+    before = end()
+    for parameter in schedule.parameters():
+        parameter.mul_(1.5)
+    after = end()
+    assert (after - before).abs().max() > 1e-4
+    torch.testing.assert_close(run(sampler, model, grid.clone())[-1].x, after)
 
 
 @pytest.mark.parametrize(

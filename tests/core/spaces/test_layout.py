@@ -158,3 +158,26 @@ def test_some_samples_are_a_batch_of_their_own(kind, chosen):
     product = Layout.product({"x": layout})
     with pytest.raises(InputError, match="each part"):
         product.take(torch.tensor([0]))
+
+
+@pytest.mark.parametrize("kind", ["dense", "padded", "ragged"])
+@pytest.mark.parametrize("event", [(), (2,)])
+def test_one_sample_without_its_padding(kind, event):
+    layout, x, alone = batch(kind, event)
+    for k, own in enumerate(alone):
+        torch.testing.assert_close(layout.sample(x, k), own)
+        both = Layout.product({"x": layout, "y": Layout.dense(4)})
+        found = both.sample({"x": x, "y": torch.arange(4)}, k)
+        torch.testing.assert_close(found["x"], own)
+        assert found["y"] == k
+    with pytest.raises(InputError, match="no such sample"):
+        layout.sample(x, 4)
+
+
+def test_a_sample_that_is_padded_along_two_axes():
+    mask = torch.zeros(2, 3, 4, dtype=torch.bool)
+    mask[0, :2, :3], mask[1] = True, True
+    x = torch.arange(24.0).view(2, 3, 4)
+    layout = Layout.dense(2, (3, 4), mask=mask)
+    assert torch.equal(layout.sample(x, 0), x[0, :2, :3])
+    assert torch.equal(layout.sample(x, 1), x[1])

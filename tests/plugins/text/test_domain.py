@@ -9,7 +9,7 @@ import torch
 
 from unnoise import api
 from unnoise.cli import main
-from unnoise.denoise import Logits, Masked, Ratio
+from unnoise.denoise import Masked, Ratio
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.objectives import (
     Hybrid,
@@ -20,6 +20,7 @@ from unnoise.objectives import (
     VariationalBound,
 )
 from unnoise_text.domain import Text, objective_of
+from unnoise_text.evidence import Evidence
 
 
 def test_length_of_a_text(model):
@@ -150,8 +151,8 @@ GOALS = [
     ({"goal": "cross_entropy"}, Simple, Masked),
     ({"goal": "score_entropy"}, ScoreEntropy, Ratio),
     ({"goal": "score_entropy", "kernel": "uniform"}, ScoreEntropy, Ratio),
-    ({"kernel": "uniform"}, Hybrid, Logits),
-    ({"kernel": "uniform", "schedule": "cosine", "chain": 20}, Hybrid, Logits),
+    ({"kernel": "uniform"}, Hybrid, Evidence),
+    ({"kernel": "uniform", "schedule": "cosine", "chain": 20}, Hybrid, Evidence),
 ]
 
 
@@ -221,6 +222,24 @@ def test_pages(model):
     assert "we " in fragments[1][1]
     assert "░" not in last
     assert out.samples[1] in last
+
+
+def test_a_model_has_a_temperature_of_its_own(make_model):
+    cold = make_model(temperature=0.3)
+    plain = make_model()
+    asked = {"num_samples": 2, "steps": 6, "length": 12, "seed": 4}
+    assert cold.generate(**asked).samples == plain.generate(temperature=0.3, **asked).samples
+    assert cold.generate(temperature=1.0, **asked).samples == plain.generate(**asked).samples
+    assert cold.generate(**asked).samples != plain.generate(**asked).samples
+
+
+def test_pages_of_texts_of_other_lengths_show_no_padding(model):
+    out = model.generate(
+        prompt="we ", length=[9, 20], num_samples=1, steps=4, return_trajectory=True, batch_size=2
+    )
+    fragments = model.domain.preview_trajectory(out.trajectory, [0, 1], model)
+    assert [row[0].count("░") for row in fragments] == [9, 20]
+    assert out.samples[0] in fragments[0][-1]
 
 
 def test_the_terminal_shows_hidden_tokens(model):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unnoise.errors import ConfigError, InputError
-from unnoise.kernels import mutual_information
+from unnoise.kernels import CosineSurvival, SurvivalTable, mutual_information
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch
 from unnoise.spaces import Layout
@@ -17,7 +17,7 @@ from unnoise.testing import PmfOracle, exact_bound
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.data import configure
 from unnoise_text.domain import objective_of
-from unnoise_text.noise import Cosine, Table, kernel_of
+from unnoise_text.noise import kernel_of
 from unnoise_text.vocabulary import Characters
 
 F = torch.float64
@@ -184,24 +184,15 @@ def test_rows_are_probabilities_and_compose(options):
 
 
 def test_schedules():
-    assert Cosine().alpha(1.0) == 0.0
-    assert Cosine().alpha(torch.tensor([0.0, 0.5, 1.0], dtype=F)).tolist() == pytest.approx(
-        [1, math.sqrt(0.5), 0]
+    assert kernel_of(letters(3, kernel="uniform", schedule="cosine")).corruption.schedule == (
+        CosineSurvival()
     )
-    table = Table((1.0, 0.6, 0.5, 0.0))
-    times = torch.tensor([0.0, 1 / 6, 1 / 3, 2 / 3, 1.0], dtype=F)
-    assert table.alpha(times).tolist() == pytest.approx([1, 0.8, 0.6, 0.5, 0])
-    assert [table.alpha(t) for t in times.tolist()] == pytest.approx([1, 0.8, 0.6, 0.5, 0])
-    assert table.d_alpha(0.1) == pytest.approx(-1.2)
-    assert table.d_alpha(times[1:2]).tolist() == pytest.approx([-1.2])
-    for schedule in (Cosine(0.01), table):
-        t, h = 0.4, 1e-6
-        slope = (schedule.alpha(t + h) - schedule.alpha(t - h)) / (2 * h)
-        assert schedule.d_alpha(t) == pytest.approx(slope, rel=1e-5)
-        assert schedule.d_sigma(t) == -schedule.d_alpha(t)
-    for values in ((1.0,), (1.0, 1.0), (0.9, 0.0), (1.0, -0.1)):
-        with pytest.raises(ConfigError, match="falls from 1"):
-            Table(values)
+    table = (1.0, 0.6, 0.0)
+    told = {"schedule": "information", "survival": table, "kernel": "uniform"}
+    free, clocked = (
+        kernel_of(letters(3, **told, **o)).corruption.schedule for o in ({}, {"chain": 2})
+    )
+    assert (free, clocked) == (SurvivalTable(table, discrete=False), SurvivalTable(table))
 
 
 @pytest.mark.parametrize("kernel", ["uniform", "nearest"])

@@ -1,0 +1,153 @@
+"""What a model of time series is: method, window, network, targets. Stored in the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unnoise.errors import ConfigError, nearest
+from unnoise_timeseries.masks import Strategy
+from unnoise_timeseries.windows import Scaler
+
+
+class Learned(BaseModel):
+    """What the data told, so that a bundle needs none.
+
+    Attributes
+    ----------
+    columns : names of the variables, in order.
+    mean, scale : of each, over the observed cells of the training part; scale 0 of a constant.
+    frequency : of the index.
+    aware : whether times carry a time zone.
+    dates : whether the index holds dates, which have a calendar.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    columns: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    frequency: str
+    aware: bool
+    dates: bool
+
+    @property
+    def scaler(self) -> Scaler:
+        return Scaler(self.mean, self.scale)
+
+
+class Configuration(BaseModel):
+    """Options of `unnoise train timeseries`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    method: Literal["csdi", "timegrad"] = Field(
+        "csdi",
+        description="csdi fills holes and forecasts; timegrad forecasts only, row by row",
+    )
+    time: str | tuple[str, ...] | None = Field(
+        None, description="the column of times in a file, or its year, month, day and hour columns"
+    )
+    series: str | None = Field(None, description="the column that names the series of a panel")
+    columns: tuple[str, ...] | None = Field(
+        None, description="the variables of a file; default: all its columns of numbers"
+    )
+    window: int | None = Field(
+        None, ge=2, le=4096, description="rows that the network sees at once; default: up to 96"
+    )
+    overlap: int | None = Field(
+        None, ge=0, description="rows that neighbouring windows share; default: half a window"
+    )
+    held_out: float = Field(
+        0.1, ge=0, lt=1, description="share of each series, its end, that is kept for validation"
+    )
+    targets: Strategy = Field(
+        "mix",
+        description="what is hidden in training: random cells, the pattern of another window"
+        " (historical), either of them (mix), a block of rows, or the last rows (forecasting)",
+    )
+    horizon: int | None = Field(
+        None,
+        ge=1,
+        description="rows hidden by the targets forecasting; default: a quarter of a window",
+    )
+    chain: int | None = Field(
+        None, ge=2, le=10_000, description="T; default: 50 for csdi, 100 for timegrad"
+    )
+
+    channels: int = Field(64, ge=2, description="csdi: width of the residual layers")
+    layers: int = Field(4, ge=1, description="csdi: residual layers")
+    heads: int = Field(8, ge=1, description="csdi: of attention")
+    time_width: int = Field(128, ge=2, description="csdi: embedding of the place in the window")
+    feature_width: int = Field(16, ge=1, description="csdi: embedding of the variable")
+    step_width: int = Field(128, ge=2, description="csdi: embedding of the step")
+
+    cells: int = Field(40, ge=1, description="timegrad: width of its two LSTM layers")
+    hidden: int = Field(100, ge=1, description="timegrad: width of the condition")
+    lags: tuple[int, ...] | None = Field(
+        None, description="timegrad: earlier rows that it sees; default: by the frequency"
+    )
+
+    learned: Learned | None = Field(None, description="filled in from the data")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Configuration:
+        if self.channels % self.heads:
+            raise ValueError("channels is a multiple of heads")
+        if self.time_width % 2 or self.step_width % 2:
+            raise ValueError("embeddings of numbers are pairs of sin and cos: an even width")
+        if self.overlap is not None and self.window is not None and self.overlap >= self.window:
+            raise ValueError("overlap is smaller than the window")
+        if self.horizon is not None and self.window is not None and self.horizon >= self.window:
+            raise ValueError("horizon is smaller than the window")
+        if self.lags is not None and (not self.lags or min(self.lags) < 1):
+            raise ValueError("lags are numbers of rows, 1 or more")
+        return self
+
+    @property
+    def known(self) -> Learned:
+        """What the data told, of a completed configuration."""
+        if self.learned is None:
+            raise ConfigError(
+                "the configuration knows no data", fix="complete it with TimeSeries().configure"
+            )
+        return self.learned
+
+    @property
+    def length(self) -> int:
+        """The window of a completed configuration."""
+        if self.window is None:
+            raise ConfigError("the configuration has no window", fix="pass window=")
+        return self.window
+
+    @property
+    def shared(self) -> int:
+        """Rows that neighbouring windows share."""
+        return self.length // 2 if self.overlap is None else self.overlap
+
+    @property
+    def ahead(self) -> int:
+        """Rows hidden by the targets forecasting."""
+        return max(self.length // 4, 1) if self.horizon is None else self.horizon
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.chain or (50 if self.method == "csdi" else 100)
+
+
+def configured(options: Mapping[str, Any]) -> Configuration:
+    """A Configuration from keywords; what pydantic refuses becomes a ConfigError."""
+    try:
+        return Configuration(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            names = list(Configuration.model_fields)
+            raise ConfigError(
+                f"unknown option {name!r}", limit=", ".join(names), fix=nearest(name, names)
+            ) from error
+        raise ConfigError(f"option {name!r}: {first['msg']}", value=first["input"]) from error

@@ -1,0 +1,146 @@
+"""Windows of a table as training data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unnoise.domain import Batch
+from unnoise.spaces import Layout
+from unnoise_timeseries import masks
+from unnoise_timeseries.configuration import Configuration, Learned, configured
+from unnoise_timeseries.frames import FrameError, Table, matching, table
+from unnoise_timeseries.loaders import load
+from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
+from unnoise_timeseries.windows import Scaler, cut, window_starts
+
+LONGEST = 96  # the window, when nobody says
+Item = tuple[Tensor, Tensor, Tensor | None]
+"""(values (L, K) float32, zero where missing; targets (L, K) bool; what the recurrent network sees,
+(L, F), or for CSDI what is given, (L, K) bool)."""
+
+
+def read(source: Any, configuration: Configuration) -> Table:
+    """The table in `source`, as the configuration says it is read."""
+    frame = load(source, configuration.time, configuration.series, configuration.columns)
+    if configuration.learned is None:
+        return table(frame)
+    known = configuration.known
+    return matching(frame, known.columns, known.frequency, known.aware)
+
+
+def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
+    """Complete a configuration by what the data tell: columns, statistics, frequency, window."""
+    wanted = configured(options)
+    found = read(source, wanted)
+    shortest = min(len(one.values) for one in found.series)
+    held_out = wanted.held_out
+    training = cut(shortest, held_out)
+    extra = warm_up(wanted, found.frequency)
+    window = wanted.window or min(LONGEST, training - extra)
+    if window + extra > training or window < 2:
+        raise FrameError(
+            "a series has fewer rows in its training part than the window",
+            value=f"{training} of {shortest} sample(s)",
+            limit=f">= {window + extra}" + (f" ({extra} of them for lags)" if extra else ""),
+            fix="pass a smaller window" + (", fewer lags" if extra else "") + " or held_out",
+        )
+    if held_out and shortest - training < window + extra:
+        held_out = 0.0  # no window fits into the end: all rows train
+    parts = [one.values[: cut(len(one.values), held_out)] for one in found.series]
+    scaler = Scaler.of(parts, found.columns)
+    learned = Learned(
+        columns=found.columns,
+        mean=scaler.mean,
+        scale=scaler.scale,
+        frequency=found.frequency,
+        aware=found.aware,
+        dates=isinstance(found.series[0].index, pd.DatetimeIndex | pd.PeriodIndex),
+    )
+    done = wanted.model_dump() | {
+        "window": window,
+        "held_out": held_out,
+        "learned": learned,
+        "lags": lags_of(wanted, found.frequency) if wanted.method == "timegrad" else wanted.lags,
+    }
+    return configured(done)
+
+
+@final
+class Windows(Dataset[Item]):
+    """Windows of the series, scaled, with fresh targets each time.
+
+    Windows with fewer than two observed cells are left out: one is hidden, one is given.
+    """
+
+    def __init__(
+        self, found: Table, configuration: Configuration, part: Literal["train", "validation"]
+    ) -> None:
+        known, length = configuration.known, configuration.length
+        self.configuration = configuration
+        self.values = [known.scaler.forward(one.values).astype(np.float32) for one in found.series]
+        self.index = [one.index for one in found.series]
+        self.extra = warm_up(configuration, known.frequency)
+        total = length + self.extra
+        self.starts = [
+            (k, start)
+            for k, values in enumerate(self.values)
+            for start in window_starts(len(values), total, configuration.held_out, part)
+            if np.isfinite(values[start + self.extra : start + total]).sum() >= 2
+        ]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, number: int) -> Item:
+        k, start = self.starts[number]
+        total = self.configuration.length + self.extra
+        values = torch.from_numpy(self.values[k][start : start + total])
+        if self.configuration.method == "timegrad":
+            times = self.index[k][start : start + total]
+            seen, scaled = inputs(values, times, self.configuration)
+            return torch.nan_to_num(scaled), torch.isfinite(scaled), seen
+        observed = torch.isfinite(values)
+        other = observed
+        if self.configuration.targets in ("historical", "mix"):
+            j, begin = self.starts[masks.another(number, len(self))]
+            other = torch.from_numpy(np.isfinite(self.values[j][begin : begin + total]))
+        target = masks.targets(
+            self.configuration.targets, observed, other, self.configuration.ahead
+        )
+        return torch.nan_to_num(values), target, observed & ~target
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all values and of where the windows are."""
+        digest = hashlib.sha256(repr(self.starts).encode())
+        for values in self.values:
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
+
+def dataset(
+    source: Any, configuration: Configuration, part: Literal["train", "validation"]
+) -> Windows:
+    """The windows of one part."""
+    return Windows(read(source, configuration), configuration, part)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """The targets are the state: everything else is padding of the layout, so that losses and
+    dimensions count the targets and nothing else."""
+    values = torch.stack([value for value, _, _ in items])
+    target = torch.stack([mask for _, mask, _ in items])
+    layout = Layout.dense(len(items), values.shape[1:], mask=target)
+    x0 = layout.zero_padding(values)
+    extra = torch.stack([more for _, _, more in items if more is not None])
+    if extra.dtype != torch.bool:
+        return Batch(x0, layout, {"inputs": extra})
+    return Batch(x0, layout, {"observed": values * extra, "given": extra})

@@ -1,0 +1,169 @@
+"""The time-series domain: x_0 is the hidden cells of a window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+
+from unnoise.denoise import NetworkDenoiser, Noise
+from unnoise.domain import Batch, Domain, Metric, Model, Plan
+from unnoise.errors import InputError
+from unnoise.kernels import BetaTable, GaussianKernel
+from unnoise.spaces import Euclidean
+from unnoise_timeseries import data, files
+from unnoise_timeseries.configuration import Configuration
+from unnoise_timeseries.evaluation import Forecasting, Imputation
+from unnoise_timeseries.frames import Filled, Table, continued, extended, filled, matching
+from unnoise_timeseries.imputation import impute, restore
+from unnoise_timeseries.loaders import load
+from unnoise_timeseries.network import CSDI
+from unnoise_timeseries.plots import page
+from unnoise_timeseries.request import Request
+from unnoise_timeseries.timegrad import TimeGrad, forecast, width
+
+
+@final
+class TimeSeries(Domain):
+    """Data frames whose missing cells are filled and which are continued; samples are frames."""
+
+    name: ClassVar[str] = "timeseries"
+    Request: ClassVar[type[BaseModel]] = Request
+    Configuration: ClassVar[type[BaseModel]] = Configuration
+    bundle: ClassVar[Path | None] = None
+    metrics: ClassVar[Mapping[str, type[Metric]]] = {
+        "imputation": Imputation,
+        "forecasting": Forecasting,
+    }
+
+    def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        return {"steps": 15, "sampler": "unipc", "grid": "quadratic"}
+
+    def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
+        """Columns, statistics of the training part, frequency and window from the data."""
+        return data.configure(source, options)
+
+    def build(self, configuration: Configuration) -> NetworkDenoiser:
+        return NetworkDenoiser(_network(configuration), kernel_of(configuration), Noise())
+
+    def dataset(
+        self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
+    ) -> data.Windows:
+        return data.dataset(source, configuration, part)
+
+    def collate(self, items: Sequence[data.Item]) -> Batch:
+        return data.collate(items)
+
+    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+        given = table_of(request, model.configuration)
+        if model.configuration.method == "csdi":
+            return (yield from _filled(extended(given, request.horizon), model, ids))
+        return (yield from _continued(given, request.horizon, model, ids))
+
+    def write(self, sample: Filled, folder: Path, stem: str) -> Path:
+        return files.write(sample, folder, stem)
+
+    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> Sequence[Path]:
+        """filled.csv (the median), quantiles.csv and filled.png beside the samples."""
+        return files.gather([path for group in groups for path in group], folder)
+
+    def preview(self, samples: Sequence[Filled]) -> str:
+        return page(samples)
+
+
+def kernel_of(configuration: Configuration) -> GaussianKernel:
+    """The noise of the method: quadratic 1e-4 .. 0.5 (CSDI), linear 1e-4 .. 0.1 (TimeGrad)."""
+    chain = configuration.steps
+    if configuration.method == "csdi":
+        return GaussianKernel(Euclidean(), BetaTable.quadratic(chain))
+    return GaussianKernel(Euclidean(), BetaTable.linear(chain, 1e-4, 0.1))
+
+
+def table_of(request: Request, configuration: Configuration) -> Table:
+    """The table of a request, which must be like the one that the model was fitted to.
+
+    Raises InputError and FrameError: see `unnoise_timeseries.frames`; a horizon below 0, or above
+    nothing to do.
+    """
+    known, horizon = configuration.known, request.horizon
+    frame = load(
+        request.data,
+        configuration.time if request.time is None else request.time,
+        configuration.series if request.series is None else request.series,
+        configuration.columns,
+    ) if isinstance(request.data, str | Path) else request.data  # fmt: skip
+    found = matching(frame, known.columns, known.frequency, known.aware)
+    if horizon < 0:
+        raise InputError("a horizon is a number of rows", value=horizon, limit=">= 0")
+    if configuration.method == "timegrad" and horizon < 1:
+        raise InputError(
+            "a TimeGrad model forecasts: it needs a horizon",
+            value=horizon,
+            limit=">= 1",
+            fix="pass horizon=, or fill holes with a CSDI model",
+        )
+    for one in found.series:
+        where = "" if one.name is None else f" of series {one.name!r}"
+        if np.isnan(one.values).all():
+            raise InputError(f"every value{where} is missing: nothing is known")
+        rows = len(one.values) + (horizon if configuration.method == "csdi" else 0)
+        if rows < configuration.length:
+            raise InputError(
+                f"there are fewer rows{where} than the model's window",
+                value=rows,
+                limit=f">= {configuration.length}",
+                fix="fit a model with a smaller window",
+            )
+    return found
+
+
+def _network(configuration: Configuration) -> CSDI | TimeGrad:
+    columns, own = len(configuration.known.columns), configuration
+    if own.method == "csdi":
+        return CSDI(
+            columns,
+            channels=own.channels,
+            layers=own.layers,
+            heads=own.heads,
+            time=own.time_width,
+            feature=own.feature_width,
+            step=own.step_width,
+            chain=own.steps,
+        )
+    return TimeGrad(columns, width(own, columns), own.cells, own.hidden, own.steps)
+
+
+def _filled(given: Table, model: Model, ids: Sequence[int]) -> Plan:
+    """Every series of a table, one after the other."""
+    holes = given.holes
+    made = [np.zeros(holes.shape) for _ in ids]
+    for one in given.series:
+        if not np.isnan(one.values).any():
+            continue
+        drawn = yield from impute(one, model, ids)
+        for full, sample in zip(made, drawn, strict=True):
+            rows, columns = np.nonzero(np.isnan(one.values))
+            full[one.rows[rows], columns] = restore(sample, one, model.configuration)
+    return [filled(given, full[holes], holes) for full in made]
+
+
+def _continued(given: Table, horizon: int, model: Model, ids: Sequence[int]) -> Plan:
+    """The rows after the last one, alone."""
+    pieces: list[list[pd.DataFrame]] = [[] for _ in ids]
+    for one in given.series:
+        times = continued(one.index, horizon, given.frequency)
+        drawn = yield from forecast(one, horizon, times, model, ids)
+        if one.name is not None:
+            times = pd.MultiIndex.from_product([[one.name], times], names=given.frame.index.names)
+        for own, sample in zip(pieces, drawn, strict=True):
+            own.append(pd.DataFrame(sample, index=times, columns=given.frame.columns))
+    found = []
+    for own in pieces:
+        whole = Filled(pd.concat(own))
+        whole.holes = np.ones(whole.shape, dtype=bool)
+        found.append(whole)
+    return found

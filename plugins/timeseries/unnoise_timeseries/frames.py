@@ -1,0 +1,408 @@
+"""Data frames in and out: what is a usable frame, and how holes are filled in it.
+
+A frame has one row per time and one column per variable. Times are the index: datetimes (with or
+without a time zone) or periods of one frequency, or whole numbers in equal steps. A panel has two
+index levels, (series, time). Nothing is repaired in silence: what cannot be used is refused with
+the column and the row.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from unnoise.errors import InputError
+
+SHOWN = 3  # bad labels that a message names
+
+
+class FrameError(InputError, ValueError):
+    """A frame that cannot be used. Also a ValueError, which is what scikit-learn's users catch."""
+
+
+@final
+class CellError(FrameError, TypeError):
+    """A cell that is no number. Also a TypeError, as float() raises."""
+
+
+@final
+class Filled(pd.DataFrame):
+    """A completed frame: `holes` (rows, columns) says which of its cells were generated."""
+
+    _metadata: ClassVar[list[str]] = ["holes"]
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One series of a table.
+
+    Attributes
+    ----------
+    name : its label in a panel, else None.
+    rows : (n,) positions of its rows in the frame, in order of time.
+    index : (n,) their times.
+    values : (n, columns) float64, NaN where missing.
+    """
+
+    name: Any
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    index: pd.Index[Any]
+    values: np.ndarray[Any, np.dtype[np.float64]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A checked frame.
+
+    Attributes
+    ----------
+    frame : as it was given.
+    columns : names of the variables, as text.
+    frequency : of the index: a pandas offset, or a whole number for plain numbers.
+    aware : whether times carry a time zone.
+    series : in order of first appearance; one unless the frame is a panel.
+    """
+
+    frame: pd.DataFrame
+    columns: tuple[str, ...]
+    frequency: str
+    aware: bool
+    series: tuple[Series, ...]
+
+    @property
+    def holes(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """(rows, columns) bool, True where a value is missing, in the order of the frame."""
+        found = np.zeros((len(self.frame), len(self.columns)), dtype=bool)
+        for one in self.series:
+            found[one.rows] = np.isnan(one.values)
+        return found
+
+
+def table(data: Any) -> Table:
+    """Check a frame (or an array (rows, columns)).
+
+    Raises
+    ------
+    FrameError : no rows or columns, columns that are not numbers, infinities, duplicate names; an
+        index that is unsorted, irregular, repeated, mixed in its time zones or of another kind.
+    """
+    frame = _frame(data)
+    columns = _columns(frame)
+    values = np.column_stack([_numbers(frame, j) for j in range(frame.shape[1])])
+    parts = _parts(frame)
+    found, frequencies, aware = [], {}, {}
+    for name, rows, index in parts:
+        where = "" if name is None else f" of series {name!r}"
+        step = frequency_of(index, where)
+        if step is not None:
+            frequencies.setdefault(step, name)
+        aware.setdefault(getattr(index, "tz", None) is not None, name)
+        found.append(Series(name, rows, index, values[rows]))
+    if len(frequencies) > 1 or len(aware) > 1:
+        what = "frequencies" if len(frequencies) > 1 else "kinds of time zone"
+        raise FrameError(
+            f"the series of a panel have different {what}",
+            value=frequencies if len(frequencies) > 1 else aware,
+            fix="resample them to one, frame.asfreq(...)",
+        )
+    step = next(iter(frequencies), "1")
+    return Table(frame, columns, step, next(iter(aware)), tuple(found))
+
+
+def matching(
+    data: Any, columns: Sequence[str], frequency: str | None = None, aware: bool | None = None
+) -> Table:
+    """`table(data)`, which must have these columns in any order, and this frequency.
+
+    Raises FrameError as `table`, and for another frame than the model was made for.
+    """
+    frame = _frame(data)
+    names = [str(c) for c in frame.columns]
+    missing = [c for c in columns if c not in names]
+    extra = [c for c in names if c not in columns]
+    if missing or extra:
+        raise FrameError(
+            "the frame has other columns than the model was fitted to: "
+            f"missing {missing[:SHOWN]}, unknown {extra[:SHOWN]}",
+            value=names,
+            limit=list(columns),
+        )
+    found = table(frame)
+    if list(found.columns) != list(columns):
+        raise FrameError(
+            "the columns are in another order than the model was fitted to",
+            value=list(found.columns),
+            limit=list(columns),
+            fix=f"frame[{list(columns)!r}]",
+        )
+    if aware is not None and found.aware != aware:
+        has = "carry" if found.aware else "carry no"
+        raise FrameError(
+            f"the times {has} time zone, unlike those that the model was fitted to",
+            value=str(found.frame.index[0]),
+            fix="use tz_localize or tz_convert",
+        )
+    if frequency is not None and len(found.frame) > 1 and found.frequency != frequency:
+        raise FrameError(
+            "the times have another frequency than those that the model was fitted to",
+            value=found.frequency,
+            limit=frequency,
+            fix="frame.asfreq(...)",
+        )
+    return found
+
+
+def extended(found: Table, horizon: int) -> Table:
+    """The table with `horizon` empty rows after the last row of each series."""
+    if horizon == 0:
+        return found
+    pieces = []
+    for one in found.series:
+        index = continued(one.index, horizon, found.frequency)
+        if one.name is not None:
+            names = found.frame.index.names
+            index = pd.MultiIndex.from_product([[one.name], index], names=names)
+        empty = pd.DataFrame(index=index, columns=found.frame.columns, dtype="float64")
+        piece = found.frame.iloc[one.rows]
+        pieces += [piece, empty.astype(_holding_missing(piece.dtypes))]
+    frame = pd.concat(pieces)
+    frame.index.names = found.frame.index.names
+    return table(frame)
+
+
+def continued(index: pd.Index[Any], horizon: int, frequency: str) -> pd.Index[Any]:
+    """The `horizon` times that follow an index."""
+    if isinstance(index, pd.DatetimeIndex):
+        return pd.date_range(index[-1], periods=horizon + 1, freq=frequency, name=index.name)[1:]
+    if isinstance(index, pd.PeriodIndex):
+        return pd.period_range(index[-1] + 1, periods=horizon, freq=index.freq, name=index.name)
+    step, last = int(frequency), int(index[-1])
+    return pd.RangeIndex(last + step, last + step * (horizon + 1), step, name=index.name)
+
+
+def filled(
+    found: Table,
+    values: np.ndarray[Any, np.dtype[np.float64]],
+    holes: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
+) -> Filled:
+    """The frame with its missing cells replaced; every other cell is copied, to the bit.
+
+    Parameters
+    ----------
+    values : (cells,) for the holes in order of rows, then columns; columns of whole numbers are
+        rounded.
+    holes : `found.holes`, when it is known already.
+    """
+    holes = found.holes if holes is None else holes
+    full = np.zeros(holes.shape)
+    full[holes] = values
+    out = found.frame.copy()
+    for j in np.flatnonzero(holes.any(axis=0)):
+        column = out.iloc[:, j]
+        where, new = holes[:, j], full[holes[:, j], j]
+        if types.is_integer_dtype(column.dtype):
+            new = np.rint(new)
+        array = column.array.copy()
+        array[where] = new.astype(getattr(column.dtype, "numpy_dtype", column.dtype))
+        out.isetitem(j, pd.Series(array, index=out.index, dtype=column.dtype))
+    result = Filled(out)
+    result.holes = holes
+    return result
+
+
+def frequency_of(index: pd.Index[Any], where: str = "") -> str | None:
+    """The frequency of an index as text; None for a single row. FrameError when it has none."""
+    if index.hasnans:
+        row = int(np.flatnonzero(index.isna())[0])
+        raise FrameError(f"the index{where} has a missing time", value=f"row {row}")
+    if isinstance(index, pd.PeriodIndex | pd.DatetimeIndex):
+        numbers = index.asi8
+    elif types.is_integer_dtype(index.dtype):
+        numbers = index.to_numpy(dtype=np.int64)
+    else:
+        raise FrameError(
+            f"the index{where} is neither times nor whole numbers",
+            value=f"{index[0]!r} of type {index.dtype}",
+            fix=_zones(index) or "frame.index = pd.to_datetime(frame.index)",
+        )
+    steps = np.diff(numbers)
+    _ordered(index, steps, where)
+    if len(index) < 2:
+        return None
+    regular = bool((steps == steps[0]).all())
+    if isinstance(index, pd.DatetimeIndex):
+        if regular:
+            return str(pd.tseries.frequencies.to_offset(index[1] - index[0]).freqstr)
+        named = _calendar_frequency(index)
+        if named is not None:  # months and years have no one length
+            return named
+    elif regular:
+        return index.freqstr if isinstance(index, pd.PeriodIndex) else str(int(steps[0]))
+    usual = np.bincount(np.unique(steps, return_inverse=True)[1]).argmax()
+    usual_step = np.unique(steps)[usual]
+    row = int(np.flatnonzero(steps != usual_step)[0]) + 1
+    raise FrameError(
+        f"the times{where} are not equally spaced",
+        value=f"row {row}: {index[row - 1]} is followed by {index[row]}",
+        fix="frame.asfreq(...) puts in the rows that are missing, frame.resample(...).mean() those"
+        " that lie between",
+    )
+
+
+def _calendar_frequency(index: pd.DatetimeIndex) -> str | None:
+    if len(index) < 3:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pandas 4: an offset in place of text
+        found = pd.infer_freq(index)
+    return None if found is None else str(getattr(found, "freqstr", found))
+
+
+def _ordered(index: pd.Index[Any], steps: np.ndarray[Any, Any], where: str) -> None:
+    if index.has_duplicates:
+        row = int(np.flatnonzero(index.duplicated())[0])
+        raise FrameError(
+            f"a time{where} is there twice",
+            value=f"row {row}: {index[row]}",
+            fix="frame[~frame.index.duplicated()], or name the series of a panel",
+        )
+    if bool((steps < 0).any()):
+        row = int(np.flatnonzero(steps < 0)[0]) + 1
+        raise FrameError(
+            f"the times{where} are not in order",
+            value=f"row {row}: {index[row - 1]} is followed by {index[row]}",
+            fix="frame.sort_index()",
+        )
+
+
+def _zones(index: pd.Index[Any]) -> str:
+    found = {str(getattr(t, "tzinfo", None)) for t in index[:10_000] if hasattr(t, "tzinfo")}
+    if len(found) < 2:
+        return ""
+    return f"its time zones are mixed ({', '.join(sorted(found)[:SHOWN])}): convert with utc=True"
+
+
+def _frame(data: Any) -> pd.DataFrame:
+    if isinstance(data, pd.Series):
+        data = data.to_frame()
+    if not isinstance(data, pd.DataFrame):
+        array = None if hasattr(data, "toarray") else np.asarray(data)
+        if array is None or np.iscomplexobj(array):
+            what = "Sparse" if array is None else "Complex"
+            # the words that scikit-learn's own refusals use
+            raise FrameError(f"{what} data not supported: a frame is dense, of real numbers")
+        if array.ndim != 2:
+            raise FrameError(
+                f"a table has two axes, (rows, columns): Reshape your data; got {array.ndim}D"
+                " array",
+                value=array.shape,
+                fix="array.reshape(-1, 1) makes one column",
+            )
+        data = pd.DataFrame(array)
+    if len(data) == 0 or data.shape[1] == 0:
+        axis = "sample(s)" if len(data) == 0 else "feature(s)"
+        raise FrameError(
+            f"the frame is empty: 0 {axis} (shape={data.shape}) while a minimum of 1 is required."
+        )
+    return data
+
+
+def _columns(frame: pd.DataFrame) -> tuple[str, ...]:
+    names = tuple(str(c) for c in frame.columns)
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise FrameError("two columns have the same name", value=twice)
+    return names
+
+
+def _numbers(frame: pd.DataFrame, j: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A column as float64, NaN where missing."""
+    name, column = frame.columns[j], frame.iloc[:, j]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        raise FrameError(
+            f"column {name!r} holds categories, not numbers",
+            value=list(column.cat.categories[:SHOWN]),
+            fix="leave it out, or use pd.get_dummies",
+        )
+    if types.is_bool_dtype(column.dtype):
+        raise FrameError(
+            f"column {name!r} holds truth values, not numbers",
+            fix="leave it out, or convert it with astype('float64')",
+        )
+    if column.dtype == object:
+        column = _from_objects(name, column)
+    if not types.is_numeric_dtype(column.dtype) or types.is_complex_dtype(column.dtype):
+        raise _no_number(name, column, column.notna().to_numpy())
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(infinite.argmax())
+        raise FrameError(
+            f"column {name!r} has an infinity",
+            value=f"{values[row]} at row {row} ({frame.index[row]})",
+            fix="replace it by NaN if it is missing: frame.replace([np.inf, -np.inf], np.nan)",
+        )
+    return values
+
+
+def _from_objects(name: Any, column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of Python objects, all of which are numbers."""
+    found = pd.to_numeric(column, errors="coerce")
+    words = column.map(lambda value: isinstance(value, str | bytes)).to_numpy(dtype=bool)
+    bad = column.notna().to_numpy() & (found.isna().to_numpy() | words)
+    if bad.any():
+        raise _no_number(name, column, bad)
+    return found
+
+
+def _no_number(name: Any, column: pd.Series[Any], bad: np.ndarray[Any, Any]) -> CellError:
+    row = int(bad.argmax())
+    return CellError(
+        # the second half in the words of float(), which scikit-learn's users know
+        f"column {name!r} holds what is no number: argument must be a string or a number",
+        value=f"{column.iloc[row]!r} at row {row} ({column.index[row]})",
+        limit="numbers",
+        fix="leave the column out, or convert it with pd.to_numeric(..., errors='coerce')",
+    )
+
+
+def _parts(
+    frame: pd.DataFrame,
+) -> list[tuple[Any, np.ndarray[Any, np.dtype[np.int64]], pd.Index[Any]]]:
+    """(name, rows, times) of each series."""
+    index = frame.index
+    if not isinstance(index, pd.MultiIndex):
+        return [(None, np.arange(len(frame)), index)]
+    if index.nlevels != 2:
+        raise FrameError(
+            "a panel has two index levels, (series, time)", value=[str(n) for n in index.names]
+        )
+    names, times = index.get_level_values(0), index.get_level_values(1)
+    codes, labels = pd.factorize(names)
+    if (codes < 0).any():
+        raise FrameError("a row names no series", value=f"row {int((codes < 0).argmax())}")
+    found = []
+    for k, label in enumerate(labels):
+        rows = np.flatnonzero(codes == k)
+        found.append((label, rows, times[rows]))
+    return found
+
+
+def _holding_missing(dtypes: pd.Series[Any]) -> dict[Any, Any]:
+    """Dtypes of rows that are missing: int64 cannot hold them, and becomes float64."""
+    return {
+        name: "float64" if isinstance(kind, np.dtype) and kind.kind in "iu" else kind
+        for name, kind in dtypes.items()
+    }

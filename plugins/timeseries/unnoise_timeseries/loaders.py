@@ -1,0 +1,178 @@
+"""Files to data frames: CSV, parquet, Excel; folders of PhysioNet 2012; CSV of air quality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from unnoise.errors import InputError
+from unnoise_timeseries.frames import FrameError
+
+TABLES: Final = (".csv", ".gz", ".xz", ".bz2", ".zip", ".parquet", ".xlsx", ".xls")
+MISSING: Final = ("?", "NA", "NaN", "nan", "null", "NULL", "-", "")
+STATIC: Final = ("RecordID", "Age", "Gender", "Height", "ICUType")
+"""Parameters of a PhysioNet patient that are no series."""
+
+
+def load(
+    source: Any,
+    time: str | Sequence[str] | None = None,
+    series: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> Any:
+    """A frame from a file or folder; frames and arrays are returned as they are.
+
+    Parameters
+    ----------
+    source : CSV (also packed), parquet or Excel; or a folder of PhysioNet records.
+    time : the column of times, or columns year, month, day, (hour, minute); by default the first
+        column that is not made of numbers, when it can be read as times.
+    series : the column that names the series of a panel.
+    columns : the variables; by default every other column.
+
+    Raises
+    ------
+    InputError : no such file, a kind that is not read, a damaged file, a column that is not there,
+        times that are none.
+    """
+    if not isinstance(source, str | Path):
+        if time is not None or series is not None:
+            raise InputError(
+                "time and series name columns of a file; a frame carries them in its index",
+                fix="frame.set_index(...)",
+            )
+        return source if columns is None else _only(source, list(columns))
+    path = Path(source)
+    if path.is_dir():
+        return physionet(path)
+    frame = read_file(path)
+    if "Unnamed: 0" in frame.columns and time is None:  # an index that was written without a name
+        frame = frame.rename(columns={"Unnamed: 0": "time"})
+    frame = _timed(frame, time, series, path)
+    return frame if columns is None else _only(frame, list(columns))
+
+
+def read_file(path: Path) -> pd.DataFrame:
+    """The table in a file, as it is. Values marked ? - NA NaN null, or empty, are missing."""
+    if not path.is_file():
+        raise InputError("there is no such file", value=str(path))
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return pd.read_parquet(path)
+        if suffix in (".xlsx", ".xls"):
+            return pd.read_excel(path, na_values=list(MISSING))
+        if suffix in TABLES:
+            return read_csv(path, na_values=list(MISSING), low_memory=False)
+    except ImportError as error:
+        raise InputError(f"a package is missing to read {path.name!r}: {error}") from error
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read: {str(error).splitlines()[0]}",
+            fix="is it whole, and what its name says?",
+        ) from error
+    raise InputError("this kind of file is not read", value=suffix, limit=", ".join(TABLES))
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """`pandas.read_csv`, numbers being read to the last bit."""
+    release = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    # before 3.1 the default is off by one last bit in places; from then on it is exact
+    exact = {"float_precision": "round_trip"} if release < (3, 1) else {}
+    return pd.read_csv(path, **exact, **options)
+
+
+def physionet(folder: str | Path) -> pd.DataFrame:
+    """A folder of records of the PhysioNet 2012 challenge (one `RecordID.txt` each: lines
+    `HH:MM,Parameter,Value`) as a panel of 48 hourly rows each. The last value of an hour counts
+    and -1 is missing; what is no series (age, ...) is left out.
+
+    Raises InputError for a folder without records, and for a damaged one, naming file and line.
+    """
+    files = sorted(Path(folder).glob("*.txt"))
+    if not files:
+        raise InputError("the folder holds no PhysioNet records (*.txt)", value=str(folder))
+    frames = {path.stem: _record(path) for path in files}
+    every = sorted(set().union(*(set(frame.columns) for frame in frames.values())))
+    wide = {name: frame.reindex(columns=every) for name, frame in frames.items()}
+    return pd.concat(wide, names=["record", "hour"])
+
+
+def _record(path: Path) -> pd.DataFrame:
+    values: dict[str, dict[int, float]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if number == 1 and line.startswith("Time"):
+            continue
+        try:
+            clock, name, text = line.split(",")
+            hour, value = int(clock.split(":")[0]), float(text)
+        except ValueError as error:
+            raise InputError(
+                f"{path.name} line {number} is not 'HH:MM,Parameter,Value'", value=line[:60]
+            ) from error
+        if name and name not in STATIC and 0 <= hour < 48 and value != -1:
+            values.setdefault(name, {})[hour] = value
+    frame = pd.DataFrame(index=pd.RangeIndex(48), dtype="float64")
+    return frame.assign(**{name: pd.Series(found) for name, found in values.items()})
+
+
+def _timed(
+    frame: pd.DataFrame, time: str | Sequence[str] | None, series: str | None, path: Path
+) -> pd.DataFrame:
+    """The frame with its index set from columns."""
+    named = [time] if isinstance(time, str) else list(time or ())
+    for name in [*named, *([series] if series else [])]:
+        if name not in frame.columns:
+            raise InputError(
+                f"{path.name} has no column {name!r}", limit=", ".join(map(str, frame.columns))
+            )
+    if len(named) > 1:
+        parts = frame[named].set_axis(
+            ["year", "month", "day", "hour", "minute"][: len(named)], axis=1
+        )
+        stamps = _times(parts, "+".join(named))
+        frame = frame.drop(columns=named)
+        frame.insert(0, "time", stamps)
+        named = ["time"]
+    elif not named and isinstance(frame.index, pd.RangeIndex):
+        # times are the first column of words
+        words = [c for c in frame.columns if frame[c].dtype.kind not in "iufb" and c != series]
+        if words and pd.to_datetime(frame[words[0]], errors="coerce", format="mixed").notna().any():
+            frame[words[0]] = _times(frame[words[0]], str(words[0]))
+            named = [words[0]]
+    elif named and frame[named[0]].dtype.kind not in "iuM":
+        frame[named[0]] = _times(frame[named[0]], named[0])
+    if series is not None:
+        if not named:
+            raise InputError("the series of a panel need times", fix="pass time=")
+        return frame.set_index([series, named[0]])
+    return frame.set_index(named[0]) if named else frame
+
+
+def _times(column: Any, name: str) -> Any:
+    try:
+        return pd.to_datetime(column)
+    except (ValueError, TypeError) as error:
+        if "utc" in str(error).lower() or "time zone" in str(error).lower():
+            raise FrameError(
+                f"the times in {name!r} have mixed time zones",
+                value=str(column.iloc[0]),
+                fix="write them in one zone",
+            ) from error
+        found = pd.to_datetime(column, errors="coerce")
+        row = int(found.isna().to_numpy().argmax())
+        raise FrameError(
+            f"column {name!r} holds what is no time", value=f"{column.iloc[row]!r} at row {row}"
+        ) from error
+
+
+def _only(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    missing = [c for c in columns if c not in frame.columns]
+    if missing:
+        raise InputError(
+            f"there is no column {missing[0]!r}", limit=", ".join(map(str, frame.columns))
+        )
+    return frame[columns]

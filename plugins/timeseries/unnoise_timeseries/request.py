@@ -1,0 +1,23 @@
+"""What can be asked of the time-series domain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Request(BaseModel):
+    """Fields of `unnoise.generate("timeseries", ...)`."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+    data: Any = Field(
+        description="the series: a DataFrame, or a CSV, parquet or Excel file; missing cells are"
+        " filled"
+    )
+    horizon: int = Field(0, description="rows to forecast after the last one")
+    time: str | list[str] | None = Field(
+        None, description="the column of times in a file, or its year, month, day and hour columns"
+    )
+    series: str | None = Field(None, description="the column that names the series of a panel")

@@ -1,0 +1,123 @@
+"""Requests, files and the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import unnoise
+from conftest import walk
+from unnoise.cli import main
+from unnoise.errors import BundleError, InputError
+from unnoise.trainer import train
+from unnoise_timeseries.loaders import read_csv
+
+
+def test_it_is_found():
+    assert "timeseries" in unnoise.domains()
+    with pytest.raises(BundleError, match="ships no model"):
+        unnoise.generate("timeseries", data=walk(20))
+
+
+def test_samples_are_frames_and_differ_in_the_holes_alone(model, frame):
+    out = model.generate(data=frame, num_samples=3, steps=3)
+    a, b = (sample.to_numpy() for sample in out.samples[:2])
+    np.testing.assert_array_equal((a != b), frame.isna().to_numpy())
+    alone = model.generate(data=frame, num_samples=3, steps=3, ids=[1])
+    np.testing.assert_allclose(alone.samples[0].to_numpy(), b, rtol=1e-4)
+    assert "<img" in model.domain.preview(out.samples)
+    whole = model.generate(data=walk(40), num_samples=2)
+    assert whole.provenance["evaluations"] == 0
+    assert "Nothing was missing" in model.domain.preview(whole.samples)
+
+
+def test_a_horizon_adds_rows(model, frame):
+    sample = model.generate(data=frame, horizon=4, steps=3).samples[0]
+    assert len(sample) == len(frame) + 4
+    assert sample.notna().all().all()
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"horizon": -1}, "horizon"),
+        ({"data": "nothing.csv"}, "no such file"),
+        ({"data": walk(40)[["a"]]}, "other columns"),
+        ({"data": walk(8)}, "fewer rows than the model's window|fewer rows"),
+        ({"data": walk(40) * np.nan}, "every value is missing"),
+        ({"horizont": 3}, "did you mean 'horizon'"),
+    ],
+)
+def test_bad_requests(model, frame, request_, said):
+    with pytest.raises(InputError, match=said):
+        model.generate(**{"data": frame, **request_})
+
+
+def test_generate_writes_the_median_quantiles_and_a_picture(run, frame, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame.to_csv("holes.csv", index_label="time")
+    words = ["generate", "timeseries", "--data", "holes.csv", "--model", str(run), "--steps", "3"]
+    assert main([*words, "--num-samples", "5", "--batch-size", "2", "--out", "filled"]) == 0
+    names = sorted(path.name for path in Path("filled").iterdir())
+    assert names == [
+        "filled.csv", "filled.png", "observed.csv", "provenance.json", "quantiles.csv", "samples",
+    ]  # fmt: skip
+    exact = {"index_col": 0, "parse_dates": True}
+    found = read_csv("filled/filled.csv", **exact)
+    seen = frame.notna().to_numpy()
+    np.testing.assert_array_equal(found.to_numpy()[seen], frame.to_numpy()[seen])
+    drawn = [read_csv(f"filled/samples/{k:05}.csv", **exact).to_numpy() for k in range(5)]
+    np.testing.assert_allclose(found.to_numpy(), np.median(drawn, axis=0))
+    quantiles = pd.read_csv("filled/quantiles.csv")
+    assert len(quantiles) == (~seen).sum()
+    assert (quantiles["0.05"] <= quantiles["0.95"]).all()
+    assert Image.open("filled/filled.png").size[0] > 500
+
+
+def test_panels_are_written_too(model, tmp_path):
+    panel = pd.concat({"x": walk(30, 1), "y": walk(40, 2)}, names=["place", "hour"])
+    panel.iloc[[5, 60], [0, 1]] = np.nan
+    out = model.generate(data=panel, num_samples=3, steps=3)
+    filled, quantiles, picture = out.save(tmp_path)
+    assert len(pd.read_csv(filled)) == 70
+    assert pd.read_csv(quantiles).columns[:3].tolist() == ["series", "time", "column"]
+    assert picture.is_file()
+
+
+def test_evaluate(run, tmp_path, capsys):
+    walk(200).to_csv(tmp_path / "data.csv", index_label="time")
+    words = ["evaluate", "timeseries", "--data", str(tmp_path / "data.csv"), "--model", str(run)]
+    quick = ["--num-samples", "4", "--steps", "3"]
+    capsys.readouterr()
+    assert main([*words, "--metric", "imputation", "--share", "0.2", *quick]) == 0
+    said = capsys.readouterr().out
+    for name in ("| model", "linear interpolation", "seasonal naive", "fair CRPS", "coverage 90%"):
+        assert name in said
+    block = ["--pattern", "block", "--block", "6", "--json"]
+    assert main([*words, "--metric", "imputation", *block, *quick]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["scores"]) >= {"model", "last value", "mean of the time of day"}
+    assert main([*words, "--metric", "forecasting", "--horizon", "5", *quick, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"] == 10
+    # the likelihood bound is in terms of targets, which are drawn anew
+    assert main([*words, "--metric", "bound", "--num-samples", "4", "--steps", "50"]) == 0
+
+
+def test_timegrad_trains_and_needs_a_horizon(tmp_path):
+    quick = {"steps": 10, "batch_size": 4, "bound_samples": 0, "device": "cpu"}
+    own = {"method": "timegrad", "window": 10, "lags": (1, 2), "cells": 6, "hidden": 5}
+    model = train("timeseries", walk(80), tmp_path / "run", **own, **quick)
+    with pytest.raises(InputError, match="needs a horizon"):
+        model.generate(data=walk(40))
+    loaded = unnoise.load(tmp_path / "run")
+    out = loaded.generate(data=walk(40), horizon=3, num_samples=2, steps=5)
+    assert [sample.shape for sample in out.samples] == [(3, 2), (3, 2)]
+    # a row costs one evaluation more, for its start
+    assert out.provenance["evaluations"] == 3 * 6
+    with pytest.raises(InputError, match="fewer rows"):
+        loaded.generate(data=walk(11), horizon=3)
