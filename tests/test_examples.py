@@ -39,7 +39,20 @@ def run(name: str, *words: str) -> str:
 
 def test_each_example_is_tested():
     found = {path.name for path in EXAMPLES.glob("*.py")}
-    assert found == {"generate.py", "train_own_folder.py", "own_kernel.py"}
+    assert found == {"conformers.py", "generate.py", "train_own_folder.py", "own_kernel.py"}
+
+
+def test_conformers(tmp_path):
+    smiles = ["--smiles", "C[C@H](N)C(=O)O", "CC(F)C=C"]
+    said = run(
+        "conformers.py", "--out", str(tmp_path), "--num-samples", "4", "--steps", "5", *smiles
+    )
+    assert "C[C@H](N)C(=O)O: 4 conformers" in said
+    assert "C=C[C@@H](C)F: 2 conformers" in said
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"conformers-0.sdf", "conformers-0.png", "conformers-1.sdf", "conformers.html"} <= names
+    assert {"conformers-0-0.xyz", "conformers-1-0.xyz", "conformers-1-1.xyz"} <= names
+    assert (tmp_path / "conformers-0.sdf").read_text().count("$$$$") == 4
 
 
 def test_generate(tmp_path):
