@@ -114,9 +114,7 @@ def _superpositions(references: Floats, candidates: Floats) -> tuple[Floats, Flo
     return u @ vt, np.sqrt(square)
 
 
-def _hydrogens(
-    mol: Chem.Mol, partner: dict[int, int], reference: Floats, moved: Floats
-) -> Floats:
+def _hydrogens(mol: Chem.Mol, partner: dict[int, int], reference: Floats, moved: Floats) -> Floats:
     """`moved` in the order of `reference`: heavy atoms by `partner`, the hydrogens of each in the
     order that is nearest."""
     matched = np.empty_like(reference)

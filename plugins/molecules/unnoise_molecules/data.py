@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import torch
-from rdkit import Chem, RDLogger
+from rdkit import Chem, rdBase
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
@@ -20,7 +20,6 @@ from unnoise_molecules.couplings import errors
 from unnoise_molecules.ensembles import Ensemble
 from unnoise_molecules.graph import ELEMENTS, graph
 from unnoise_molecules.split import Part, part, scaffold
-
 
 SUFFIXES: Final = (".sdf", ".sdf.gz")
 
@@ -73,9 +72,7 @@ def read_ensembles(source: str | Path) -> list[Ensemble]:
     if not path.is_file():
         raise InputError("no such file of conformers", value=str(path), limit=", ".join(SUFFIXES))
     if not path.name.endswith(SUFFIXES):
-        raise InputError(
-            "conformers are read from SDF", value=path.name, limit=", ".join(SUFFIXES)
-        )
+        raise InputError("conformers are read from SDF", value=path.name, limit=", ".join(SUFFIXES))
     groups: list[tuple[Chem.Mol, list[Tensor]]] = []
     for number, mol in enumerate(_records(path), 1):
         where = f"record {number} of {path.name}"
@@ -133,9 +130,7 @@ def report(parts: dict[Part, list[Ensemble]]) -> list[str]:
     """
     lines = []
     for name, ensembles in parts.items():
-        heavy = Counter(
-            "to 9" if e.mol.GetNumHeavyAtoms() < 10 else "from 10" for e in ensembles
-        )
+        heavy = Counter("to 9" if e.mol.GetNumHeavyAtoms() < 10 else "from 10" for e in ensembles)
         conformers = sum(len(e.positions) for e in ensembles)
         sizes = ", ".join(f"{n} of {size} heavy atoms" for size, n in sorted(heavy.items()))
         lines.append(f"{name}: {len(ensembles)} molecules ({sizes}), {conformers} conformers")
@@ -159,9 +154,8 @@ def _flat(ensemble: Ensemble) -> str:
 
 
 def _records(path: Path) -> Iterator[Chem.Mol | None]:
-    RDLogger.DisableLog("rdApp.warning")
-    opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-    with opened as stream:
+    packed = path.suffix == ".gz"
+    with rdBase.BlockLogs(), gzip.open(path) if packed else path.open("rb") as stream:
         try:
             yield from Chem.ForwardSDMolSupplier(stream, removeHs=False)
         except (EOFError, OSError) as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unnoise.denoise import EDM, NetworkDenoiser
 from unnoise.domain import Batch, Domain, Metric, Model, Plan, Task
+from unnoise.errors import InputError
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.objectives import Objective
 from unnoise.spaces import ZeroCoM, tensor
@@ -25,12 +26,12 @@ from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.ensemble import ensemble, write_sdf
 from unnoise_molecules.evaluation import Conformers
 from unnoise_molecules.graph import batched, graph
+from unnoise_molecules.langevin import STEPS, geodiff
 from unnoise_molecules.molecules import sample
-from unnoise_molecules.langevin import geodiff
 from unnoise_molecules.network_e3 import E3Network
 from unnoise_molecules.network_geodiff import Displacement, DualEncoder
 from unnoise_molecules.objectives import Concentrated, DualDistance
-from unnoise_molecules.relax import relax
+from unnoise_molecules.relax import parametrised, relax
 from unnoise_molecules.request import Request
 from unnoise_molecules.view import gather_and_show, preview
 
@@ -50,7 +51,9 @@ class Molecules(Domain):
     demo: ClassVar[Mapping[str, Any]] = {"smiles": "C[C@H](N)C(=O)O", "num_samples": 8}
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
-        return {"steps": 50, "sampler": "ddim"}
+        if configuration.network == "geodiff":
+            return {"steps": STEPS, "sampler": "langevin"}
+        return {"steps": 10, "sampler": "ddim"}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         if configuration.network == "geodiff":
@@ -94,9 +97,14 @@ class Molecules(Domain):
 
     def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
         configuration: Configuration = model.configuration
-        mols = [
-            self._isomer(request, configuration, i) for i in ids
-        ]
+        for mol in request.read(configuration.elements, configuration.most_atoms):
+            if request.relax and not parametrised(mol):
+                raise InputError(
+                    "MMFF94s has no parameters for a molecule",
+                    value=mol.GetProp("_Name"),
+                    fix="leave relax out",
+                )
+        mols = [self._isomer(request, configuration, i) for i in ids]
         graphs = {key: graph(mol) for key, mol in {id(m): m for m in mols}.items()}
         kernel = model.denoiser.kernel
         assert isinstance(kernel, GaussianKernel)
@@ -142,7 +150,7 @@ class Molecules(Domain):
 
     def counts(self, samples: Sequence[Chem.Mol]) -> dict[str, int]:
         """How many passed, failed on what, were drawn again and dropped."""
-        found = Counter({name: 0 for name in ("passed", "stereo", "bonds", "clashes")})
+        found = Counter(dict.fromkeys(("passed", "stereo", "bonds", "clashes"), 0))
         for mol in samples:
             said = mol.GetProp("check")
             found["passed"] += said == "passed"

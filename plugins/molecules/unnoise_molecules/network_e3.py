@@ -170,8 +170,9 @@ class _Layer(nn.Module):
                 (heads * (odd + axial + vectors), "1e"),
             ]
         )
-        self.left, self.right = o3.Linear(irreps, f"{few}x1o+{few}x1e"), o3.Linear(
-            irreps, f"{few}x1o+{few}x1e"
+        self.left, self.right = (
+            o3.Linear(irreps, f"{few}x1o+{few}x1e"),
+            o3.Linear(irreps, f"{few}x1o+{few}x1e"),
         )
         self.own = o3.ElementwiseTensorProduct(
             f"{few}x1o+{few}x1e", f"{few}x1o+{few}x1e", ["0e", "0o", "1e", "1o"]
@@ -222,7 +223,8 @@ class _Layer(nn.Module):
         """Normalised features: of scalars the layer norm, of the others v / sqrt(1 + mean v^2)."""
         scalars, *others = torch.split(h, self.dims, 1)
         sizes = [torch.rsqrt(1 + v.square().mean(1, keepdim=True)) for v in others]
-        return torch.cat([self.norm(scalars), *(v * r for v, r in zip(others, sizes, strict=True))], 1)
+        calmed = (v * size for v, size in zip(others, sizes, strict=True))
+        return torch.cat([self.norm(scalars), *calmed], 1)
 
     def _convolve(self, h: Tensor, w: Tensor, pads: _Pads, turns: list[Tensor]) -> Tensor:
         """CG(sum_j w_ij Y(u_ij) h_j): (rows, irreps of `summed`)."""

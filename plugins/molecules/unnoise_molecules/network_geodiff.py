@@ -187,7 +187,7 @@ class _GIN(nn.Module):
 
 @final
 class _SchNet(nn.Module):
-    """h_i' = h_i + L(ssp(L(sum_j L(h_j) * W(e_ij)))): SchNet with the pair's attribute as filter."""
+    """h_i' = h_i + L(ssp(L(sum_j L(h_j) * W(e_ij)))): filters of the pair's attribute."""
 
     def __init__(self, hidden: int, layers: int) -> None:
         super().__init__()

@@ -63,7 +63,8 @@ class Concentrated(Objective):
         if not isinstance(kernel, GaussianKernel) or condition is None or self.level is None:
             raise ConfigError("errors of embeddings need a GaussianKernel and a condition")
         error = condition["error"]
-        sigma, alpha = (torch.as_tensor(f(t)) for f in (kernel.schedule.sigma, kernel.schedule.alpha))
+        sigma = torch.as_tensor(kernel.schedule.sigma(t))
+        alpha = torch.as_tensor(kernel.schedule.alpha(t))
         u = noise.uniform(Layout.dense(layout.batch, device=layout.device))
         with_it = (u < self.errors) & (sigma / alpha <= self.level)
         return layout.expand(torch.where(with_it, sigma / self.level, 0.0), error) * error

@@ -164,7 +164,7 @@ def test_no_pair_is_cut_off_and_none_beyond_the_radius_counts(network):
 
 
 def test_the_chain_rule_is_the_gradient_of_an_energy_of_distances():
-    x, layout, condition = batch(MOLS)
+    x, _, condition = batch(MOLS)
     index = condition["pair_index"]
     x.requires_grad_()
     d = distances(x, index)
