@@ -22,6 +22,7 @@ class Learned(BaseModel):
     frequency : of the index.
     aware : whether times carry a time zone.
     dates : whether the index holds dates, which have a calendar.
+    last : the last time of the training part, of one series with dates; else empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -32,6 +33,7 @@ class Learned(BaseModel):
     frequency: str
     aware: bool
     dates: bool
+    last: str = ""
 
     @property
     def scaler(self) -> Scaler:
@@ -60,8 +62,12 @@ class Configuration(BaseModel):
     overlap: int | None = Field(
         None, ge=0, description="rows that neighbouring windows share; default: half a window"
     )
-    held_out: float = Field(
-        0.1, ge=0, lt=1, description="share of each series, its end, that is kept for validation"
+    held_out: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="share of each series, its end, that is kept for validation; default: 0.1, or"
+        " nothing where that is shorter than a window",
     )
     targets: Strategy = Field(
         "mix",
@@ -121,6 +127,11 @@ class Configuration(BaseModel):
         if self.window is None:
             raise ConfigError("the configuration has no window", fix="pass window=")
         return self.window
+
+    @property
+    def kept(self) -> float:
+        """The share of each series that is held out, of a completed configuration."""
+        return self.held_out or 0.0
 
     @property
     def shared(self) -> int:

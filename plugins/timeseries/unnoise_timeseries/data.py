@@ -41,9 +41,11 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     wanted = configured(options)
     found = read(source, wanted)
     shortest = min(len(one.values) for one in found.series)
-    held_out = wanted.held_out
+    held_out = 0.1 if wanted.held_out is None else wanted.held_out
     training = cut(shortest, held_out)
     extra = warm_up(wanted, found.frequency)
+    if wanted.held_out is None and shortest - training < (wanted.window or 2) + extra:
+        held_out, training = 0.0, shortest  # no window fits into the end
     window = wanted.window or min(LONGEST, training - extra)
     if window + extra > training or window < 2:
         raise FrameError(
@@ -52,17 +54,27 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
             limit=f">= {window + extra}" + (f" ({extra} of them for lags)" if extra else ""),
             fix="pass a smaller window" + (", fewer lags" if extra else "") + " or held_out",
         )
-    if held_out and shortest - training < window + extra:
-        held_out = 0.0  # no window fits into the end: all rows train
+    if wanted.held_out is None and shortest - training < window + extra:
+        held_out = 0.0  # no window fits into the end
+    elif held_out and shortest - training < window + extra:
+        raise FrameError(
+            "the held-out part has fewer rows than the window",
+            value=f"{shortest - training} of {shortest} sample(s)",
+            limit=f">= {window + extra}",
+            fix="pass a larger held_out, a smaller window, or held_out=0",
+        )
     parts = [one.values[: cut(len(one.values), held_out)] for one in found.series]
     scaler = Scaler.of(parts, found.columns)
+    only, one = found.series[0], len(found.series) == 1
+    dates = isinstance(only.index, pd.DatetimeIndex | pd.PeriodIndex)
     learned = Learned(
         columns=found.columns,
         mean=scaler.mean,
         scale=scaler.scale,
         frequency=found.frequency,
         aware=found.aware,
-        dates=isinstance(found.series[0].index, pd.DatetimeIndex | pd.PeriodIndex),
+        dates=dates,
+        last=str(only.index[cut(len(only.values), held_out) - 1]) if dates and one else "",
     )
     done = wanted.model_dump() | {
         "window": window,
@@ -92,7 +104,7 @@ class Windows(Dataset[Item]):
         self.starts = [
             (k, start)
             for k, values in enumerate(self.values)
-            for start in window_starts(len(values), total, configuration.held_out, part)
+            for start in window_starts(len(values), total, configuration.kept, part)
             if np.isfinite(values[start + self.extra : start + total]).sum() >= 2
         ]
 

@@ -111,7 +111,8 @@ class DiffusionImputer(TransformerMixin, _Estimator):
     targets : what is hidden in training, see `unnoise_timeseries.masks`.
     steps, batch_size, learning_rate : of the training.
     sampling_steps, sampler : from noise to data; 15 by default.
-    held_out : share of each series, its end, that takes no part in the training.
+    held_out : share of each series, its end, that takes no part in the training; 0.1 by default,
+        or nothing where that is shorter than a window.
     options : more fields of the configuration, e.g. {"channels": 32}.
     device : "cpu", "cuda", ...; a GPU when there is one.
     random_state : seed of the training and of the samples.
@@ -139,7 +140,7 @@ class DiffusionImputer(TransformerMixin, _Estimator):
         learning_rate: float = 1e-3,
         sampling_steps: int | None = None,
         sampler: str | None = None,
-        held_out: float = 0.1,
+        held_out: float | None = None,
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
         random_state: int | None = None,
@@ -243,7 +244,7 @@ class DiffusionForecaster(_Estimator):
         learning_rate: float = 1e-3,
         sampling_steps: int | None = None,
         sampler: str | None = None,
-        held_out: float = 0.1,
+        held_out: float | None = None,
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
         random_state: int | None = None,

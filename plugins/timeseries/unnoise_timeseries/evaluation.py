@@ -15,7 +15,7 @@ from unnoise.errors import InputError
 from unnoise_timeseries import metrics
 from unnoise_timeseries.baselines import BASELINES
 from unnoise_timeseries.frames import Table
-from unnoise_timeseries.windows import cut
+from unnoise_timeseries.windows import check_leakage, cut
 
 if TYPE_CHECKING:
     from unnoise.domain import Model
@@ -121,6 +121,7 @@ class Forecasting(Metric):
         last = np.zeros(len(found.frame), dtype=bool)
         for one in found.series:
             last[one.rows[-self.horizon :]] = True
+            _no_leak(one.index[-self.horizon :], model)
         frame = pd.DataFrame(found.frame).astype("float64")
         values = frame.to_numpy()
         mask = np.isfinite(values) & last[:, None]
@@ -159,16 +160,24 @@ def _tail(found: Table, model: Model) -> pd.DataFrame:
     configuration = model.configuration
     parts = []
     for one in found.series:
-        border = cut(len(one.rows), configuration.held_out)
-        if configuration.held_out == 0 or len(one.rows) - border < configuration.length:
+        border = cut(len(one.rows), configuration.kept)
+        if configuration.kept == 0 or len(one.rows) - border < configuration.length:
             raise InputError(
                 "the held-out part has fewer rows than the model's window",
                 value=len(one.rows) - border,
                 limit=f">= {configuration.length}",
                 fix="train with a larger held_out",
             )
+        _no_leak(one.index[border:], model)
         parts.append(found.frame.iloc[one.rows[border:]])
     return pd.concat(parts)
+
+
+def _no_leak(times: pd.Index[Any], model: Model) -> None:
+    """InputError when the model was trained on rows at or after the first of these times."""
+    last = model.configuration.known.last
+    if last and isinstance(times, pd.DatetimeIndex):
+        check_leakage([(pd.Timestamp(last), pd.Timestamp(last))], [(times[0], times[-1])])
 
 
 def _compared(

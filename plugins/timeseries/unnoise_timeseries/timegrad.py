@@ -107,7 +107,7 @@ def inputs(
     scale, NaN where missing) of a window; `values` begins with the rows for the lags."""
     lags = configuration.lags or ()
     extra = max(lags)
-    scale = scale_of(values)
+    scale = scale_of(values[: len(values) - configuration.ahead])  # not of the rows to forecast
     scaled = values / scale
     seen = features(scaled[None], scale, calendar(times)[extra:], lags)[0]
     return seen, scaled[extra:]

@@ -104,6 +104,12 @@ def test_evaluate(run, tmp_path, capsys):
     assert set(found["scores"]) >= {"model", "last value", "mean of the time of day"}
     assert main([*words, "--metric", "forecasting", "--horizon", "5", *quick, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cells"] == 10
+    early = walk(200).set_axis(pd.date_range("2023-01-01", periods=200, freq="h"))
+    early.to_csv(tmp_path / "early.csv", index_label="time")
+    words[3] = str(tmp_path / "early.csv")
+    assert main([*words, "--metric", "imputation", *quick]) == 2
+    assert "the test would measure memory" in capsys.readouterr().err
+    words[3] = str(tmp_path / "data.csv")
     # the likelihood bound is in terms of targets, which are drawn anew
     assert main([*words, "--metric", "bound", "--num-samples", "4", "--steps", "50"]) == 0
 

@@ -175,6 +175,15 @@ def test_statistics_come_from_the_training_part(frame):
     assert one.scale == pytest.approx(tuple(part.std(ddof=0)))
 
 
+def test_what_is_held_out_is_what_was_asked_for(frame):
+    from unnoise_timeseries.domain import TimeSeries
+
+    assert TimeSeries().configure(frame, {"window": 10}).held_out == 0.0  # eight rows are too few
+    assert TimeSeries().configure(frame, {"window": 8}).held_out == 0.1
+    with pytest.raises(FrameError, match="held-out part has fewer rows"):
+        TimeSeries().configure(frame, {"window": 10, "held_out": 0.1})
+
+
 def test_constant_and_empty_columns():
     values = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, np.nan]])
     scaler = Scaler.of([values], ["a", "b"])
