@@ -172,4 +172,6 @@ def unnoise_schedules() -> list[ScheduleSpec]:
         ScheduleSpec("geometric", "the variance grows geometrically", "unnoise.kernels:Geometric"),
         ScheduleSpec("learned", "monotone, trained (VDM)", "unnoise.kernels:LearnedSchedule"),
         ScheduleSpec("beta_table", "from the betas of discrete steps", "unnoise.kernels:BetaTable"),
+        ScheduleSpec("cosine_survival", "of tokens, cosine", "unnoise.kernels:CosineSurvival"),
+        ScheduleSpec("survival_table", "of tokens, from a table", "unnoise.kernels:SurvivalTable"),
     ]

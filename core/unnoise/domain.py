@@ -246,7 +246,7 @@ class Model:
         `data` says what their numbers are, by default the domain's `data_type`. See
         `unnoise.objectives.bound`.
         """
-        from unnoise.engine import evaluate_bound
+        from unnoise.evaluation import evaluate_bound
 
         if len(x) == 0:
             raise InputError("the bound needs at least one item")
@@ -273,7 +273,7 @@ class Model:
             density per unit of x, and rounded values are refused; `Dequantised` is for models
             that were trained on such data.
         """
-        from unnoise.engine import evaluate_likelihood
+        from unnoise.evaluation import evaluate_likelihood
 
         if len(x) == 0:
             raise InputError("a likelihood needs at least one item")

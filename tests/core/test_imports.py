@@ -28,6 +28,7 @@ LAYERS = (
         "distill",
         "variance",
         "engine",
+        "evaluation",
         "output",
         "requests",
     },

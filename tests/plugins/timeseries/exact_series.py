@@ -77,7 +77,7 @@ def learned(columns: int, frequency: str = "1") -> Learned:
 def window_model(covariance: np.ndarray[Any, Any], window: int, columns: int, **own: Any) -> Model:
     configuration = Configuration(window=window, learned=learned(columns), held_out=0.0, **own)
     denoiser = ExactWindow(kernel_of(configuration), covariance)
-    return Model(TimeSeries(), denoiser, configuration, TimeSeries.defaults)
+    return Model(TimeSeries(), denoiser, configuration, TimeSeries().defaults(configuration))
 
 
 class Recorder(nn.Module):
