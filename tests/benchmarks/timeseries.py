@@ -229,7 +229,7 @@ def _peers(
 
 
 def speed(args: argparse.Namespace) -> None:
-    """Windows per second of training at the widths of the paper; with --peer also of PyPOTS' CSDI."""
+    """Windows per second of training at the paper's widths; with --peer also of PyPOTS' CSDI."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(2000, 10))).mask(rng.random((2000, 10)) < 0.1)
     configuration = configure(frame, {"window": 48, "held_out": 0.0, "targets": "random"})

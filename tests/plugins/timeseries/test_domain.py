@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from small_series import walk
 
 import unnoise
-from conftest import walk
 from unnoise.cli import main
 from unnoise.errors import BundleError, InputError
 from unnoise.trainer import train

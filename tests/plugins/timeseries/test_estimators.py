@@ -12,8 +12,8 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from small_series import SMALL, walk
 
-from conftest import SMALL, walk
 from unnoise.errors import InputError
 from unnoise_timeseries import DiffusionForecaster, DiffusionImputer
 

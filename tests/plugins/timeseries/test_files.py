@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from small_series import walk
 
-from conftest import walk
 from unnoise.errors import InputError
 from unnoise_timeseries import baselines, loaders, plots
 from unnoise_timeseries.evaluation import hidden

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
+from small_series import SMALL, walk
 
-from conftest import SMALL, walk
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Simple
 from unnoise_timeseries.domain import TimeSeries
