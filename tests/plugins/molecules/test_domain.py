@@ -194,12 +194,14 @@ def test_a_likelihood_has_three_n_minus_one_dimensions(ensembles: Path):
 
 def test_the_density_does_not_change_under_rotations(model: Model, ensembles: Path):
     items = model.domain.dataset(ensembles, model.configuration, "train")
-    graph, x = items[3]
+    graph, x, error = items[3]
     generator = torch.Generator().manual_seed(0)
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
     q = q * torch.linalg.det(q)
     turned = (x.double() @ q.T).float()
-    a, b = model.log_likelihood([(graph, x), (graph, turned)], trace=ExactTrace()).nats.tolist()
+    a, b = model.log_likelihood(
+        [(graph, x, error), (graph, turned, error)], trace=ExactTrace()
+    ).nats.tolist()
     assert a == pytest.approx(b, abs=1e-3 * abs(a))
 
 
@@ -210,6 +212,6 @@ def test_dataset_parts_share_no_scaffold(ensembles: Path, capsys):
     names = [{e.name for e in part.ensembles} for part in (train, validation)]
     assert not names[0] & names[1]
     assert "leakage check: no scaffolds shared" in capsys.readouterr().out
-    graph, x = train[0]
+    graph, x, _ = train[0]
     assert x.shape == (graph.num_nodes, 3)
     assert x.mean(0).abs().max() < 1e-5

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unnoise.errors import ConfigError
-from unnoise.kernels import VE, GaussianKernel
+from unnoise.kernels import VE, BetaTable, GaussianKernel
 from unnoise.noise import NoiseSource
 from unnoise.samplers import grids
 from unnoise.spaces import Layout, ZeroCoM, tensor
@@ -59,11 +59,14 @@ def test_the_variance_of_gaussian_data_follows_the_recursion(schedule, steps):
     assert found == pytest.approx(expected, rel=4 * math.sqrt(2 / numbers))
 
 
-def test_five_thousand_steps_find_the_data():
-    v, expected = 1.0, 12.0**2
-    schedule = geodiff()
-    for i in range(5000, 0, -1):
-        rho = schedule.sigma(i / 5000) / schedule.alpha(i / 5000)
-        pull = 0.01 * rho**2 / (v + rho**2)
-        expected = (1 - pull) ** 2 * expected + 2 * 0.01 * rho**2
-    assert expected == pytest.approx(v, rel=0.05)
+@pytest.mark.parametrize(("slower", "excess"), [(1, 0.15), (10, 0.02)])
+def test_annealing_of_unit_data_ends_with_its_variance_when_it_is_slow(slower, excess):
+    # GeoDiff's own 5000 steps cool faster than the chain settles: 14 % too much variance is left
+    table = geodiff()
+    slow = BetaTable(tuple(1 - (1 - b) ** (1 / slower) for b in table.betas for _ in range(slower)))
+    assert slow.alpha(1.0) == pytest.approx(table.alpha(1.0))
+    found = 12.0**2
+    for i in range(len(slow.betas), 0, -1):
+        rho = slow.sigma(i / len(slow.betas)) / slow.alpha(i / len(slow.betas))
+        found = (1 - 0.01 * rho**2 / (1 + rho**2)) ** 2 * found + 2 * 0.01 * rho**2
+    assert 0.8 * excess < found - 1 < excess
