@@ -30,7 +30,8 @@ import unnoise
 from unnoise.cli import main as command
 from unnoise.denoise import AnalyticVariance
 from unnoise.domain import Model
-from unnoise_images.configuration import configured
+from unnoise.training.options import checked
+from unnoise_images.configuration import Configuration
 from unnoise_images.domain import Images
 
 GOALS: dict[str, dict[str, Any]] = {
@@ -63,7 +64,7 @@ def trained(name: str, data: str, out: Path, seconds: float, rate: float) -> Non
     if (out / name / "config.json").exists():
         return
     shipped = unnoise.load("images").configuration
-    configuration = configured({**shipped.model_dump(), **GOALS[name]})
+    configuration = checked(Configuration, {**shipped.model_dump(), **GOALS[name]})
     result, model = our_model(
         Images().dataset(data, configuration, "train"), configuration, seconds, rate
     )

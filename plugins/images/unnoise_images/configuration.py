@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from unnoise.errors import ConfigError, nearest
+from unnoise.errors import ConfigError
 from unnoise.objectives import Goal
 from unnoise_images.files import LARGEST, SMALLEST, Fit
 
@@ -95,18 +94,3 @@ class Configuration(BaseModel):
                 "the configuration has no size", fix="pass height=, width= and channels="
             )
         return self.channels, self.height, self.width
-
-
-def configured(options: Mapping[str, Any]) -> Configuration:
-    """A Configuration from keywords; what pydantic refuses becomes a ConfigError."""
-    try:
-        return Configuration(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            names = list(Configuration.model_fields)
-            raise ConfigError(
-                f"unknown option {name!r}", limit=", ".join(names), fix=nearest(name, names)
-            ) from error
-        raise ConfigError(f"option {name!r}: {first['msg']}", value=first["input"]) from error

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.errors import ConfigError, InputError, LimitExceeded
-from unnoise_images.configuration import Configuration, configured
+from unnoise.training.options import checked
+from unnoise_images.configuration import Configuration
 from unnoise_images.files import SUFFIXES, is_colour, opened, read_pixels, shown_size
 
 MOST_BYTES: Final = 8 << 30
@@ -115,7 +116,7 @@ def complete(source: str | Path, configuration: Configuration) -> Configuration:
         "classes": folder.classes,
         "held_out": held_out,
     }
-    return configured(values)
+    return checked(Configuration, values)
 
 
 def split(

@@ -18,8 +18,9 @@ from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
 from unnoise.objectives import ConditionDropout, DataType, Objective, Quantised, Recipe, recipe
 from unnoise.samplers import Observation
 from unnoise.spaces import Euclidean, Layout, tensor
+from unnoise.training.options import checked
 from unnoise_images import data
-from unnoise_images.configuration import Configuration, configured
+from unnoise_images.configuration import Configuration
 from unnoise_images.files import as_picture, to_pixels
 from unnoise_images.network import UNet
 from unnoise_images.pictures import html_cell, html_grid, to_images
@@ -44,7 +45,7 @@ class Images(Domain):
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """Size, channels and classes from the pictures in the folder `source`."""
-        return data.complete(source, configured(options))
+        return data.complete(source, checked(Configuration, options))
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
         return {"steps": 50, "sampler": "ddim"}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from unnoise.errors import BundleError, ConfigError, nearest
+from unnoise.errors import BundleError, ConfigError
 from unnoise_text.vocabulary import Characters, Outside, Subwords, Vocabulary
 
 KernelName: TypeAlias = Literal["absorbing", "uniform", "nearest", "matrix"]
@@ -199,18 +198,3 @@ def _vocabulary(configuration: Configuration) -> Vocabulary:
             "the vocabulary is larger than the network's", value=found.size, limit=known.vocab
         )
     return found
-
-
-def configured(options: Mapping[str, Any]) -> Configuration:
-    """A Configuration from keywords; what pydantic refuses becomes a ConfigError."""
-    try:
-        return Configuration(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            names = list(Configuration.model_fields)
-            raise ConfigError(
-                f"unknown option {name!r}", limit=", ".join(names), fix=nearest(name, names)
-            ) from error
-        raise ConfigError(f"option {name!r}: {first['msg']}", value=first["input"]) from error

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.errors import ConfigError, InputError, LimitExceeded
-from unnoise_text.configuration import Configuration, Learned, configured
+from unnoise.training.options import checked
+from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.documents import documents
 from unnoise_text.noise import adjacency_of, frequencies, informed, transitions_of
 from unnoise_text.vocabulary import (
@@ -172,4 +173,4 @@ def _texts(
 
 def configure(source: Any, options: dict[str, Any]) -> Configuration:
     """A completed configuration from keywords."""
-    return complete(source, configured(options))
+    return complete(source, checked(Configuration, options))

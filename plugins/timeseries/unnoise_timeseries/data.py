@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from unnoise.domain import Batch
 from unnoise.spaces import Layout
+from unnoise.training.options import checked
 from unnoise_timeseries import masks
-from unnoise_timeseries.configuration import Configuration, Learned, configured
+from unnoise_timeseries.configuration import Configuration, Learned
 from unnoise_timeseries.frames import FrameError, Table, matching, table
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
@@ -38,7 +39,7 @@ def read(source: Any, configuration: Configuration) -> Table:
 
 def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     """Complete a configuration by what the data tell: columns, statistics, frequency, window."""
-    wanted = configured(options)
+    wanted = checked(Configuration, options)
     found = read(source, wanted)
     shortest = min(len(one.values) for one in found.series)
     held_out = 0.1 if wanted.held_out is None else wanted.held_out
@@ -82,7 +83,7 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         "learned": learned,
         "lags": lags_of(wanted, found.frequency) if wanted.method == "timegrad" else wanted.lags,
     }
-    return configured(done)
+    return checked(Configuration, done)
 
 
 @final
