@@ -109,12 +109,6 @@ class Configuration(BaseModel):
     )
     hybrid: float = Field(0.01, ge=0, description="weight of the cross-entropy in hybrid")
 
-    prediction: Literal["evidence", "logits"] = Field(
-        "evidence",
-        description="what the network puts out unless the kernel is absorbing: logits of x_0, or"
-        " what the other tokens say of it, to which q(x_t | x_0) is added by Bayes' rule",
-    )
-
     architecture: str = Field(
         "modernbert", description="any masked language model of transformers, by its model_type"
     )

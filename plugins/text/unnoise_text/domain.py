@@ -48,7 +48,6 @@ from unnoise.spaces import Layout, State, tensor
 from unnoise_text import data, pages
 from unnoise_text.canvas import Canvas, canvas, fixed, given
 from unnoise_text.configuration import Configuration
-from unnoise_text.evidence import Evidence
 from unnoise_text.network import network_of
 from unnoise_text.noise import kernel_of, mask_of
 from unnoise_text.request import Request
@@ -262,7 +261,7 @@ def _parametrization(configuration: Configuration) -> Parametrization:
         return Ratio()
     if configuration.kernel == "absorbing":
         return Masked(mask_of(configuration))
-    return Evidence() if configuration.prediction == "evidence" else Logits()
+    return Logits()
 
 
 def objective_of(configuration: Configuration) -> Objective:

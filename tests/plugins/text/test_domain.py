@@ -9,7 +9,7 @@ import torch
 
 from unnoise import api
 from unnoise.cli import main
-from unnoise.denoise import Masked, Ratio
+from unnoise.denoise import Logits, Masked, Ratio
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.objectives import (
     Hybrid,
@@ -20,7 +20,6 @@ from unnoise.objectives import (
     VariationalBound,
 )
 from unnoise_text.domain import Text, objective_of
-from unnoise_text.evidence import Evidence
 
 
 def test_length_of_a_text(model):
@@ -151,8 +150,8 @@ GOALS = [
     ({"goal": "cross_entropy"}, Simple, Masked),
     ({"goal": "score_entropy"}, ScoreEntropy, Ratio),
     ({"goal": "score_entropy", "kernel": "uniform"}, ScoreEntropy, Ratio),
-    ({"kernel": "uniform"}, Hybrid, Evidence),
-    ({"kernel": "uniform", "schedule": "cosine", "chain": 20}, Hybrid, Evidence),
+    ({"kernel": "uniform"}, Hybrid, Logits),
+    ({"kernel": "uniform", "schedule": "cosine", "chain": 20}, Hybrid, Logits),
 ]
 
 
