@@ -65,6 +65,7 @@ def ar1(args: argparse.Namespace) -> None:
         steps=args.steps,
         batch_size=64,
         learning_rate=2e-3,
+        parametrization=args.parametrization,
         ema=0.99,
         bound_samples=0,
         log_every=200,
@@ -142,16 +143,17 @@ def compare(args: argparse.Namespace) -> None:
         rows = args.rows - args.rows % args.window or len(frame) - border
         tail = frame.iloc[border : border + rows].astype("float64")
         _save_training(frame.iloc[:border], model, folder)
+        values, cases = tail.to_numpy(), {}
         for pattern, share in ROWS:
             row = f"{name}, {pattern} {share:.0%}"
-            values = tail.to_numpy()
             mask = hidden(np.isfinite(values), pattern, share, 24, seed=0)
             results[row] = _row(tail, values, mask, model, args, fitted)
-            if args.peer:
-                case = folder / f"{pattern}-{share}.npz"
-                _save_case(tail, mask, model, case)
-                results[row] |= _peers(args, folder, case, fitted, values, mask, model)
+            cases[row] = mask
             print(f"\n{row}\n{metrics.summary(results[row])}", flush=True)
+        if args.peer:
+            for row, found in _peers(args, folder, cases, fitted, tail, model).items():
+                results[row] |= found
+                print(f"\n{row}\n{metrics.summary(results[row])}", flush=True)
     (args.out / "results.json").write_text(json.dumps(results, indent=1))
 
 
@@ -201,35 +203,38 @@ def _save_case(tail: pd.DataFrame, mask: np.ndarray, model: Model, path: Path) -
 def _peers(
     args: argparse.Namespace,
     folder: Path,
-    case: Path,
+    cases: dict[str, np.ndarray],
     fitted: float,
-    values: np.ndarray,
-    mask: np.ndarray,
+    tail: pd.DataFrame,
     model: Model,
-) -> dict[str, dict[str, float]]:
-    """Scores of PyPOTS' CSDI and SAITS, which run in the other interpreter."""
-    scaler, found = model.configuration.known.scaler, {}
-    spread = np.asarray(model.configuration.known.scale)
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores for each mask of PyPOTS' CSDI and SAITS, fitted once in the other interpreter."""
+    known, values = model.configuration.known, tail.to_numpy()
+    paths = {row: folder / f"case-{k}.npz" for k, row in enumerate(cases)}
+    for row, mask in cases.items():
+        _save_case(tail, mask, model, paths[row])
+    found: dict[str, dict[str, dict[str, float]]] = {row: {} for row in cases}
     for name in ("CSDI", "SAITS"):
-        answer = case.with_suffix(f".{name}.npz")
-        words = [args.peer, PEER, "--model", name, "--train", folder / "train.npz", "--case", case]
-        words += ["--seconds", fitted, "--samples", args.samples, "--out", answer]
+        words = [args.peer, PEER, "--model", name, "--train", folder / "train.npz"]
+        words += ["--seconds", fitted, "--samples", args.samples]
         words += ["--channels", args.channels, "--layers", args.layers]
-        subprocess.run([str(w) for w in words], check=True)
-        with np.load(answer) as made:
-            drawn = scaler.inverse(made["samples"].astype(np.float64))
-            rows = drawn.shape[1] * drawn.shape[2]
-            cells = mask[:rows]
-            drawn = drawn.reshape(len(drawn), rows, -1)[:, cells]
-            scale = np.where(spread > 0, spread, 1.0)[np.nonzero(cells)[1]]
-            row = metrics.scores(drawn, values[:rows][cells], scale)
-            row |= {"fit, s": float(made["fit"]), "impute, s": float(made["impute"])}
-        found[f"PyPOTS {name}"] = row
+        subprocess.run([str(w) for w in [*words, "--cases", *paths.values()]], check=True)
+        for row, mask in cases.items():
+            with np.load(paths[row].with_suffix(f".{name}.npz")) as made:
+                drawn = known.scaler.inverse(made["samples"].astype(np.float64))
+                rows = drawn.shape[1] * drawn.shape[2]
+                cells = mask[:rows]
+                drawn = drawn.reshape(len(drawn), rows, -1)[:, cells]
+                spread = np.asarray(known.scale)[np.nonzero(cells)[1]]
+                scale = np.where(spread > 0, spread, 1.0)
+                scored = metrics.scores(drawn, values[:rows][cells], scale)
+                times = {"fit, s": float(made["fit"]), "impute, s": float(made["impute"])}
+            found[row][f"PyPOTS {name}"] = scored | times
     return found
 
 
 def speed(args: argparse.Namespace) -> None:
-    """Windows per second of training at the paper's widths; with --peer also of PyPOTS' CSDI."""
+    """Windows per second of training at the widths of the paper, with --peer beside PyPOTS."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(2000, 10))).mask(rng.random((2000, 10)) < 0.1)
     configuration = configure(frame, {"window": 48, "held_out": 0.0, "targets": "random"})
@@ -269,6 +274,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20_000, help="of each fit, at most")
     parser.add_argument("--window", type=int, default=48)
     parser.add_argument("--targets", default="mix")
+    parser.add_argument("--parametrization", choices=("noise", "v"), default="noise", help="of ar1")
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rows", type=int, default=0, help="of the test part; 0 for all")

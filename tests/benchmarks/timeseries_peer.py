@@ -2,13 +2,15 @@
 
 PyPOTS 1.5 pins an older transformers, so that it does not share an environment with unnoise. It is
 called by `timeseries.py --peer PYTHON`; it needs numpy, torch and pypots and nothing of this
-repository. Epochs are repeated until the time is up: `fit` of PyPOTS has no limit of time.
+repository. `fit` of PyPOTS has no limit of time: an epoch is timed, and as many as fit into the
+time are run, one at least.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 from pypots.imputation import CSDI, SAITS
@@ -37,8 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=("CSDI", "SAITS"), required=True)
     parser.add_argument("--train", required=True)
-    parser.add_argument("--case")
-    parser.add_argument("--out")
+    parser.add_argument("--cases", nargs="*", default=[], help="answers go beside them")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--channels", type=int, default=64)
@@ -58,14 +59,16 @@ def main() -> None:
     model = build(args, *X.shape[1:], epochs)
     model.fit({"X": X})
     fit = time.monotonic() - begun
-    case = {"X": np.load(args.case)["X"]}
-    begun = time.monotonic()
-    if args.model == "CSDI":
-        made = model.predict(case, n_sampling_times=args.samples)["imputation"]
-        samples = np.moveaxis(made, 1, 0)  # (windows, samples, rows, columns)
-    else:
-        samples = model.predict(case)["imputation"][None]
-    np.savez(args.out, samples=samples, fit=fit, impute=time.monotonic() - begun)
+    for path in map(Path, args.cases):
+        case = {"X": np.load(path)["X"]}
+        begun = time.monotonic()
+        if args.model == "CSDI":
+            made = model.predict(case, n_sampling_times=args.samples)["imputation"]
+            samples = np.moveaxis(made, 1, 0)  # (windows, samples, rows, columns)
+        else:
+            samples = model.predict(case)["imputation"][None]
+        seconds = time.monotonic() - begun
+        np.savez(path.with_suffix(f".{args.model}.npz"), samples=samples, fit=fit, impute=seconds)
 
 
 if __name__ == "__main__":

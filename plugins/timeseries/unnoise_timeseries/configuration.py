@@ -22,6 +22,9 @@ class Learned(BaseModel):
     aware : whether times carry a time zone.
     dates : whether the index holds dates, which have a calendar.
     last : the last time of the training part, of one series with dates; else empty.
+    limit : largest |z| of the training part, to which predictions are clamped with some room: at
+        t = 1 an error of the noise is 170 times as large in x_0, and a deterministic sampler would
+        follow it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -33,6 +36,7 @@ class Learned(BaseModel):
     aware: bool
     dates: bool
     last: str = ""
+    limit: float = Field(gt=0)
 
     @property
     def scaler(self) -> Scaler:
@@ -77,6 +81,9 @@ class Configuration(BaseModel):
         None,
         ge=1,
         description="rows hidden by the targets forecasting; default: a quarter of a window",
+    )
+    parametrization: Literal["noise", "v"] = Field(
+        "noise", description="what the network predicts; noise in both papers"
     )
     chain: int | None = Field(
         None, ge=2, le=10_000, description="T; default: 50 for csdi, 100 for timegrad"

@@ -75,6 +75,7 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         frequency=found.frequency,
         aware=found.aware,
         dates=dates,
+        limit=max(float(np.nanmax(np.abs(scaler.forward(part)))) for part in parts) or 1.0,
         last=str(only.index[cut(len(only.values), held_out) - 1]) if dates and one else "",
     )
     done = wanted.model_dump() | {

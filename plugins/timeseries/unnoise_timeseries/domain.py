@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Final, Literal, final
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from unnoise.denoise import NetworkDenoiser, Noise
+from unnoise.denoise import NetworkDenoiser, Noise, V
 from unnoise.domain import Batch, Domain, Metric, Model, Plan
 from unnoise.errors import InputError
 from unnoise.kernels import BetaTable, GaussianKernel
@@ -25,6 +25,9 @@ from unnoise_timeseries.network import CSDI
 from unnoise_timeseries.plots import page
 from unnoise_timeseries.request import Request
 from unnoise_timeseries.timegrad import TimeGrad, forecast, width
+
+ROOM: Final = 1.5
+"""Predictions may leave the range of the training data by half of it."""
 
 
 @final
@@ -48,7 +51,14 @@ class TimeSeries(Domain):
         return data.configure(source, options)
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
-        return NetworkDenoiser(_network(configuration), kernel_of(configuration), Noise())
+        parametrization = Noise() if configuration.parametrization == "noise" else V()
+        clip = None
+        if configuration.method == "csdi":
+            limit = ROOM * configuration.known.limit
+            clip = (-limit, limit)
+        return NetworkDenoiser(
+            _network(configuration), kernel_of(configuration), parametrization, clip=clip
+        )
 
     def dataset(
         self, source: Any, configuration: Configuration, part: Literal["train", "validation"]

@@ -70,7 +70,13 @@ def learned(columns: int, frequency: str = "1") -> Learned:
     names = tuple(f"c{k}" for k in range(columns))
     ones, zeros = (1.0,) * columns, (0.0,) * columns
     return Learned(
-        columns=names, mean=zeros, scale=ones, frequency=frequency, aware=False, dates=False
+        limit=9.0,
+        columns=names,
+        mean=zeros,
+        scale=ones,
+        frequency=frequency,
+        aware=False,
+        dates=False,
     )
 
 
