@@ -5,7 +5,11 @@ from unnoise.testing.exact import all_states, exact_bound, expectation
 from unnoise.testing.examples import Example
 from unnoise.testing.finite import FiniteOracle
 from unnoise.testing.kit import (
+    check_denoiser,
+    check_domain,
     check_kernel,
+    check_plugin,
+    check_sampler,
     check_schedule,
     check_space,
     parametrize_with_checks,
@@ -31,7 +35,11 @@ __all__ = [
     "Result",
     "Skip",
     "all_states",
+    "check_denoiser",
+    "check_domain",
     "check_kernel",
+    "check_plugin",
+    "check_sampler",
     "check_schedule",
     "check_space",
     "exact_bound",

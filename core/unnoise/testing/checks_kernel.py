@@ -166,7 +166,7 @@ def samples_match_their_moments(case: KernelCase) -> str:
     """Draws have the mean and the standard deviation, or the frequencies, that the law says."""
     (x0, layout), noise = case.many(), case.noise(3, DRAWS)
     said = ""
-    for number, (s, t) in enumerate(case.pairs[:2]):
+    for s, t in case.pairs[:2]:
         law = case.kernel.marginal(x0, t, layout)
         x_t = law.sample(noise)
         said = _moments(law, x_t, layout, f"marginal at {t:g}")
@@ -188,7 +188,7 @@ def samples_match_log_prob(case: KernelCase) -> str:
         (case.kernel.marginal(x0, t, layout), case.kernel.marginal(other, t, layout)),
         (case.kernel.marginal(x0, t, layout), case.kernel.marginal(x0, s, layout)),
     ]
-    for number, (p, q) in enumerate(laws):
+    for p, q in laws:
         x_p = p.sample(noise)
         x_q = q.sample(noise)
         under_q = torch.sigmoid(p.log_prob(x_q) - q.log_prob(x_q))

@@ -30,7 +30,7 @@ class ScheduleCase:
         n = self.schedule.steps
         if n is None:
             return torch.linspace(0, 1, _POINTS, dtype=torch.float64)
-        numbers = torch.linspace(0, n, min(n + 1, 1001), dtype=torch.float64).round().unique()
+        numbers = torch.linspace(0, n, min(n + 1, 1001), dtype=torch.float64).round()
         return numbers / n
 
 
@@ -89,7 +89,7 @@ def derivatives(case: ScheduleCase) -> str:
     n = case.schedule.steps
     inner = torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
     if n is not None:  # a table has corners at its own times
-        inner = (torch.floor(inner * n).unique() + 0.37) / n
+        inner = (torch.floor(inner * n) + 0.37) / n
     worst = 0.0
     h = _STEP if n is None else min(_STEP, 0.01 / n)
     for name in ("alpha", "sigma"):

@@ -139,7 +139,7 @@ def ragged_batches(case: SpaceCase) -> str:
         raise Skip(f"ragged batches are refused: {error.message}") from error
     worst = 0.0
     dims = case.space.dim(ragged).tolist()
-    for rows, part, dim in zip(x.split(counts), together.split(counts), dims, strict=True):
+    for rows, part, dim in zip(*(torch.split(v, counts) for v in (x, together)), dims, strict=True):
         layout = Layout.dense(1, rows.shape, dtype=rows.dtype)
         single = tensor(case.space.project(rows[None], layout))[0]
         worst = max(worst, float((single - part).abs().max()))

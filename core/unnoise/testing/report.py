@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias, final
 
 from unnoise.errors import ConfigError, nearest
@@ -102,68 +103,48 @@ class Report:
 @final
 @dataclass(frozen=True)
 class Check:
-    """One check of one subject: `run` returns the numbers, or raises CheckFailed or Skip."""
+    """One check of one subject: `run` returns the numbers, or raises CheckFailed or Skip.
+    `reason` says why it is expected to fail, and is empty when it is not."""
 
     name: str
     subject: str
     run: Callable[[], str | None] = field(repr=False)
+    reason: str = ""
 
 
 def bind(
     checks: Iterable[Callable[[Any], str | None]], case: Any, subject: str
 ) -> tuple[Check, ...]:
     """Each function of a noun as a check of one case; its name is that of the function."""
-    return tuple(
-        Check(f.__name__, subject, lambda f=f: f(case))
-        for f in checks  # type: ignore[misc]
-    )
+    return tuple(Check(f.__name__, subject, partial(f, case)) for f in checks)
 
 
-def outcome(check: Check, expected: Mapping[str, str]) -> Result:
+def outcome(check: Check) -> Result:
     """Run one check. An expected failure that passes is a failure."""
-    reason = expected.get(check.name)
     try:
         detail = check.run() or ""
     except Skip as skip:
         return Result(check.name, check.subject, "skipped", str(skip))
     except Exception as error:  # whatever an object raises is its failure, not ours
-        detail = (
-            str(error) if isinstance(error, CheckFailed) else f"{type(error).__name__}: {error}"
-        )
-        detail = " ".join(detail.split())[:500]
-        if reason is not None:
-            return Result(check.name, check.subject, "expected", f"{reason} ({detail})")
+        kind = "" if isinstance(error, CheckFailed) else f"{type(error).__name__}: "
+        detail = " ".join(f"{kind}{error}".split())[:500]
+        if check.reason:
+            return Result(check.name, check.subject, "expected", f"{check.reason} ({detail})")
         return Result(check.name, check.subject, "failed", detail)
-    if reason is not None:
-        detail = f"it passes, but was declared to fail: {reason}"
+    if check.reason:
+        detail = f"it passes, but was declared to fail: {check.reason}"
         return Result(check.name, check.subject, "failed", detail)
     return Result(check.name, check.subject, "passed", detail)
 
 
-def run_all(
-    subject: str,
-    checks: Sequence[Check],
-    *,
-    expected_failed_checks: Mapping[str, str] | None = None,
-    on_fail: OnFail = "raise",
-) -> Report:
-    """Run checks one after the other.
+def expecting(checks: Iterable[Check], expected: Mapping[str, str] | None) -> tuple[Check, ...]:
+    """The checks, those named in `expected` with the reason for which they fail by design.
 
-    Raises
-    ------
-    ConfigError : an expected failure names no check.
-    CheckFailed : something failed, or nothing ran, unless `on_fail` is "report".
+    Raises ConfigError for a name that no check has, or a reason that says nothing.
     """
-    expected = dict(expected_failed_checks or {})
-    known_expectations(expected, checks)
-    report = Report(subject, tuple(outcome(check, expected) for check in checks))
-    return report.require() if on_fail == "raise" else report
-
-
-def known_expectations(expected: Mapping[str, str], checks: Iterable[Check]) -> None:
-    """ConfigError unless every expected failure names a check and gives a reason."""
-    names = sorted({check.name for check in checks})
-    for name, reason in expected.items():
+    found = tuple(checks)
+    names = sorted({check.name for check in found})
+    for name, reason in (expected or {}).items():
         if name not in names:
             raise ConfigError(
                 "no check has this name",
@@ -173,6 +154,16 @@ def known_expectations(expected: Mapping[str, str], checks: Iterable[Check]) -> 
             )
         if not isinstance(reason, str) or not reason.strip():
             raise ConfigError("an expected failure needs its reason", value=(name, reason))
+    return tuple(replace(c, reason=(expected or {}).get(c.name, c.reason)) for c in found)
+
+
+def run_all(subject: str, checks: Sequence[Check], on_fail: OnFail) -> Report:
+    """Run checks one after the other.
+
+    Raises CheckFailed when something failed, or nothing ran, unless `on_fail` is "report".
+    """
+    report = Report(subject, tuple(map(outcome, checks)))
+    return report.require() if on_fail == "raise" else report
 
 
 def require(condition: bool, text: str) -> None:
