@@ -59,6 +59,31 @@ def doctor() -> int:
     return 1 if wrong else 0
 
 
+def check(name: str, /, *, data: str | None = None, json: bool = False) -> int:
+    """Run the conformance kit on a plugin and on all that it provides.
+
+    Parameters
+    ----------
+    name
+        The plugin's name or its distribution's.
+    data
+        Something that its domains can be trained on, to check that too.
+    json
+        Print JSON.
+    """
+    from unnoise.testing import check_plugin
+
+    report = check_plugin(name, data=data, on_fail="report")
+    if json:
+        print(as_json([asdict(result) for result in report.results]))
+    else:
+        for subject in dict.fromkeys(r.subject for r in report.results):
+            rows = [(r.status, r.check, r.detail) for r in report.results if r.subject == subject]
+            print(f"{subject}\n{table(('RESULT', 'CHECK', ''), rows, '')}\n")
+        print(f"{name}: {report.counts}")
+    return 0 if report.ok else 1
+
+
 def enable(name: str, /) -> str:
     """Load a plugin again that was switched off.
 
@@ -81,7 +106,14 @@ def disable(name: str, /) -> str:
     return "\n".join(f"{info.name}: {info.state}" for info in registry.disable(name))
 
 
-COMMANDS = {"list": list_, "show": show, "doctor": doctor, "enable": enable, "disable": disable}
+COMMANDS = {
+    "list": list_,
+    "show": show,
+    "doctor": doctor,
+    "check": check,
+    "enable": enable,
+    "disable": disable,
+}
 
 
 def _about(info: PluginInfo) -> str:
