@@ -69,13 +69,14 @@ def categorical_kernels() -> list[object]:
         "mixture_rule": "posterior='joint' is the normalised form of D3PM, which is another law "
         "than the average of the posteriors"
     }
+    places = torch.tensor([[0.0, 0.1], [1.0, 0.0], [1.1, 0.9], [0.2, 1.3], [2.0, 2.1]])
     return [
         CategoricalKernel(Tokens(5), Uniform()),
         CategoricalKernel(Tokens(5), Uniform(BetaTable.linear(100, 1e-3, 0.2))),
         CategoricalKernel(Tokens(5), Absorbing(4)),
         CategoricalKernel(Tokens(5), Absorbing(0, CosineSurvival())),
         CategoricalKernel(Tokens(5), Matrices.discretised_gaussian(5, (0.3,) * 40)),
-        CategoricalKernel(Tokens(5), RandomWalk.nearest_neighbours(torch.randn(5, 2), 2)),
+        CategoricalKernel(Tokens(5), RandomWalk.nearest_neighbours(places, 2)),
         Example(CategoricalKernel(Tokens(5), Uniform(), "joint"), {}, joint),
     ]
 
