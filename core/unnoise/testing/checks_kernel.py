@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import torch
 
-from unnoise.distributions import Categorical, Dirac, Gaussian
+from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
 from unnoise.errors import InputError
 from unnoise.noise import NoiseSource
-from unnoise.spaces import tensor
+from unnoise.spaces import State, tensor
 from unnoise.testing.checks_bound import bound_of_the_likelihood
 from unnoise.testing.examples import clean_state, copies
 from unnoise.testing.kernel_case import (
     KernelCase,
     averaged,
+    averaged_gaussian,
     distance,
     distinct,
     gaussian_error,
@@ -98,9 +100,16 @@ def mixture_rule(case: KernelCase) -> str:
         if isinstance(mixed, Categorical) and isinstance(spread, Categorical):
             average = averaged(case, spread, tensor(x_t), t, s)
             said = table_error(average, mixed, f"s = {s:g}, t = {t:g}")
+        elif isinstance(mixed, Gaussian) and isinstance(spread, Gaussian):
+            posterior = partial(_posterior, case, x_t, t, s)
+            said = averaged_gaussian(case, spread, mixed, posterior, f"s = {s:g}, t = {t:g}")
         else:
             said = mixed_draws(case, t, s)
     return said
+
+
+def _posterior(case: KernelCase, x_t: State, t: float, s: float, x0: State) -> Distribution:
+    return case.kernel.reverse(x_t, Dirac(x0, case.layout), t, s, case.layout)
 
 
 def time_zero_is_the_data(case: KernelCase) -> str:

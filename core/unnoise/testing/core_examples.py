@@ -10,7 +10,6 @@ from unnoise.kernels import (
     BetaTable,
     CategoricalKernel,
     CosineSurvival,
-    Geometric,
     Linear,
     Matrices,
     ProductKernel,
@@ -20,7 +19,6 @@ from unnoise.kernels import (
     SurvivalTable,
     TransitionKernel,
     Uniform,
-    VPCosine,
     VPLinear,
 )
 from unnoise.kernels.gaussian import GaussianKernel
@@ -51,17 +49,11 @@ def products() -> list[DataSpace]:
     return [Product({"where": ZeroCoM(), "what": Tokens(5)})]
 
 
-def schedules() -> list[Schedule]:
-    """Those of Gaussian kernels."""
-    some = [VPLinear(), VPCosine(), SubVP(), VE(), Linear(), Geometric()]
-    return [*some, BetaTable.linear()]
-
-
 def gaussian_kernels() -> list[object]:
-    return [
-        *(GaussianKernel(Euclidean(), schedule) for schedule in schedules()),
-        GaussianKernel(ZeroCoM(), VE()),
-    ]
+    """The kernel with schedules of each kind; those themselves are checked as schedules."""
+    kinds: list[Schedule] = [VPLinear(), SubVP(), VE(), Linear(), BetaTable.linear()]
+    kernels = [GaussianKernel(Euclidean(), schedule) for schedule in kinds]
+    return [*kernels, GaussianKernel(ZeroCoM(), VE())]
 
 
 def categorical_kernels() -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -58,21 +59,38 @@ class KernelCase:
 
 
 def gaussian_error(case: KernelCase, first: Gaussian, direct: Gaussian, s: float, t: float) -> str:
-    """The moments of a Gaussian pushed through a transition that is linear entry by entry."""
-    direction = tensor(case.kernel.space.project(torch.ones_like(first.mean), case.layout))
+    """Error of the moments of x_t when those of x_s are pushed through the transition."""
+
+    def step(x: Tensor) -> Distribution:
+        return case.kernel.transition(x, s, t, case.layout)
+
+    return averaged_gaussian(case, first, direct, step, f"s = {s:g}, t = {t:g}")
+
+
+def averaged_gaussian(
+    case: KernelCase,
+    over: Gaussian,
+    whole: Gaussian,
+    step: Callable[[Tensor], Distribution],
+    what: str,
+) -> str:
+    """Error of `whole` as the average of step(x) over x ~ `over`, for laws that are Gaussian and
+    linear in x, entry by entry: the mean at the mean, and variance + slope^2 variance of x."""
+    direction = tensor(case.kernel.space.project(torch.ones_like(over.mean), case.layout))
     if float(direction.abs().max()) < 1e-6:  # a constant is no direction of this space
-        direction = tensor(first.mean) - tensor(first.mean).mean()
-    step = case.kernel.transition(first.mean, s, t, case.layout)
-    moved = case.kernel.transition(first.mean + direction, s, t, case.layout)
-    if not isinstance(step, Gaussian) or not isinstance(moved, Gaussian):
-        raise CheckFailed(f"the transition is a {type(step).__name__}, the marginal a Gaussian")
-    safe = torch.where(direction.abs() > 1e-6, direction, torch.ones_like(direction))
-    ratio = torch.where(direction.abs() > 1e-6, (moved.mean - step.mean) / safe, torch.nan)
-    variance = _scale(step) ** 2 + ratio**2 * _scale(first) ** 2
-    size = 1 + float(torch.as_tensor(direct.std).max())
-    mean = float((step.mean - direct.mean).abs().max()) / size
-    spread = float((variance.sqrt() - _scale(direct)).abs().nan_to_num(0).max()) / size
-    return within(max(mean, spread), 1e-6, f"s = {s:g}, t = {t:g}: error of mean and std, relative")
+        direction = tensor(over.mean) - tensor(over.mean).mean()
+    here, moved = step(over.mean), step(over.mean + direction)
+    if not isinstance(here, Gaussian) or not isinstance(moved, Gaussian):
+        raise CheckFailed(f"{what}: a {type(here).__name__} cannot average to a Gaussian")
+    known = direction.abs() > 1e-6
+    slope = torch.where(
+        known, (moved.mean - here.mean) / torch.where(known, direction, 1.0), torch.nan
+    )
+    variance = _scale(here) ** 2 + slope**2 * _scale(over) ** 2
+    size = 1 + float(torch.as_tensor(whole.std).max())
+    mean = float((here.mean - whole.mean).abs().max()) / size
+    spread = float((variance.sqrt() - _scale(whole)).abs().nan_to_num(0).max()) / size
+    return within(max(mean, spread), 1e-6, f"{what}: error of mean and std, relative")
 
 
 def _scale(law: Gaussian) -> Tensor:
