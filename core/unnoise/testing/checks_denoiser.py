@@ -94,12 +94,15 @@ def calls_repeat(case: DenoiserCase) -> str | None:
 
 
 def times_per_sample(case: DenoiserCase) -> str:
-    """A time for each sample gives what the one time that they share gives."""
+    """A time for each sample gives what a float gives to the sample of that time."""
+    layout = case.layout
+    own = [case.times[k % len(case.times)] for k in range(layout.batch)]
+    x = case.state(case.times[1])
+    together = case.law(x, torch.tensor(own, dtype=torch.float64))
     worst = 0.0
-    for t in case.times:
-        x = case.state(t)
-        each = torch.full((case.layout.batch,), t, dtype=torch.float64)
-        worst = max(worst, _difference(case.law(x, t), case.law(x, each)))
+    for k, t in enumerate(own):
+        alone = case.law(x, t)
+        worst = max(worst, _difference(_only(together, layout, k), _only(alone, layout, k)))
     return within(worst, _SAME, "relative difference")
 
 
@@ -114,7 +117,7 @@ def samples_do_not_see_each_other(case: DenoiserCase) -> str:
         NoiseSource(case.seed + 1, range(layout.batch))
     )
     mixed = _keep_first(x, other, layout)
-    worst = _difference(_first(case.law(x, t), layout), _first(case.law(mixed, t), layout))
+    worst = _difference(_only(case.law(x, t), layout, 0), _only(case.law(mixed, t), layout, 0))
     return within(worst, _SAME, "relative change of the first sample")
 
 
@@ -199,17 +202,18 @@ def _difference(a: Distribution | State, b: Distribution | State) -> float:
     return worst
 
 
-def _rows(layout: Layout) -> Tensor:
-    """True for the rows of the first sample."""
+def _rows(layout: Layout, k: int = 0) -> Tensor:
+    """True for the rows of sample k."""
     index = torch.arange(layout.batch) if layout.index is None else layout.index
-    return index == 0
+    return index == k
 
 
-def _first(law: Distribution, layout: Layout) -> State:
+def _only(law: Distribution, layout: Layout, k: int) -> State:
+    """The mean of one sample."""
     mean = law.mean
     if isinstance(mean, dict):
-        return {name: part[_rows(layout[name])] for name, part in mean.items()}
-    return mean[_rows(layout)]
+        return {name: part[_rows(layout[name], k)] for name, part in mean.items()}
+    return mean[_rows(layout, k)]
 
 
 def _keep_first(x: State, other: State, layout: Layout) -> State:

@@ -26,6 +26,7 @@ from unnoise.registry import domains
 from unnoise.requests import COMMON
 from unnoise.samplers import Observation
 from unnoise.spaces import State
+from unnoise.testing.json_schema import schema_problems
 from unnoise.testing.report import CheckFailed, Skip, require, within
 from unnoise.testing.sandbox import Facts, observe
 
@@ -93,7 +94,7 @@ class DomainCase:
 def request_is_a_schema(case: DomainCase) -> str:
     """The JSON schema of Request is valid, closed, and says what each field is."""
     schema = case.domain.Request.model_json_schema()
-    problems = list(_problems(schema, schema, "Request"))
+    problems = list(schema_problems(schema, schema, "Request"))
     require(not problems, "; ".join(problems[:3]))
     require(schema.get("additionalProperties") is False, "Request takes unknown fields")
     fields = schema.get("properties", {})
@@ -392,38 +393,3 @@ def _map(f: Callable[[Tensor], Tensor], x: Any) -> Any:
 def _half(x: Tensor) -> Tensor:
     """True for every other entry."""
     return (torch.arange(x.numel()) % 2 == 0).view(x.shape)
-
-
-def _problems(schema: Any, root: Mapping[str, Any], where: str) -> list[str]:
-    """What JSON Schema (2020-12) does not allow, in the part of it that pydantic writes."""
-    if not isinstance(schema, dict):
-        return [] if isinstance(schema, bool) else [f"{where} is a {type(schema).__name__}"]
-    found = []
-    kinds = {"string", "number", "integer", "boolean", "array", "object", "null"}
-    kind = schema.get("type", "null")
-    if not set([kind] if isinstance(kind, str) else kind) <= kinds:
-        found.append(f"{where} has the type {kind!r}")
-    reference = schema.get("$ref")
-    if reference is not None and not _found(reference, root):
-        found.append(f"{where} refers to {reference!r}, which is not there")
-    if not isinstance(schema.get("enum", [None]), list) or schema.get("enum") == []:
-        found.append(f"{where} has an empty enum")
-    names = schema.get("properties", {})
-    if not set(schema.get("required", [])) <= set(names):
-        found.append(f"{where} requires fields that it does not have")
-    parts = [*names.items(), *schema.get("$defs", {}).items()]
-    parts += [(key, schema[key]) for key in ("items", "additionalProperties") if key in schema]
-    for key in ("anyOf", "allOf", "oneOf", "prefixItems"):
-        parts += [(f"{key}[{i}]", part) for i, part in enumerate(schema.get(key, []))]
-    for name, part in parts:
-        found += _problems(part, root, f"{where}.{name}")
-    return found
-
-
-def _found(reference: str, root: Mapping[str, Any]) -> bool:
-    here: Any = root
-    for part in reference.removeprefix("#/").split("/"):
-        if not isinstance(here, dict) or part not in here:
-            return False
-        here = here[part]
-    return True

@@ -11,8 +11,6 @@ from typing import Final, final
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
-from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Distribution
@@ -23,13 +21,13 @@ from unnoise.kernels import (
     GaussianKernel,
     TransitionKernel,
     Uniform,
-    VPLinear,
 )
 from unnoise.noise import NoiseSource
 from unnoise.samplers import Sampler, Step, grids
-from unnoise.spaces import Euclidean, Layout, State, Time, Tokens, tensor
+from unnoise.spaces import Layout, State, Time, Tokens, tensor
 from unnoise.testing.examples import example_layout
-from unnoise.testing.oracles import GaussianOracle, MixtureOracle, PmfOracle, PointEstimate
+from unnoise.testing.ode_problem import VP, even_grid, ode_problem, start_points
+from unnoise.testing.oracles import GaussianOracle, PmfOracle, PointEstimate
 from unnoise.testing.report import CheckFailed, Skip, require, within
 from unnoise.testing.statistics import hoeffding
 
@@ -37,7 +35,6 @@ _DRAWS: Final = 2048
 _STEPS: Final = 64  # of the runs that recover a law: their error of discretisation is allowed
 _MEAN, _STD = 0.5, 0.6  # of the Gaussian data
 _PMF: Final = torch.tensor([[0.30, 0.05, 0.05], [0.02, 0.25, 0.03], [0.10, 0.05, 0.15]])
-_GAUSSIAN: Final = GaussianKernel(Euclidean(), VPLinear())
 
 
 @final
@@ -126,18 +123,18 @@ def order_of_convergence(case: SamplerCase) -> str:
     sampler = case.sampler
     if sampler.stochastic:
         raise Skip("the order is that of deterministic runs")
-    if not _fits(sampler, _GAUSSIAN):
+    if not _fits(sampler, VP):
         raise Skip("the order is measured on a GaussianKernel")
     if sampler.evaluations == 0:
         raise Skip("it chooses its own steps")
-    model, exact = _problem()
+    model, exact = ode_problem()
     counts, errors = (80, 160, 320), []
-    start = _points()
+    start = start_points()
     layout = Layout.dense(len(start), (1,), dtype=torch.float64)
     for n in counts:
         noise = NoiseSource(case.seed, range(len(start)))
         with torch.no_grad():
-            *_, last = sampler(model, start, _even(n), layout, noise)
+            *_, last = sampler(model, start, even_grid(n), layout, noise)
         errors.append(float((tensor(last.x) - exact).abs().max()))
     require(all(math.isfinite(e) and e > 0 for e in errors), f"errors {errors}")
     slope = -float(np.polyfit(np.log(counts), np.log(errors), 1)[0])
@@ -330,7 +327,7 @@ def _oracles() -> tuple[Denoiser, ...]:
     """Exact denoisers of kernels of several kinds."""
     tokens = Tokens(4)  # the mask of `Absorbing` is the last
     return (
-        GaussianOracle(_GAUSSIAN, _MEAN, _STD**2),
+        GaussianOracle(VP, _MEAN, _STD**2),
         PmfOracle(CategoricalKernel(tokens, Absorbing(3)), _PMF),
         PmfOracle(CategoricalKernel(tokens, Uniform()), _PMF),
     )
@@ -354,44 +351,6 @@ def _called(kernel: TransitionKernel) -> str:
 def _point(denoiser: Denoiser) -> Denoiser:
     """Deterministic samplers draw the variance of a Gaussian law; a point has none."""
     return PointEstimate(denoiser) if isinstance(denoiser, GaussianOracle) else denoiser
-
-
-def _points() -> Tensor:
-    return torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
-
-
-@cache
-def _problem() -> tuple[Denoiser, Tensor]:
-    """A mixture of two Gaussians under VP, and its ODE's solution at t = 0.01 by DOP853."""
-    two = [torch.tensor(v, dtype=torch.float64) for v in ([0.5, 0.5], [-1.0, 1.0], [0.5, 0.5])]
-    model = PointEstimate(MixtureOracle(_GAUSSIAN, *two))
-    schedule = _GAUSSIAN.schedule
-    layout = Layout.dense(9, (1,), dtype=torch.float64)
-
-    def slope(t: float, y: np.ndarray) -> np.ndarray:
-        x = torch.tensor(y)[:, None]
-        x0 = tensor(model(x, t, layout).mean)
-        noise = (x - schedule.alpha(t) * x0) / schedule.sigma(t)
-        return (schedule.d_alpha(t) * x0 + schedule.d_sigma(t) * noise)[:, 0].numpy()
-
-    start = _points()[:, 0].numpy()
-    solved = solve_ivp(slope, (1, 0.01), start, "DOP853", rtol=1e-12, atol=1e-13)
-    return model, torch.tensor(solved.y[:, -1])[:, None]
-
-
-@cache
-def _even(n: int) -> Tensor:
-    """n steps, uniform in log SNR, from 1 to 0.01."""
-    schedule = _GAUSSIAN.schedule
-    first, last = (float(schedule.log_snr(t)) for t in (1.0, 0.01))
-    times = [1.0]
-    for value in np.linspace(first, last, n + 1)[1:-1]:
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if schedule.log_snr(middle) > value else (low, middle)
-        times.append((low + high) / 2)
-    return grids.custom([*times, 0.01])
 
 
 def _copy(x: State) -> State:

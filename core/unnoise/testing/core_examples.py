@@ -10,7 +10,6 @@ from unnoise.kernels import (
     BetaTable,
     CategoricalKernel,
     CosineSurvival,
-    Geometric,
     Linear,
     Matrices,
     ProductKernel,
@@ -20,7 +19,6 @@ from unnoise.kernels import (
     SurvivalTable,
     TransitionKernel,
     Uniform,
-    VPCosine,
     VPLinear,
 )
 from unnoise.kernels.gaussian import GaussianKernel
@@ -51,17 +49,11 @@ def products() -> list[DataSpace]:
     return [Product({"where": ZeroCoM(), "what": Tokens(5)})]
 
 
-def schedules() -> list[Schedule]:
-    """Those of Gaussian kernels."""
-    some = [VPLinear(), VPCosine(), SubVP(), VE(), Linear(), Geometric()]
-    return [*some, BetaTable.linear()]
-
-
 def gaussian_kernels() -> list[object]:
-    return [
-        *(GaussianKernel(Euclidean(), schedule) for schedule in schedules()),
-        GaussianKernel(ZeroCoM(), VE()),
-    ]
+    """The kernel with schedules of each kind; those themselves are checked as schedules."""
+    kinds: list[Schedule] = [VPLinear(), SubVP(), VE(), Linear(), BetaTable.linear()]
+    kernels = [GaussianKernel(Euclidean(), schedule) for schedule in kinds]
+    return [*kernels, GaussianKernel(ZeroCoM(), VE())]
 
 
 def categorical_kernels() -> list[object]:
@@ -69,13 +61,14 @@ def categorical_kernels() -> list[object]:
         "mixture_rule": "posterior='joint' is the normalised form of D3PM, which is another law "
         "than the average of the posteriors"
     }
+    places = torch.tensor([[0.0, 0.1], [1.0, 0.0], [1.1, 0.9], [0.2, 1.3], [2.0, 2.1]])
     return [
         CategoricalKernel(Tokens(5), Uniform()),
         CategoricalKernel(Tokens(5), Uniform(BetaTable.linear(100, 1e-3, 0.2))),
         CategoricalKernel(Tokens(5), Absorbing(4)),
         CategoricalKernel(Tokens(5), Absorbing(0, CosineSurvival())),
         CategoricalKernel(Tokens(5), Matrices.discretised_gaussian(5, (0.3,) * 40)),
-        CategoricalKernel(Tokens(5), RandomWalk.nearest_neighbours(torch.randn(5, 2), 2)),
+        CategoricalKernel(Tokens(5), RandomWalk.nearest_neighbours(places, 2)),
         Example(CategoricalKernel(Tokens(5), Uniform(), "joint"), {}, joint),
     ]
 

@@ -27,12 +27,12 @@ from unnoise.testing import (
 )
 from unnoise.testing.checks_denoiser import DenoiserCase
 from unnoise.testing.checks_domain import DomainCase, first_call
-from unnoise.testing.checks_kernel import KernelCase
 from unnoise.testing.checks_plugin import PluginCase
 from unnoise.testing.checks_sampler import SamplerCase
 from unnoise.testing.checks_schedule import ScheduleCase
 from unnoise.testing.checks_space import SpaceCase
 from unnoise.testing.examples import Example
+from unnoise.testing.kernel_case import KernelCase
 from unnoise.testing.report import (
     Check,
     CheckFailed,
