@@ -32,7 +32,7 @@ LAYERS = (
         "output",
         "requests",
     },
-    {"api", "demo"},
+    {"api", "demo", "scaffold"},
     {"cli", "__main__"},
 )
 MATHEMATICS = set().union(*LAYERS[:4])
