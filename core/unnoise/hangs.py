@@ -28,7 +28,9 @@ def fingerprint(module: str, version: str) -> str:
     parts = [version, module]
     try:
         spec = importlib.util.find_spec(module.partition(".")[0])
-        places = [] if spec is None else [*(spec.submodule_search_locations or [spec.origin])]
+        places = (
+            [] if spec is None else list(spec.submodule_search_locations or [spec.origin or ""])
+        )
         for place in filter(None, places):
             folder = Path(place)
             for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:

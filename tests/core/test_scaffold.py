@@ -65,7 +65,9 @@ def test_the_command_says_what_to_do_next(tmp_path, capsys):
     assert (tmp_path / "unnoise-tides" / "unnoise_tides" / "bundle" / "config.json").is_file()
 
 
-@pytest.mark.parametrize("name", ["", "9lives", "a b", "../up", "images", "-", "x" * 51, "été"])
+@pytest.mark.parametrize(
+    "name", ["", "9lives", "a b", "../up", "images", "-", "x" * 51, "été", "Transition", "core"]
+)
 def test_unusable_and_taken_names_are_refused(name, tmp_path):
     with pytest.raises(InputError):
         new_plugin(name, "domain", tmp_path)

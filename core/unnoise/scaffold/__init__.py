@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 import unnoise
 from unnoise.errors import InputError
 from unnoise.files import disk_errors, new_folder
-from unnoise.registry import specs_of
+from unnoise.registry import plugins, specs_of
 from unnoise.specs import Kind as Provided
 from unnoise.specs import is_name, normal
 
@@ -44,10 +44,11 @@ def new_plugin(name: str, kind: Kind = "domain", folder: Path | str = ".") -> Pa
             limit=f"letters, digits, - and _, a letter first, {_LONGEST} at most",
         )
     taken = {normal(other) for other in specs_of(_LISTS[kind])}
-    if plain in taken:
-        raise InputError(f"there is a {kind} of this name", value=name, fix="choose another")
+    taken |= {normal(info.name) for info in plugins()}
+    if plain in taken or plain == "transition":  # TransitionKernel is the class to inherit from
+        raise InputError("the name is taken", value=name, fix="choose another")
     target = Path(folder) / f"unnoise-{plain}"
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise InputError("the folder exists", value=str(target), fix="remove it, or choose --out")
     answers = {
         "name": plain,
@@ -57,15 +58,11 @@ def new_plugin(name: str, kind: Kind = "domain", folder: Path | str = ".") -> Pa
     }
     import copier  # slow to import
 
-    with disk_errors(f"writing {str(target)!r}"), new_folder(target) as made:
-        copier.run_copy(
-            str(Path(__file__).parent / "templates" / kind),
-            str(made),
-            data=answers,
-            defaults=True,
-            overwrite=True,
-            quiet=True,
-        )
+    template = str(Path(__file__).parent / "templates" / kind)
+    with disk_errors(f"writing {str(target)!r}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with new_folder(target) as made:
+            copier.run_copy(template, made, data=answers, defaults=True, overwrite=True, quiet=True)
     return target
 
 
