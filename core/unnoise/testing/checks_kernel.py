@@ -185,9 +185,11 @@ def divergence(case: KernelCase) -> str:
     (x0, layout), noise = case.many(), case.noise(3, DRAWS)
     s, t = case.pairs[0]
     p, q = case.kernel.marginal(x0, s, layout), case.kernel.marginal(x0, t, layout)
-    own = float(p.kl(p).abs().max())
-    require(own <= 1e-6, f"kl of a law to itself is {own:.3g}")
-    exact = p.kl(q)
+    few, own = copies(x0, layout, 3)  # all alike: a divergence may be a long quadrature
+    p_few, q_few = (case.kernel.marginal(few, at, own) for at in (s, t))
+    itself = float(p_few.kl(p_few).abs().max())
+    require(itself <= 1e-6, f"kl of a law to itself is {itself:.3g}")
+    exact = p_few.kl(q_few)
     require(bool((exact >= -1e-6).all()), f"a divergence is {float(exact.min()):.3g}")
     x = p.sample(noise)
     terms = (p.log_prob(x) - q.log_prob(x)).double()
@@ -231,7 +233,7 @@ def times_per_sample(case: KernelCase) -> str:
         ]
         for many, one in zip(together, alone, strict=True):
             worst = max(worst, abs(float(many[k] - one[k])) / (1 + 1e-3 * abs(float(one[k]))))
-    return within(worst, 1e-6, "log densities: difference in nats")
+    return within(worst, 1e-5, "log densities: difference in nats")
 
 
 def wrong_times_are_refused(case: KernelCase) -> str | None:

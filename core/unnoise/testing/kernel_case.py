@@ -14,10 +14,12 @@ from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
 from unnoise.errors import UnnoiseError
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
-from unnoise.spaces import Layout, State, tensor
+from unnoise.spaces import Layout, State, parts, tensor
 from unnoise.testing.examples import clean_state, copies, example_layout
 from unnoise.testing.report import FALSE_ALARM, CheckFailed, Skip, require, within
 from unnoise.testing.statistics import DRAWS, same_law
+
+_PIECE = 256  # draws at a time
 
 
 @final
@@ -158,22 +160,31 @@ def reverse_of_spread(
 
 def mixed_draws(case: KernelCase, t: float, s: float) -> str:
     """Draws of `reverse` against a spread law, and of posteriors of draws of that law."""
-    (x0, layout), noise = case.many(), case.noise(3, DRAWS)
-    spread = case.kernel.marginal(x0, case.pairs[-1][0], layout)
-    x_t = copies(
-        case.kernel.marginal(case.x0, t, case.layout).sample(case.noise(1)), case.layout, DRAWS
-    )[0]
-    mixed = reverse_of_spread(case, x_t, spread, t, s, layout).sample(noise)
-    point = Dirac(spread.sample(noise), layout)
-    drawn = case.kernel.reverse(x_t, point, t, s, layout).sample(noise)
-    return same_law(mixed, drawn, f"s = {s:g}, t = {t:g}")
+    start = case.kernel.marginal(case.x0, t, case.layout).sample(case.noise(1))
+    mixed, drawn = [], []
+    for first in range(0, DRAWS, _PIECE):  # laws may be large mixtures
+        x0, layout = copies(case.x0, case.layout, _PIECE)
+        x_t, _ = copies(start, case.layout, _PIECE)
+        noise = NoiseSource(case.seed, range(first, first + _PIECE), 3)
+        spread = case.kernel.marginal(x0, case.pairs[-1][0], layout)
+        mixed.append(reverse_of_spread(case, x_t, spread, t, s, layout).sample(noise))
+        point = Dirac(spread.sample(noise), layout)
+        drawn.append(case.kernel.reverse(x_t, point, t, s, layout).sample(noise))
+    return same_law(_joined(mixed), _joined(drawn), f"s = {s:g}, t = {t:g}")
+
+
+def _joined(states: list[State]) -> State:
+    first = states[0]
+    if isinstance(first, dict):
+        return {name: torch.cat([parts(x)[name] for x in states]) for name in first}
+    return torch.cat([tensor(x) for x in states])
 
 
 def moments(law: Distribution, x: State, layout: Layout, what: str) -> str:
     """Exact tests: a normal and a chi-square quantile, and frequencies by Hoeffding."""
-    parts = getattr(law, "parts", None)
-    if parts is not None and isinstance(x, dict):
-        said = [moments(parts[n], x[n], layout[n], f"{what}, {n}") for n in x]
+    laws = getattr(law, "parts", None)
+    if laws is not None and isinstance(x, dict):
+        said = [moments(laws[n], x[n], layout[n], f"{what}, {n}") for n in x]
         return said[-1]
     if isinstance(law, Categorical):
         expected = law.log_probs.double().exp().mean(0)

@@ -88,9 +88,8 @@ def _main(name: str, folder: str, request: str) -> None:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in _NETWORK:
-            network.append(
-                f"{event}{tuple(v for v in arguments if isinstance(v, (str, int, tuple)))}"
-            )
+            known = [v for v in arguments if isinstance(v, (str, int, tuple))]
+            network.append(f"{event}: {known}")
             raise OSError("this process has no network")
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             _, mode, flags = arguments

@@ -64,6 +64,15 @@ def installed(install, site, python):
     return put
 
 
+def test_the_core_conforms(command):
+    run = command("plugins", "check", "core", "--json")
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr
+    results = json.loads(run.stdout)
+    assert sum(r["status"] == "passed" for r in results) > 500
+    declared = {r["check"] for r in results if r["status"] == "expected"}
+    assert declared == {"mixture_rule", "recovers_the_data"}
+
+
 def test_a_healthy_plugin(installed, command):
     installed(
         "Points", requires="Requires-Dist: unnoise<0.2,>=0.1", readme="Pairs of numbers. " * 9
