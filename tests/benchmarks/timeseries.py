@@ -60,12 +60,13 @@ def ar1(args: argparse.Namespace) -> None:
         x[:, None],
         args.out / "ar1",
         window=window,
-        targets="random",
+        targets=args.targets,
         max_minutes=args.minutes,
         steps=args.steps,
         batch_size=64,
         learning_rate=2e-3,
         parametrization=args.parametrization,
+        dropout=args.dropout,
         ema=0.99,
         bound_samples=0,
         log_every=200,
@@ -126,6 +127,7 @@ def compare(args: argparse.Namespace) -> None:
             frame,
             folder / "run",
             window=args.window,
+            overlap=0,  # the peer's windows
             held_out=HELD_OUT,
             targets=args.targets,
             channels=args.channels,
@@ -273,8 +275,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20, help="of each fit")
     parser.add_argument("--steps", type=int, default=20_000, help="of each fit, at most")
     parser.add_argument("--window", type=int, default=48)
-    parser.add_argument("--targets", default="mix")
-    parser.add_argument("--parametrization", choices=("noise", "v"), default="noise", help="of ar1")
+    parser.add_argument("--targets", default="any")
+    parser.add_argument("--parametrization", choices=("noise", "v"), default="v", help="of ar1")
+    parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rows", type=int, default=0, help="of the test part; 0 for all")

@@ -33,8 +33,9 @@ def batch_of(frame: pd.DataFrame, **own: object):
     return domain, shaken(domain.build(configuration)), batch
 
 
-def test_the_loss_is_the_mean_square_over_the_targets(frame):
-    _, denoiser, batch = batch_of(frame, **SMALL)
+@pytest.mark.parametrize("parametrization", ["noise", "v"])
+def test_the_loss_is_the_mean_square_over_the_targets(frame, parametrization):
+    _, denoiser, batch = batch_of(frame, **SMALL, parametrization=parametrization)
     loss = Simple()(denoiser, batch, NoiseSource(0, range(6)))
     noise = NoiseSource(0, range(6))
     from unnoise.kernels import training_times
@@ -45,9 +46,10 @@ def test_the_loss_is_the_mean_square_over_the_targets(frame):
     alpha, sigma = (v.float().view(-1, 1, 1) for v in (schedule.alpha(t), schedule.sigma(t)))
     x_t = alpha * batch.x0 + sigma * eps
     out = denoiser.output(x_t, t, batch.layout, batch.condition)
+    target = eps if parametrization == "noise" else alpha * eps - sigma * batch.x0
     mask = batch.layout.mask
     for k in range(6):
-        expected = ((out - eps)[k][mask[k]] ** 2).mean()
+        expected = ((out - target)[k][mask[k]] ** 2).mean()
         assert loss[k].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -82,7 +84,7 @@ def test_missing_values_change_no_loss(frame, method):
         torch.manual_seed(0)
         items, unknown = [], 0
         for values, target, more in (data[i] for i in range(12)):
-            known = target | more if method == "csdi" else target
+            known = target | more["given"] if method == "csdi" else target
             unknown += int((~known).sum())
             items.append((torch.where(known, values, torch.tensor(junk)), target, more))
         assert unknown > 0
