@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 __version__ = "0.1.0"
-__all__ = ["DiffusionForecaster", "DiffusionImputer"]
+__all__ = ["EXAMPLE", "DiffusionForecaster", "DiffusionImputer"]
+
+EXAMPLE: Final = Path(__file__).parent / "beijing.csv"
+"""18 days of hourly air quality and weather in Beijing with their real holes, one of 155 hours and
+one of 76 (Chen, UCI Machine Learning Repository, CC-BY-4.0)."""
 
 if TYPE_CHECKING:
     from unnoise_timeseries.estimators import DiffusionForecaster, DiffusionImputer

@@ -115,10 +115,14 @@ def test_evaluate(run, tmp_path, capsys):
     said = capsys.readouterr().out
     for name in ("| model", "linear interpolation", "seasonal naive", "fair CRPS", "coverage 90%"):
         assert name in said
-    block = ["--pattern", "block", "--block", "6", "--json"]
+    assert "energy score" in said
+    picture = tmp_path / "calibration.png"
+    block = ["--pattern", "block", "--block", "6", "--calibration", str(picture), "--json"]
     assert main([*words, "--metric", "imputation", *block, *quick]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["scores"]) >= {"model", "last value", "mean of the time of day"}
+    with Image.open(picture) as drawn:
+        assert drawn.width == drawn.height
     assert main([*words, "--metric", "forecasting", "--horizon", "5", *quick, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cells"] == 10
     early = walk(200).set_axis(pd.date_range("2023-01-01", periods=200, freq="h"))

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from unnoise.errors import InputError
-from unnoise_timeseries import metrics
+from unnoise_timeseries import evaluation, metrics
 
 
 def test_the_two_numbers_that_are_called_crps():
@@ -66,6 +66,18 @@ def test_errors_of_the_median():
     assert metrics.mae(samples, truth) == 1.0
     assert metrics.rmse(samples, truth) == 1.0
     assert metrics.rmse(samples, truth - np.array([0.0, 2.0])) == pytest.approx(np.sqrt(5))
+
+
+def test_the_energy_score_of_rows_is_that_of_their_hidden_cells(monkeypatch):
+    rng = np.random.default_rng(5)
+    mask = np.zeros((7, 3), bool)
+    mask[[1, 1, 4, 5, 5, 5], [0, 2, 1, 0, 1, 2]] = True
+    samples, truth = rng.normal(size=(30, 6)), rng.normal(size=6)
+    parts = [slice(0, 2), slice(2, 3), slice(3, 6)]
+    expected = np.mean([metrics.energy_score(samples[:, None, p], truth[None, p]) for p in parts])
+    assert evaluation.energy(samples, truth, mask) == pytest.approx(expected)
+    monkeypatch.setattr(evaluation, "_ROWS", 2)
+    assert evaluation.energy(samples, truth, mask) == pytest.approx(expected)
 
 
 def test_bad_input():
