@@ -48,7 +48,8 @@ PEER = Path(__file__).with_name("timeseries_peer.py")
 
 
 def ar1(args: argparse.Namespace) -> None:
-    """Train on AR(1) and compare with the exact conditional law."""
+    """Train on AR(1) and compare with the exact conditional law. The prior `bridge` is the exact
+    law of each cell before any training: `standard` shows whether a network learns."""
     phi, window, rng = 0.9, 24, np.random.default_rng(0)
     x = rng.normal(size=20_000)
     for t in range(1, len(x)):
@@ -67,6 +68,7 @@ def ar1(args: argparse.Namespace) -> None:
         learning_rate=2e-3,
         parametrization=args.parametrization,
         dropout=args.dropout,
+        prior=args.prior,
         ema=0.99,
         bound_samples=0,
         log_every=200,
@@ -278,6 +280,9 @@ def main() -> None:
     parser.add_argument("--targets", default="any")
     parser.add_argument("--parametrization", choices=("noise", "v"), default="v", help="of ar1")
     parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument(
+        "--prior", choices=("bridge", "standard"), default="standard", help="of ar1"
+    )
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rows", type=int, default=0, help="of the test part; 0 for all")

@@ -7,8 +7,10 @@ import pytest
 import torch
 from small_series import SMALL, walk
 
+from unnoise.denoise import Noise, V
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Simple
+from unnoise_timeseries import PUBLISHED
 from unnoise_timeseries.domain import TimeSeries
 from unnoise_timeseries.network import CSDI
 from unnoise_timeseries.timegrad import calendar, features, season_of
@@ -121,6 +123,20 @@ def test_a_layer_of_csdi_has_the_parts_of_the_paper():
     own = 128 * 64 + 64 + 2 * transformer + 2 * (64 * 128 + 128)
     assert sum(p.numel() for p in network.layers[0].parameters()) == own
     assert network.sides.weight.shape == (4 * 128, 128 + 16 + 1)
+
+
+def test_csdi_as_published_is_a_configuration(frame):
+    domain = TimeSeries()
+    configuration = domain.configure(frame, {**SMALL, **PUBLISHED})
+    denoiser = domain.build(configuration)
+    assert configuration.steps == 50
+    assert isinstance(denoiser.parametrization, Noise)
+    network = denoiser.network
+    assert network.input.in_features == 2  # what is observed, and the noisy targets
+    assert {layer.over_time.dropout for layer in network.layers} == {0.1}
+    own = domain.build(domain.configure(frame, SMALL))
+    assert isinstance(own.parametrization, V)
+    assert own.network.input.in_features == 4
 
 
 def test_timegrad_sees_the_past_only():
