@@ -18,13 +18,14 @@ from unnoise.spaces import Euclidean
 from unnoise_timeseries import data, files
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.evaluation import Forecasting, Imputation
-from unnoise_timeseries.frames import Filled, Table, continued, extended, filled, matching
+from unnoise_timeseries.frames import Filled, Table, extended, filled, matching
 from unnoise_timeseries.imputation import ROOM, impute, restore
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.network import CSDI
 from unnoise_timeseries.plots import page
 from unnoise_timeseries.request import Request
 from unnoise_timeseries.timegrad import TimeGrad, forecast, width
+from unnoise_timeseries.times import continued
 
 
 @final
