@@ -15,7 +15,7 @@ from unnoise.domain import Batch, Domain, Metric, Model, Plan
 from unnoise.errors import InputError
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.spaces import Euclidean
-from unnoise_timeseries import data, files
+from unnoise_timeseries import EXAMPLE, data, files
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.evaluation import Forecasting, Imputation
 from unnoise_timeseries.frames import Filled, Table, extended, filled, matching
@@ -35,7 +35,8 @@ class TimeSeries(Domain):
     name: ClassVar[str] = "timeseries"
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
-    bundle: ClassVar[Path | None] = None
+    bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    demo: ClassVar[Mapping[str, Any]] = {"data": str(EXAMPLE), "num_samples": 16}
     metrics: ClassVar[Mapping[str, type[Metric]]] = {
         "imputation": Imputation,
         "forecasting": Forecasting,

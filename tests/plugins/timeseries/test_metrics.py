@@ -60,6 +60,13 @@ def test_coverage(level):
     assert metrics.coverage(samples, cells, level) == pytest.approx(level, abs=0.01)
 
 
+def test_coverage_does_not_depend_on_the_number_of_samples():
+    rng = np.random.default_rng(6)
+    for n in (19, 20, 50):
+        samples, cells = rng.normal(size=(n, 40_000)), rng.normal(size=40_000)
+        assert metrics.coverage(samples, cells, 0.9) == pytest.approx(0.9, abs=0.007)
+
+
 def test_errors_of_the_median():
     samples = np.array([[0.0, 1.0], [1.0, 1.0], [5.0, 1.0]])
     truth = np.array([2.0, 0.0])
