@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -39,7 +40,8 @@ def run(name: str, *words: str) -> str:
 
 def test_each_example_is_tested():
     found = {path.name for path in EXAMPLES.glob("*.py")}
-    assert found == {"conformers.py", "generate.py", "train_own_folder.py", "own_kernel.py"}
+    others = {"conformers.py", "generate.py", "timeseries.py"}
+    assert found == {*others, "train_own_folder.py", "own_kernel.py"}
 
 
 def test_conformers(tmp_path):
@@ -69,6 +71,17 @@ def test_generate(tmp_path):
     with Image.open(tmp_path / "guidance.png") as picture:
         rows = [picture.crop((0, 90 * k, picture.width, 90 * k + 84)) for k in range(3)]
     assert len({row.tobytes() for row in rows}) == 3
+
+
+def test_timeseries(tmp_path):
+    said = run("timeseries.py", "--out", str(tmp_path), "--steps", "2", "--num-samples", "4")
+    assert "279 hidden cells" in said
+    assert "linear interpolation 0." in said
+    filled = pd.read_csv(tmp_path / "filled.csv")
+    assert filled.shape == (432, 8)
+    assert filled.notna().all(axis=None)
+    with Image.open(tmp_path / "filled.png") as picture:
+        assert picture.width > 900
 
 
 def test_train_own_folder(tmp_path):

@@ -30,12 +30,14 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from unnoise import load as load_model
 from unnoise.domain import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Simple
 from unnoise.trainer import train
 from unnoise_timeseries import metrics
 from unnoise_timeseries.baselines import BASELINES
+from unnoise_timeseries.bridge import bridge
 from unnoise_timeseries.data import configure, dataset
 from unnoise_timeseries.domain import TimeSeries
 from unnoise_timeseries.evaluation import hidden
@@ -48,7 +50,8 @@ PEER = Path(__file__).with_name("timeseries_peer.py")
 
 
 def ar1(args: argparse.Namespace) -> None:
-    """Train on AR(1) and compare with the exact conditional law."""
+    """Train on AR(1) and compare with the exact conditional law. The prior `bridge` is the exact
+    law of each cell before any training: `standard` shows whether a network learns."""
     phi, window, rng = 0.9, 24, np.random.default_rng(0)
     x = rng.normal(size=20_000)
     for t in range(1, len(x)):
@@ -60,12 +63,14 @@ def ar1(args: argparse.Namespace) -> None:
         x[:, None],
         args.out / "ar1",
         window=window,
-        targets="random",
+        targets=args.targets,
         max_minutes=args.minutes,
         steps=args.steps,
         batch_size=64,
         learning_rate=2e-3,
         parametrization=args.parametrization,
+        dropout=args.dropout,
+        prior=args.prior,
         ema=0.99,
         bound_samples=0,
         log_every=200,
@@ -113,6 +118,29 @@ def read(name: str, path: Path) -> pd.DataFrame:
     return frame.drop(columns=[c for c in ("rv1", "rv2") if c in frame])
 
 
+def fit(frame: pd.DataFrame, folder: Path, args: argparse.Namespace) -> Model:
+    """Of the table."""
+    return train(
+        "timeseries",
+        frame,
+        folder,
+        window=args.window,
+        overlap=0,  # the peer's windows
+        held_out=HELD_OUT,
+        targets=args.targets,
+        channels=args.channels,
+        layers=args.layers,
+        heads=args.heads,
+        max_minutes=args.minutes,
+        steps=args.steps,
+        batch_size=16,
+        learning_rate=1e-3,
+        bound_samples=0,
+        log_every=100,
+        device="cpu",
+    )
+
+
 def compare(args: argparse.Namespace) -> None:
     """The table of the README."""
     results: dict[str, Any] = {}
@@ -120,25 +148,9 @@ def compare(args: argparse.Namespace) -> None:
         name, _, path = item.partition("=")
         frame = read(name, Path(path))
         folder = args.out / name
-        begun = time.monotonic()
-        model = train(
-            "timeseries",
-            frame,
-            folder / "run",
-            window=args.window,
-            held_out=HELD_OUT,
-            targets=args.targets,
-            channels=args.channels,
-            layers=args.layers,
-            max_minutes=args.minutes,
-            steps=args.steps,
-            batch_size=16,
-            learning_rate=1e-3,
-            bound_samples=0,
-            log_every=100,
-            device="cpu",
-        )
-        fitted = time.monotonic() - begun
+        run = args.fitted or folder / "run"
+        model = load_model(run) if args.fitted else fit(frame, run, args)
+        fitted = float(model.card["training"]["seconds"])
         border = len(frame) - round(len(frame) * HELD_OUT)
         rows = args.rows - args.rows % args.window or len(frame) - border
         tail = frame.iloc[border : border + rows].astype("float64")
@@ -178,10 +190,21 @@ def _row(
         drawn = np.stack([s.to_numpy()[mask] for s in out.samples])
         found[name] = metrics.scores(drawn, truth, scale)
         found[name] |= {"fit, s": fitted, "impute, s": out.provenance["seconds"]}
+    alone = _bridge_alone(tail.mask(mask), mask, model)
+    found["the bridge without a network"] = metrics.scores(alone, truth, scale)
     for name, fill in BASELINES.items():
         whole = fill(tail.mask(mask), args.season)
         found[name] = metrics.scores(whole.to_numpy()[mask][None], truth, scale)
     return found
+
+
+def _bridge_alone(holed: pd.DataFrame, mask: np.ndarray, model: Model) -> np.ndarray:
+    """(200, cells): each from its own N(m, s^2), over the whole part at once."""
+    known = model.configuration.known
+    z = torch.from_numpy(known.scaler.forward(holed.to_numpy()))
+    m, s = bridge(torch.nan_to_num(z), torch.isfinite(z), torch.tensor(known.memory))
+    drawn = m + s * torch.randn(200, *z.shape, generator=torch.Generator().manual_seed(0))
+    return known.scaler.inverse(drawn.numpy())[:, mask]
 
 
 def _save_training(frame: pd.DataFrame, model: Model, folder: Path) -> None:
@@ -273,10 +296,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20, help="of each fit")
     parser.add_argument("--steps", type=int, default=20_000, help="of each fit, at most")
     parser.add_argument("--window", type=int, default=48)
-    parser.add_argument("--targets", default="mix")
-    parser.add_argument("--parametrization", choices=("noise", "v"), default="noise", help="of ar1")
+    parser.add_argument("--targets", default="any")
+    parser.add_argument("--parametrization", choices=("noise", "v"), default="v", help="of ar1")
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument(
+        "--prior", choices=("bridge", "standard"), default="standard", help="of ar1"
+    )
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=8)
+    parser.add_argument("--fitted", type=Path, help="run of an earlier table, in place of a fit")
     parser.add_argument("--rows", type=int, default=0, help="of the test part; 0 for all")
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--season", type=int, default=24)

@@ -32,12 +32,23 @@ LAYERS = (
         "output",
         "requests",
     },
-    {"api", "demo"},
+    {"api", "demo", "scaffold"},
     {"cli", "__main__"},
 )
 MATHEMATICS = set().union(*LAYERS[:4])
 ANYBODY = {"errors"}
-LIGHT = {"", "errors", "files", "hookspecs", "loader", "registry", "settings", "specs", "builtin"}
+LIGHT = {
+    "",
+    "errors",
+    "files",
+    "hangs",
+    "hookspecs",
+    "loader",
+    "registry",
+    "settings",
+    "specs",
+    "builtin",
+}
 LIGHT |= {"torchaudio"}
 OUTSIDE = {"testing"}  # the conformance kit: it may use everything, and the command line runs it
 PARTS = set().union(*LAYERS) | LIGHT | OUTSIDE

@@ -47,6 +47,7 @@ def show(name: str, /, *, json: bool = False) -> str:
 def doctor() -> int:
     """Import everything that every plugin provides; say what is wrong and how to mend it."""
     wrong = 0
+    registry.retry()
     for info in registry.plugins():
         troubles = _troubles(info)
         wrong += bool(troubles) and info.state not in ("disabled", "ignored")

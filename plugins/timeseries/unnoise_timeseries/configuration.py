@@ -22,9 +22,9 @@ class Learned(BaseModel):
     aware : whether times carry a time zone.
     dates : whether the index holds dates, which have a calendar.
     last : the last time of the training part, of one series with dates; else empty.
-    limit : largest |z| of the training part, to which predictions are clamped with some room: at
-        t = 1 an error of the noise is 170 times as large in x_0, and a deterministic sampler would
-        follow it.
+    limit : largest |z| of the training part, to which samples are clamped with some room.
+    memory : of each column, its correlation with the row before; see `unnoise_timeseries.bridge`.
+    reach : largest |u| of a cell between two given neighbours, in units of its spread.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -37,6 +37,8 @@ class Learned(BaseModel):
     dates: bool
     last: str = ""
     limit: float = Field(gt=0)
+    memory: tuple[float, ...] = ()
+    reach: float = Field(1.0, gt=0)
 
     @property
     def scaler(self) -> Scaler:
@@ -73,9 +75,10 @@ class Configuration(BaseModel):
         " nothing where that is shorter than a window",
     )
     targets: Strategy = Field(
-        "mix",
+        "any",
         description="what is hidden in training: random cells, the pattern of another window"
-        " (historical), either of them (mix), a block of rows, or the last rows (forecasting)",
+        " (historical), either of them (mix, as in the paper), a block of rows, any of the three,"
+        " or the last rows (forecasting)",
     )
     horizon: int | None = Field(
         None,
@@ -83,7 +86,12 @@ class Configuration(BaseModel):
         description="rows hidden by the targets forecasting; default: a quarter of a window",
     )
     parametrization: Literal["noise", "v"] = Field(
-        "noise", description="what the network predicts; noise in both papers"
+        "v", description="what the network predicts; noise in both papers"
+    )
+    prior: Literal["bridge", "standard"] = Field(
+        "bridge",
+        description="csdi: what noise becomes. bridge: each cell counts from what its neighbours in"
+        " time say, in units of how much they leave open; standard: N(0, 1), as in the paper",
     )
     chain: int | None = Field(
         None, ge=2, le=10_000, description="T; default: 50 for csdi, 100 for timegrad"
@@ -95,6 +103,9 @@ class Configuration(BaseModel):
     time_width: int = Field(128, ge=2, description="csdi: embedding of the place in the window")
     feature_width: int = Field(16, ge=1, description="csdi: embedding of the variable")
     step_width: int = Field(128, ge=2, description="csdi: embedding of the step")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="csdi: of the transformers; 0.1 in the reference"
+    )
 
     cells: int = Field(40, ge=1, description="timegrad: width of its two LSTM layers")
     hidden: int = Field(100, ge=1, description="timegrad: width of the condition")
@@ -126,6 +137,11 @@ class Configuration(BaseModel):
                 "the configuration knows no data", fix="complete it with TimeSeries().configure"
             )
         return self.learned
+
+    @property
+    def bridged(self) -> bool:
+        """Whether the state counts from the neighbours."""
+        return self.method == "csdi" and self.prior == "bridge"
 
     @property
     def length(self) -> int:

@@ -16,6 +16,7 @@ from unnoise.domain import Batch
 from unnoise.spaces import Layout
 from unnoise.training.options import checked
 from unnoise_timeseries import masks
+from unnoise_timeseries.bridge import bridge, memory_of, reach_of
 from unnoise_timeseries.configuration import Configuration, Learned
 from unnoise_timeseries.frames import FrameError, Table, matching, table
 from unnoise_timeseries.loaders import load
@@ -23,9 +24,9 @@ from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
 from unnoise_timeseries.windows import Scaler, cut, window_starts
 
 LONGEST = 96  # the window, when nobody says
-Item = tuple[Tensor, Tensor, Tensor | None]
-"""(values (L, K) float32, zero where missing; targets (L, K) bool; what the recurrent network sees,
-(L, F), or for CSDI what is given, (L, K) bool)."""
+Item = tuple[Tensor, Tensor, Mapping[str, Tensor]]
+"""(x_0 (L, K) float32, of any value off the targets; targets (L, K) bool; the condition of the
+network: for CSDI that of `condition_of`, for TimeGrad "inputs" (L, F))."""
 
 
 def read(source: Any, configuration: Configuration) -> Table:
@@ -66,6 +67,8 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         )
     parts = [one.values[: cut(len(one.values), held_out)] for one in found.series]
     scaler = Scaler.of(parts, found.columns)
+    scaled = [scaler.forward(part) for part in parts]
+    memory = memory_of(scaled)
     only, one = found.series[0], len(found.series) == 1
     dates = isinstance(only.index, pd.DatetimeIndex | pd.PeriodIndex)
     learned = Learned(
@@ -75,7 +78,9 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         frequency=found.frequency,
         aware=found.aware,
         dates=dates,
-        limit=max(float(np.nanmax(np.abs(scaler.forward(part)))) for part in parts) or 1.0,
+        limit=max(float(np.nanmax(np.abs(part))) for part in scaled) or 1.0,
+        memory=memory,
+        reach=reach_of(scaled, memory),
         last=str(only.index[cut(len(only.values), held_out) - 1]) if dates and one else "",
     )
     done = wanted.model_dump() | {
@@ -120,16 +125,18 @@ class Windows(Dataset[Item]):
         if self.configuration.method == "timegrad":
             times = self.index[k][start : start + total]
             seen, scaled = inputs(values, times, self.configuration)
-            return torch.nan_to_num(scaled), torch.isfinite(scaled), seen
+            return torch.nan_to_num(scaled), torch.isfinite(scaled), {"inputs": seen}
         observed = torch.isfinite(values)
         other = observed
-        if self.configuration.targets in ("historical", "mix"):
+        if self.configuration.targets in ("historical", "mix", "any"):
             j, begin = self.starts[masks.another(number, len(self))]
             other = torch.from_numpy(np.isfinite(self.values[j][begin : begin + total]))
         target = masks.targets(
             self.configuration.targets, observed, other, self.configuration.ahead
         )
-        return torch.nan_to_num(values), target, observed & ~target
+        given = observed & ~target
+        condition = condition_of(values.masked_fill(~given, 0.0), given, self.configuration)
+        return to_state(torch.nan_to_num(values), condition), target, condition
 
     @property
     def fingerprint(self) -> str:
@@ -153,8 +160,34 @@ def collate(items: Sequence[Item]) -> Batch:
     values = torch.stack([value for value, _, _ in items])
     target = torch.stack([mask for _, mask, _ in items])
     layout = Layout.dense(len(items), values.shape[1:], mask=target)
-    x0 = layout.zero_padding(values)
-    extra = torch.stack([more for _, _, more in items if more is not None])
-    if extra.dtype != torch.bool:
-        return Batch(x0, layout, {"inputs": extra})
-    return Batch(x0, layout, {"observed": values * extra, "given": extra})
+    condition = {key: torch.stack([more[key] for _, _, more in items]) for key in items[0][2]}
+    return Batch(layout.zero_padding(values), layout, condition)
+
+
+def condition_of(
+    observed: Tensor, given: Tensor, configuration: Configuration
+) -> dict[str, Tensor]:
+    """What CSDI is told, each (..., L, K): "observed" standardised values, zero where not "given"
+    (bool); with the prior `bridge` also "guess" and "spread", its m and s."""
+    condition = {"observed": observed, "given": given}
+    if configuration.bridged:
+        memory = torch.tensor(configuration.known.memory)
+        condition["guess"], condition["spread"] = bridge(observed, given, memory)
+    return condition
+
+
+def to_state(values: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
+    """Standardised values as the diffusion sees them, (x - m) / s with the prior `bridge`; 0 in
+    the given cells."""
+    if "guess" not in condition:
+        return values
+    hidden = ~condition["given"]
+    spread = torch.where(hidden, condition["spread"], torch.ones_like(values))
+    return torch.where(hidden, (values - condition["guess"]) / spread, torch.zeros_like(values))
+
+
+def from_state(state: Tensor, condition: Mapping[str, Tensor], limit: float) -> Tensor:
+    """Standardised values of a state, clamped to +- `limit`."""
+    if "guess" in condition:
+        state = condition["guess"] + condition["spread"] * state
+    return state.clamp(-limit, limit)

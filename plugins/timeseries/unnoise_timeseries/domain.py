@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import pandas as pd
@@ -15,19 +15,17 @@ from unnoise.domain import Batch, Domain, Metric, Model, Plan
 from unnoise.errors import InputError
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.spaces import Euclidean
-from unnoise_timeseries import data, files
+from unnoise_timeseries import EXAMPLE, data, files
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.evaluation import Forecasting, Imputation
-from unnoise_timeseries.frames import Filled, Table, continued, extended, filled, matching
-from unnoise_timeseries.imputation import impute, restore
+from unnoise_timeseries.frames import Filled, Table, extended, filled, matching
+from unnoise_timeseries.imputation import ROOM, impute, restore
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.network import CSDI
 from unnoise_timeseries.plots import page
 from unnoise_timeseries.request import Request
 from unnoise_timeseries.timegrad import TimeGrad, forecast, width
-
-ROOM: Final = 1.5
-"""Predictions may leave the range of the training data by half of it."""
+from unnoise_timeseries.times import continued
 
 
 @final
@@ -37,7 +35,8 @@ class TimeSeries(Domain):
     name: ClassVar[str] = "timeseries"
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
-    bundle: ClassVar[Path | None] = None
+    bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    demo: ClassVar[Mapping[str, Any]] = {"data": str(EXAMPLE), "num_samples": 16}
     metrics: ClassVar[Mapping[str, type[Metric]]] = {
         "imputation": Imputation,
         "forecasting": Forecasting,
@@ -54,7 +53,8 @@ class TimeSeries(Domain):
         parametrization = Noise() if configuration.parametrization == "noise" else V()
         clip = None
         if configuration.method == "csdi":
-            limit = ROOM * configuration.known.limit
+            known = configuration.known
+            limit = ROOM * (known.reach if configuration.bridged else known.limit)
             clip = (-limit, limit)
         return NetworkDenoiser(
             _network(configuration), kernel_of(configuration), parametrization, clip=clip
@@ -143,6 +143,8 @@ def _network(configuration: Configuration) -> CSDI | TimeGrad:
             feature=own.feature_width,
             step=own.step_width,
             chain=own.steps,
+            dropout=own.dropout,
+            bridged=own.bridged,
         )
     return TimeGrad(columns, width(own, columns), own.cells, own.hidden, own.steps)
 

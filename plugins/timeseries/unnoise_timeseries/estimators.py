@@ -134,7 +134,7 @@ class DiffusionImputer(TransformerMixin, _Estimator):
         *,
         num_samples: int = 100,
         window: int | None = None,
-        targets: Strategy = "mix",
+        targets: Strategy = "any",
         steps: int = 2000,
         batch_size: int = 16,
         learning_rate: float = 1e-3,

@@ -4,6 +4,7 @@ is scored."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
@@ -15,12 +16,14 @@ from unnoise.errors import InputError
 from unnoise_timeseries import metrics
 from unnoise_timeseries.baselines import BASELINES
 from unnoise_timeseries.frames import Table
+from unnoise_timeseries.plots import calibration, save
 from unnoise_timeseries.windows import check_leakage, cut
 
 if TYPE_CHECKING:
     from unnoise.domain import Model
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+_ROWS = 2000  # whose samples are held as whole rows at once
 
 
 def hidden(
@@ -62,6 +65,9 @@ class Imputation(Metric):
     steps: int | None = Field(None, ge=1)
     batch_size: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
+    calibration: Path | None = Field(
+        None, description="write nominal against true coverage into this PNG"
+    )
 
     def measure(
         self, model: Model, source: Any, report: Callable[[str, float], None]
@@ -92,7 +98,7 @@ class Imputation(Metric):
             "cells": int(mask.sum()),
             "evaluations": out.provenance["evaluations"],
             "seconds": out.provenance["seconds"],
-            "scores": _compared(drawn, holed, values, mask, model, found),
+            "scores": _compared(drawn, holed, values, mask, model, found, self.calibration),
         }
 
     def text(self, result: Mapping[str, Any]) -> str:
@@ -108,6 +114,9 @@ class Forecasting(Metric):
     steps: int | None = Field(None, ge=1)
     batch_size: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
+    calibration: Path | None = Field(
+        None, description="write nominal against true coverage into this PNG"
+    )
 
     def measure(
         self, model: Model, source: Any, report: Callable[[str, float], None]
@@ -148,7 +157,7 @@ class Forecasting(Metric):
             "cells": int(mask.sum()),
             "evaluations": out.provenance["evaluations"],
             "seconds": out.provenance["seconds"],
-            "scores": _compared(drawn, holed, values, mask, model, found),
+            "scores": _compared(drawn, holed, values, mask, model, found, self.calibration),
         }
 
     def text(self, result: Mapping[str, Any]) -> str:
@@ -187,6 +196,7 @@ def _compared(
     mask: Mask,
     model: Model,
     found: Table,
+    picture: Path | None,
 ) -> dict[str, dict[str, float]]:
     from unnoise_timeseries.timegrad import season_of
 
@@ -195,12 +205,34 @@ def _compared(
     truth = values[mask]
     season = season_of(found.frequency)
     results = {"model": metrics.scores(drawn, truth, scale)}
+    results["model"]["energy score, normalised"] = energy(drawn / scale, truth / scale, mask)
+    if picture is not None:
+        save(calibration(drawn, truth), picture)
     keys = holed.index.get_level_values(0) if holed.index.nlevels > 1 else None
     for name, fill in BASELINES.items():
         pieces = [holed] if keys is None else [part for _, part in holed.groupby(keys, sort=False)]
         whole = pd.concat([fill(piece, season) for piece in pieces]).loc[holed.index]
         results[name] = metrics.scores(whole.to_numpy()[mask][None], truth, scale)
     return results
+
+
+def energy(drawn: np.ndarray[Any, Any], truth: np.ndarray[Any, Any], mask: Mask) -> float:
+    """The energy score of rows: a vector is what was hidden of one row, in all its columns.
+
+    `drawn` (n, cells) and `truth` (cells,) in order of rows, then columns of `mask`.
+    """
+    ends, total, rows = np.cumsum(mask.sum(axis=1)), 0.0, 0
+    for start in range(0, len(mask), _ROWS):
+        part = mask[start : start + _ROWS]
+        part = part[part.any(axis=1)]
+        if not len(part):
+            continue
+        begin = int(ends[start - 1]) if start else 0
+        cells = slice(begin, begin + int(part.sum()))
+        made, true = np.zeros((len(drawn), *part.shape)), np.zeros(part.shape)
+        made[:, part], true[part] = drawn[:, cells], truth[cells]
+        total, rows = total + len(part) * metrics.energy_score(made, true), rows + len(part)
+    return total / rows
 
 
 def _text(result: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,8 +13,13 @@ from unnoise.domain import Model, Plan, Task
 from unnoise.errors import InputError
 from unnoise.spaces import Layout
 from unnoise_timeseries.configuration import Configuration
+from unnoise_timeseries.data import condition_of, from_state
 from unnoise_timeseries.frames import Series
 from unnoise_timeseries.windows import Segment, segments
+
+ROOM: Final = 1.5
+"""Predictions may leave the range of the training data by half of it: at t = 1 an error of the
+noise is 170 times as large in x_0, and a deterministic sampler would follow it."""
 
 
 def impute(one: Series, model: Model, ids: Sequence[int]) -> Plan:
@@ -34,8 +39,11 @@ def impute(one: Series, model: Model, ids: Sequence[int]) -> Plan:
     for part in segments(len(known), configuration.length, configuration.shared):
         if not bool(missing[part.fresh : part.keep].any()):
             continue
-        state = yield _task(part, known, missing, made, number, model)
+        task = _task(part, known, missing, made, number, model)
+        state = yield task
         assert isinstance(state, Tensor)
+        assert task.condition is not None
+        state = from_state(state, task.condition, ROOM * configuration.known.limit)
         kept = slice(part.fresh - part.start, part.keep - part.start)
         here = missing[part.fresh : part.keep]
         made[:, number[part.fresh : part.keep][here]] = state[:, kept][:, here]
@@ -62,15 +70,15 @@ def _task(
         observed = observed.clone()
         observed[:, before] = made[:, number[rows][before]]
     layout = Layout.dense(size, target.shape, mask=target.expand(size, -1, -1))
-    condition = {"observed": observed, **_encoded(given, size, model)}
-    return Task(layout, condition)
+    condition = condition_of(observed, given.expand(size, -1, -1), model.configuration)
+    return Task(layout, condition | _encoded(given, size, model))
 
 
 def _encoded(given: Tensor, size: int, model: Model) -> dict[str, Tensor]:
     """What is given, as the network takes it: encoded once for all samples and all steps."""
     network: Any = getattr(model.denoiser, "network", None)
     if network is None or not hasattr(network, "side"):
-        return {"given": given.expand(size, -1, -1)}
+        return {}
     where = next(model.denoiser.parameters()).device
     with torch.no_grad():
         return {"side": network.side(given[None].to(where)).expand(size, -1, -1, -1)}

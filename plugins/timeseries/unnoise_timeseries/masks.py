@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unnoise.errors import InputError
 
-Strategy: TypeAlias = Literal["random", "historical", "mix", "block", "forecasting"]
+Strategy: TypeAlias = Literal["random", "historical", "mix", "block", "forecasting", "any"]
 Mask: TypeAlias = Bool[Tensor, "rows columns"]
 
 
@@ -82,7 +82,8 @@ def forecasting(observed: Mask, horizon: int) -> Mask:
 
 
 def targets(strategy: Strategy, observed: Mask, other: Mask, horizon: int) -> Mask:
-    """The targets of one window by the name of the strategy."""
+    """The targets of one window by the name of the strategy; `any` is random, historical or block,
+    as a die falls."""
     if strategy == "random":
         return random(observed)
     if strategy == "historical":
@@ -91,6 +92,9 @@ def targets(strategy: Strategy, observed: Mask, other: Mask, horizon: int) -> Ma
         return mix(observed, other)
     if strategy == "block":
         return block(observed)
+    if strategy == "any":
+        drawn = ("random", "historical", "block")[int(torch.randint(3, ()))]
+        return targets(drawn, observed, other, horizon)
     return forecasting(observed, horizon)
 
 

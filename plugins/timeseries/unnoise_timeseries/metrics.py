@@ -68,11 +68,18 @@ def fair_crps(samples: Array, truth: Array) -> float:
 
 
 def coverage(samples: Array, truth: Array, level: float) -> float:
-    """Share of cells within the central interval that holds `level` of the samples."""
+    """Share of cells within the central interval of this level.
+
+    Its ends are the sample quantiles at place p (n + 1), so that n samples of the true law cover
+    `level` in expectation; the usual interpolation at p (n - 1) + 1 would cover level (n - 1) /
+    (n + 1), 81 % of 90 with 20 samples. Fewer than (1 + level) / (1 - level) samples can not reach
+    the level.
+    """
     if not 0 < level < 1:
         raise InputError("the level of an interval is a share", value=level, limit="0 < level < 1")
     samples, truth = _checked(samples, truth)
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(samples, ends, axis=0, method="weibull")
     return float(((low <= truth) & (truth <= high)).mean())
 
 

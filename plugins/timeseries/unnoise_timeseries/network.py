@@ -34,9 +34,9 @@ def sinusoids(
 @final
 class Transformer(nn.Module):
     """One encoder layer over the second axis of (batch, places, channels), normalised after each
-    half, with dropout 0.1."""
+    half."""
 
-    def __init__(self, channels: int, heads: int, inner: int = 64, dropout: float = 0.1) -> None:
+    def __init__(self, channels: int, heads: int, dropout: float, inner: int = 64) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.project = nn.Linear(channels, 3 * channels)
@@ -61,11 +61,11 @@ class Transformer(nn.Module):
 class Layer(nn.Module):
     """A gated residual layer."""
 
-    def __init__(self, channels: int, heads: int, step: int) -> None:
+    def __init__(self, channels: int, heads: int, step: int, dropout: float) -> None:
         super().__init__()
         self.step = nn.Linear(step, channels)
-        self.over_time = Transformer(channels, heads)
-        self.over_features = Transformer(channels, heads)
+        self.over_time = Transformer(channels, heads, dropout)
+        self.over_features = Transformer(channels, heads, dropout)
         self.middle = nn.Linear(channels, 2 * channels)
         self.out = nn.Linear(channels, 2 * channels)
 
@@ -98,6 +98,8 @@ class CSDI(nn.Module):
     channels, layers, heads : 64, 4, 8 in the paper.
     time, feature, step : widths of the embeddings of place in the window, variable, and t.
     chain : T, so that t is embedded as a step number.
+    dropout : in the transformers; 0.1 in the reference implementation.
+    bridged : whether guess and spread of each hidden cell come with the condition.
     """
 
     places: Tensor
@@ -112,16 +114,18 @@ class CSDI(nn.Module):
         feature: int = 16,
         step: int = 128,
         chain: int = 50,
+        dropout: float = 0.0,
+        bridged: bool = False,
     ) -> None:
         super().__init__()
-        self.time, self.step_width, self.chain = time, step, chain
-        self.input = nn.Linear(2, channels)
+        self.time, self.step_width, self.chain, self.bridged = time, step, chain, bridged
+        self.input = nn.Linear(4 if bridged else 2, channels)
         self.feature = nn.Embedding(columns, feature)
         self.step = nn.Sequential(
             nn.Linear(step, step), nn.SiLU(), nn.Linear(step, step), nn.SiLU()
         )
         self.sides = nn.Linear(time + feature + 1, layers * 2 * channels)
-        self.layers = nn.ModuleList(Layer(channels, heads, step) for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(channels, heads, step, dropout) for _ in range(layers))
         self.mix = nn.Linear(channels, channels)
         self.output = nn.Linear(channels, 1)
         parts: list[Layer] = list(self.layers)  # type: ignore[arg-type]
@@ -143,12 +147,18 @@ class CSDI(nn.Module):
         """The noise in the targets (the layout's real entries), 0 elsewhere.
 
         `condition` has "observed" (B, L, K), zero where not given, and "given" (B, L, K) bool; or
-        "side", `side(given)`, in place of the latter.
+        "side", `side(given)`, in place of the latter. A bridged network also reads "guess" and
+        "spread".
         """
         if condition is None:
             raise InputError("CSDI needs to know what is observed: pass observed and given")
         side = condition["side"] if "side" in condition else self.side(condition["given"])
-        y = F.relu(self.input(torch.stack([condition["observed"], x], -1)))
+        inputs = [condition["observed"], x]
+        if self.bridged:
+            spread = condition["spread"]
+            hidden = spread > 0
+            inputs += [condition["guess"], torch.where(hidden, spread, 1.0).log() / 2]
+        y = F.relu(self.input(torch.stack(inputs, -1)))
         step = self.step(sinusoids(t * self.chain, self.step_width))
         total = torch.zeros_like(y)
         for layer, own in zip(self.layers, side.chunk(len(self.layers), -1), strict=True):

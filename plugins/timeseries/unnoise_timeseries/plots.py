@@ -69,8 +69,8 @@ def calibration(samples: Any, truth: Any, names: Sequence[str] = ("",)) -> Figur
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
     for (drawn, true), name in zip(pairs, names, strict=True):
-        low = np.quantile(drawn, (1 - levels) / 2, axis=0)
-        high = np.quantile(drawn, (1 + levels) / 2, axis=0)
+        low = np.quantile(drawn, (1 - levels) / 2, axis=0, method="weibull")
+        high = np.quantile(drawn, (1 + levels) / 2, axis=0, method="weibull")
         axis.plot(levels, ((low <= true) & (true <= high)).mean(axis=1), label=name or None)
     axis.set(xlabel="nominal coverage", ylabel="true coverage", xlim=(0, 1), ylim=(0, 1))
     if any(names):

@@ -56,6 +56,12 @@ class ExactWindow(Denoiser):
         weights = np.linalg.solve(inner, cross)
         means = flat[:, given] @ weights
         rest = self.covariance[np.ix_(target, target)] - cross.T @ weights
+        if "guess" in condition:  # the state counts from it, in units of the spread
+            guess, spread = (
+                condition[key].flatten(1).double().numpy()[:, target] for key in ("guess", "spread")
+            )
+            means = (means - guess) / spread
+            rest = rest / np.outer(spread[0], spread[0])
         alpha, sigma = self.kernel.schedule.alpha(t), self.kernel.schedule.sigma(t)
         noisy = x.flatten(1).double().numpy()[:, target]
         total = alpha**2 * rest + sigma**2 * np.eye(len(rest))
@@ -66,7 +72,7 @@ class ExactWindow(Denoiser):
         return Dirac(full.view(x.shape), layout)
 
 
-def learned(columns: int, frequency: str = "1") -> Learned:
+def learned(columns: int, frequency: str = "1", phi: float = 0.5) -> Learned:
     names = tuple(f"c{k}" for k in range(columns))
     ones, zeros = (1.0,) * columns, (0.0,) * columns
     return Learned(
@@ -77,11 +83,14 @@ def learned(columns: int, frequency: str = "1") -> Learned:
         frequency=frequency,
         aware=False,
         dates=False,
+        memory=(phi,) * columns,
+        reach=9.0,
     )
 
 
 def window_model(covariance: np.ndarray[Any, Any], window: int, columns: int, **own: Any) -> Model:
-    configuration = Configuration(window=window, learned=learned(columns), held_out=0.0, **own)
+    own = {"learned": learned(columns), "held_out": 0.0, **own}
+    configuration = Configuration(window=window, **own)
     denoiser = ExactWindow(kernel_of(configuration), covariance)
     return Model(TimeSeries(), denoiser, configuration, TimeSeries().defaults(configuration))
 

@@ -14,15 +14,43 @@ from small_series import walk
 
 import unnoise
 from unnoise.cli import main
-from unnoise.errors import BundleError, InputError
+from unnoise.errors import InputError
 from unnoise.trainer import train
+from unnoise_timeseries import EXAMPLE
+from unnoise_timeseries.domain import TimeSeries
 from unnoise_timeseries.loaders import read_csv
 
 
 def test_it_is_found():
     assert "timeseries" in unnoise.domains()
-    with pytest.raises(BundleError, match="ships no model"):
-        unnoise.generate("timeseries", data=walk(20))
+
+
+def test_the_shipped_model_fills_frames_like_its_own(tmp_path, monkeypatch):
+    size = sum(path.stat().st_size for path in TimeSeries.bundle.iterdir())
+    assert size < 5_000_000
+    monkeypatch.chdir(tmp_path)
+    words = ["generate", "timeseries", "--data", str(EXAMPLE), "--num-samples", "3"]
+    assert main([*words, "--steps", "3", "--out", "filled"]) == 0
+    names = {path.name for path in (tmp_path / "filled").iterdir()}
+    assert {"filled.csv", "quantiles.csv", "filled.png"} <= names
+    whole = read_csv(tmp_path / "filled" / "filled.csv")
+    assert whole.shape == (432, 8)
+    assert whole.notna().all(axis=None)
+    with pytest.raises(InputError, match="other columns than the model was fitted to"):
+        unnoise.generate("timeseries", data=walk(60))
+
+
+def test_bands_of_the_shipped_model_widen_into_a_hole_and_close_again():
+    """In the hole of 155 hours, 16 samples: the third quarter is where no end is near."""
+    frame = read_csv(EXAMPLE, index_col=0, parse_dates=True)
+    out = unnoise.generate("timeseries", data=frame, num_samples=16, seed=0)
+    drawn = np.stack([s["pm2.5"].to_numpy() for s in out.samples])
+    hole = np.flatnonzero(frame["pm2.5"].isna())
+    run = max(np.split(hole, np.flatnonzero(np.diff(hole) > 1) + 1), key=len)
+    spread = drawn[:, run].std(0)
+    assert len(run) == 155
+    assert spread[:3].mean() < 0.5 * spread[40:110].mean()
+    assert spread[-3:].mean() < 0.7 * spread[40:110].mean()
 
 
 def test_samples_are_frames_and_differ_in_the_holes_alone(model, frame):
@@ -115,10 +143,14 @@ def test_evaluate(run, tmp_path, capsys):
     said = capsys.readouterr().out
     for name in ("| model", "linear interpolation", "seasonal naive", "fair CRPS", "coverage 90%"):
         assert name in said
-    block = ["--pattern", "block", "--block", "6", "--json"]
+    assert "energy score" in said
+    picture = tmp_path / "calibration.png"
+    block = ["--pattern", "block", "--block", "6", "--calibration", str(picture), "--json"]
     assert main([*words, "--metric", "imputation", *block, *quick]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["scores"]) >= {"model", "last value", "mean of the time of day"}
+    with Image.open(picture) as drawn:
+        assert drawn.width == drawn.height
     assert main([*words, "--metric", "forecasting", "--horizon", "5", *quick, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cells"] == 10
     early = walk(200).set_axis(pd.date_range("2023-01-01", periods=200, freq="h"))

@@ -56,13 +56,14 @@ def crps_of_normal(mean: np.ndarray, std: np.ndarray, y: np.ndarray) -> np.ndarr
 
 @pytest.mark.parametrize("phi", [0.5, 0.9])
 @pytest.mark.parametrize("unknown", HOLES.values(), ids=HOLES.keys())
-def test_an_ar1_window(phi, unknown):
+@pytest.mark.parametrize("prior", ["bridge", "standard"])
+def test_an_ar1_window(phi, unknown, prior):
     covariance = ar1_covariance(16, phi)
     x = draw(covariance, seed=len(unknown))
     frame = with_holes(x, unknown)
     mean, rest = conditional(covariance, frame["c0"].notna().to_numpy(), x)
     count = 4000
-    made = filled(window_model(covariance, 16, 1), frame, count)
+    made = filled(window_model(covariance, 16, 1, prior=prior), frame, count)
     error = np.sqrt(np.diag(rest) / count)
     assert (np.abs(made.mean(0) - mean) < 4.5 * error).all()
     spread = np.sqrt(np.outer(np.diag(rest), np.diag(rest)))

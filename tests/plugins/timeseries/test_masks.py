@@ -23,7 +23,7 @@ def observed() -> torch.Tensor:
 
 def test_targets_are_observed_and_there_is_one(observed):
     other = torch.rand(20, 5) < 0.7
-    for strategy in ("random", "historical", "mix", "block", "forecasting"):
+    for strategy in ("random", "historical", "mix", "block", "any", "forecasting"):
         for _ in range(100):
             target = masks.targets(strategy, observed, other, 5)
             assert target.any()

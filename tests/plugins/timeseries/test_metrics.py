@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from unnoise.errors import InputError
-from unnoise_timeseries import metrics
+from unnoise_timeseries import evaluation, metrics
 
 
 def test_the_two_numbers_that_are_called_crps():
@@ -60,12 +60,31 @@ def test_coverage(level):
     assert metrics.coverage(samples, cells, level) == pytest.approx(level, abs=0.01)
 
 
+def test_coverage_does_not_depend_on_the_number_of_samples():
+    rng = np.random.default_rng(6)
+    for n in (19, 20, 50):
+        samples, cells = rng.normal(size=(n, 40_000)), rng.normal(size=40_000)
+        assert metrics.coverage(samples, cells, 0.9) == pytest.approx(0.9, abs=0.007)
+
+
 def test_errors_of_the_median():
     samples = np.array([[0.0, 1.0], [1.0, 1.0], [5.0, 1.0]])
     truth = np.array([2.0, 0.0])
     assert metrics.mae(samples, truth) == 1.0
     assert metrics.rmse(samples, truth) == 1.0
     assert metrics.rmse(samples, truth - np.array([0.0, 2.0])) == pytest.approx(np.sqrt(5))
+
+
+def test_the_energy_score_of_rows_is_that_of_their_hidden_cells(monkeypatch):
+    rng = np.random.default_rng(5)
+    mask = np.zeros((7, 3), bool)
+    mask[[1, 1, 4, 5, 5, 5], [0, 2, 1, 0, 1, 2]] = True
+    samples, truth = rng.normal(size=(30, 6)), rng.normal(size=6)
+    parts = [slice(0, 2), slice(2, 3), slice(3, 6)]
+    expected = np.mean([metrics.energy_score(samples[:, None, p], truth[None, p]) for p in parts])
+    assert evaluation.energy(samples, truth, mask) == pytest.approx(expected)
+    monkeypatch.setattr(evaluation, "_ROWS", 2)
+    assert evaluation.energy(samples, truth, mask) == pytest.approx(expected)
 
 
 def test_bad_input():

@@ -7,8 +7,10 @@ import pytest
 import torch
 from small_series import SMALL, walk
 
+from unnoise.denoise import Noise, V
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Simple
+from unnoise_timeseries import PUBLISHED
 from unnoise_timeseries.domain import TimeSeries
 from unnoise_timeseries.network import CSDI
 from unnoise_timeseries.timegrad import calendar, features, season_of
@@ -33,8 +35,9 @@ def batch_of(frame: pd.DataFrame, **own: object):
     return domain, shaken(domain.build(configuration)), batch
 
 
-def test_the_loss_is_the_mean_square_over_the_targets(frame):
-    _, denoiser, batch = batch_of(frame, **SMALL)
+@pytest.mark.parametrize("parametrization", ["noise", "v"])
+def test_the_loss_is_the_mean_square_over_the_targets(frame, parametrization):
+    _, denoiser, batch = batch_of(frame, **SMALL, parametrization=parametrization)
     loss = Simple()(denoiser, batch, NoiseSource(0, range(6)))
     noise = NoiseSource(0, range(6))
     from unnoise.kernels import training_times
@@ -45,9 +48,10 @@ def test_the_loss_is_the_mean_square_over_the_targets(frame):
     alpha, sigma = (v.float().view(-1, 1, 1) for v in (schedule.alpha(t), schedule.sigma(t)))
     x_t = alpha * batch.x0 + sigma * eps
     out = denoiser.output(x_t, t, batch.layout, batch.condition)
+    target = eps if parametrization == "noise" else alpha * eps - sigma * batch.x0
     mask = batch.layout.mask
     for k in range(6):
-        expected = ((out - eps)[k][mask[k]] ** 2).mean()
+        expected = ((out - target)[k][mask[k]] ** 2).mean()
         assert loss[k].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -82,7 +86,7 @@ def test_missing_values_change_no_loss(frame, method):
         torch.manual_seed(0)
         items, unknown = [], 0
         for values, target, more in (data[i] for i in range(12)):
-            known = target | more if method == "csdi" else target
+            known = target | more["given"] if method == "csdi" else target
             unknown += int((~known).sum())
             items.append((torch.where(known, values, torch.tensor(junk)), target, more))
         assert unknown > 0
@@ -119,6 +123,20 @@ def test_a_layer_of_csdi_has_the_parts_of_the_paper():
     own = 128 * 64 + 64 + 2 * transformer + 2 * (64 * 128 + 128)
     assert sum(p.numel() for p in network.layers[0].parameters()) == own
     assert network.sides.weight.shape == (4 * 128, 128 + 16 + 1)
+
+
+def test_csdi_as_published_is_a_configuration(frame):
+    domain = TimeSeries()
+    configuration = domain.configure(frame, {**SMALL, **PUBLISHED})
+    denoiser = domain.build(configuration)
+    assert configuration.steps == 50
+    assert isinstance(denoiser.parametrization, Noise)
+    network = denoiser.network
+    assert network.input.in_features == 2  # what is observed, and the noisy targets
+    assert {layer.over_time.dropout for layer in network.layers} == {0.1}
+    own = domain.build(domain.configure(frame, SMALL))
+    assert isinstance(own.parametrization, V)
+    assert own.network.input.in_features == 4
 
 
 def test_timegrad_sees_the_past_only():
