@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from unnoise.specs import KernelSpec, SamplerSpec, ScheduleSpec, SpaceSpec, hookimpl
+
+_EXAMPLES: Final = "unnoise.testing.core_examples"
 
 
 @hookimpl
 def unnoise_kernels() -> list[KernelSpec]:
     return [
-        KernelSpec("gaussian", "alpha x + sigma noise", "unnoise.kernels:GaussianKernel"),
-        KernelSpec("categorical", "tokens jump by a matrix", "unnoise.kernels:CategoricalKernel"),
-        KernelSpec("product", "one kernel for each part", "unnoise.kernels:ProductKernel"),
+        KernelSpec(
+            "gaussian",
+            "alpha x + sigma noise",
+            "unnoise.kernels:GaussianKernel",
+            example=f"{_EXAMPLES}:gaussian_kernels",
+        ),
+        KernelSpec(
+            "categorical",
+            "tokens jump by a matrix",
+            "unnoise.kernels:CategoricalKernel",
+            example=f"{_EXAMPLES}:categorical_kernels",
+        ),
+        KernelSpec(
+            "product",
+            "one kernel for each part",
+            "unnoise.kernels:ProductKernel",
+            example=f"{_EXAMPLES}:product_kernels",
+        ),
     ]
 
 
@@ -18,9 +37,19 @@ def unnoise_kernels() -> list[KernelSpec]:
 def unnoise_spaces() -> list[SpaceSpec]:
     return [
         SpaceSpec("euclidean", "real arrays", "unnoise.spaces:Euclidean"),
-        SpaceSpec("tokens", "symbols of a vocabulary", "unnoise.spaces:Tokens"),
+        SpaceSpec(
+            "tokens",
+            "symbols of a vocabulary",
+            "unnoise.spaces:Tokens",
+            example=f"{_EXAMPLES}:tokens",
+        ),
         SpaceSpec("zero_com", "points whose mean is zero", "unnoise.spaces:ZeroCoM"),
-        SpaceSpec("product", "several spaces together", "unnoise.spaces:Product"),
+        SpaceSpec(
+            "product",
+            "several spaces together",
+            "unnoise.spaces:Product",
+            example=f"{_EXAMPLES}:products",
+        ),
     ]
 
 
@@ -44,11 +73,28 @@ def unnoise_samplers() -> list[SamplerSpec]:
             gaussian,
             1,
             1,
+            example="ddim",
         ),
         _sampler("euler", "Euler's method in t", "Euler", gaussian, 1, 1),
         _sampler("heun", "Heun's method in t", "Heun", gaussian, 2, 2),
-        _sampler("edm", "Heun's method in sigma / alpha; churn adds noise", "EDM", gaussian, 2, 2),
-        _sampler("dpmpp", "DPM-Solver++ 2M; 2S and 3M as options", "DPMSolverPP", gaussian, 1, 2),
+        _sampler(
+            "edm",
+            "Heun's method in sigma / alpha; churn adds noise",
+            "EDM",
+            gaussian,
+            2,
+            2,
+            example="edm",
+        ),
+        _sampler(
+            "dpmpp",
+            "DPM-Solver++ 2M; 2S and 3M as options",
+            "DPMSolverPP",
+            gaussian,
+            1,
+            2,
+            example="dpmpp",
+        ),
         _sampler(
             "unipc",
             "multistep predictor and free corrector: the best of few steps",
@@ -56,8 +102,17 @@ def unnoise_samplers() -> list[SamplerSpec]:
             gaussian,
             1,
             3,
+            example="unipc",
         ),
-        _sampler("deis", "Adams-Bashforth on the exact linear part", "DEIS", gaussian, 1, 3),
+        _sampler(
+            "deis",
+            "Adams-Bashforth on the exact linear part",
+            "DEIS",
+            gaussian,
+            1,
+            3,
+            example="deis",
+        ),
         _sampler(
             "pndm",
             "F-PNDM: 9 evaluations more than steps; S-PNDM as an option",
@@ -65,6 +120,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             gaussian,
             1,
             2,
+            example="pndm",
         ),
         _sampler(
             "sa_solver",
@@ -74,6 +130,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             1,
             3,
             stochastic=True,
+            example="sa_solver",
         ),
         _sampler(
             "reverse_diffusion",
@@ -127,6 +184,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             0,
             1,
             stochastic=True,
+            example="confidence",
         ),
         _sampler(
             "order-agnostic",
@@ -149,6 +207,7 @@ def _sampler(
     order: int,
     *,
     stochastic: bool = False,
+    example: str = "",
 ) -> SamplerSpec:
     return SamplerSpec(
         name,
@@ -158,6 +217,7 @@ def _sampler(
         evaluations=evaluations,
         order=order,
         stochastic=stochastic,
+        example=f"{_EXAMPLES}:{example}" if example else "",
     )
 
 
@@ -171,7 +231,17 @@ def unnoise_schedules() -> list[ScheduleSpec]:
         ScheduleSpec("flow", "straight lines: flow matching", "unnoise.kernels:Linear"),
         ScheduleSpec("geometric", "the variance grows geometrically", "unnoise.kernels:Geometric"),
         ScheduleSpec("learned", "monotone, trained (VDM)", "unnoise.kernels:LearnedSchedule"),
-        ScheduleSpec("beta_table", "from the betas of discrete steps", "unnoise.kernels:BetaTable"),
+        ScheduleSpec(
+            "beta_table",
+            "from the betas of discrete steps",
+            "unnoise.kernels:BetaTable",
+            example=f"{_EXAMPLES}:beta_tables",
+        ),
         ScheduleSpec("cosine_survival", "of tokens, cosine", "unnoise.kernels:CosineSurvival"),
-        ScheduleSpec("survival_table", "of tokens, from a table", "unnoise.kernels:SurvivalTable"),
+        ScheduleSpec(
+            "survival_table",
+            "of tokens, from a table",
+            "unnoise.kernels:SurvivalTable",
+            example=f"{_EXAMPLES}:survival_tables",
+        ),
     ]

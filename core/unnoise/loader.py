@@ -3,7 +3,11 @@
 A plugin's light module is imported and its hooks are called in a thread of their own, with standard
 output captured and a limit of `SECONDS_TO_LOAD`. Whatever goes wrong there (an exception,
 `sys.exit`, a hang, an answer that makes no sense) puts this one plugin in quarantine, with a reason
-and one warning line on stderr. UNNOISE_STRICT=1 raises the original exception instead.
+and one warning line on stderr. One that hung is remembered (`unnoise.hangs`), and costs the next
+start nothing. UNNOISE_STRICT=1 tries everything and raises the original exception instead.
+
+What cannot be guarded against: native code that ends the process or never gives the interpreter
+back, and what is written past `sys.stdout` to the file itself.
 """
 
 from __future__ import annotations
@@ -20,14 +24,14 @@ from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from typing import Final, final
 
-from pluggy import PluginManager
+from pluggy import PluginManager, PluginValidationError
 
 import unnoise
-from unnoise import hookspecs
+from unnoise import hangs, hookspecs
 from unnoise.errors import PluginError
 from unnoise.specs import API_VERSION, KINDS, Kind, PluginInfo, Spec, State, normal
 
-SECONDS_TO_LOAD: Final = 10.0
+SECONDS_TO_LOAD: Final = 5.0
 """How long one plugin's light module may take; it needs milliseconds."""
 
 Provided = tuple[tuple[Kind, Spec], ...]
@@ -41,6 +45,7 @@ class Plugin:
     info: PluginInfo
     load: Callable[[], object]
     specs: Provided = ()
+    module: str = ""
 
     def __str__(self) -> str:
         return f"{self.info.distribution} {self.info.version}"
@@ -53,6 +58,14 @@ class Plugin:
     @property
     def is_core(self) -> bool:
         return self.info.distribution == "unnoise"
+
+    @property
+    def key(self) -> str:
+        """What `unnoise.hangs` knows it by."""
+        return f"{normal(self.info.distribution)}:{self.info.name}"
+
+    def fingerprint(self) -> str:
+        return hangs.fingerprint(self.module, self.info.version)
 
     def mark(self, state: State, reason: str, fix: str = "") -> Plugin:
         return replace(self, info=replace(self.info, state=state, reason=reason, fix=fix))
@@ -85,23 +98,26 @@ def installed() -> Iterator[Plugin]:
         if key not in seen:
             seen.add(key)
             for point in points:
-                yield Plugin(PluginInfo(point.name, name, version, {}, "ok"), point.load)
+                info = PluginInfo(point.name, name, version, {}, "ok")
+                yield Plugin(info, point.load, module=point.module)
 
 
 def examine(plugin: Plugin) -> Plugin:
     """The plugin with what it provides, or in quarantine."""
-    specs, error, printed = _guarded(lambda: _ask(plugin))
+    specs, error, printed = _tried(plugin)
     if error is not None:
         if strict():
             raise error
         problem = diagnose(error)
-        problem.fix = problem.fix or (
-            f"report it to its authors, or: unnoise plugins disable {plugin.info.name}"
-        )
+        advice = problem.fix or "report it to its authors"
+        problem.fix = f"{advice}, or: unnoise plugins disable {plugin.info.name}"
         return plugin.complain("broken", problem)
     provides = {k: names for k in KINDS if (names := tuple(s.name for q, s in specs if q == k))}
-    note = f"printed while loading: {one_line(printed)}" if printed.strip() else ""
-    return replace(plugin, specs=specs, info=replace(plugin.info, provides=provides, reason=note))
+    info = replace(plugin.info, provides=provides)
+    if printed.strip():
+        note = f"printed while loading: {one_line(printed)}"
+        info = replace(info, reason=note, fix="it works; ask its authors not to print at import")
+    return replace(plugin, specs=specs, info=info)
 
 
 def diagnose(error: BaseException) -> PluginError:
@@ -114,7 +130,11 @@ def diagnose(error: BaseException) -> PluginError:
             f"it needs the library {library!r}, which is not installed",
             fix=f"pip install {library}",
         )
-    return PluginError(one_line(f"{type(error).__name__}: {_text(error)}"))
+    fix = ""
+    if isinstance(error, PluginValidationError):
+        hooks = ", ".join(f"unnoise_{kind}" for kind in KINDS)
+        fix = f"its authors must use the hooks there are, none with an argument: {hooks}"
+    return PluginError(one_line(f"{type(error).__name__}: {_text(error)}"), fix=fix)
 
 
 def strict() -> bool:
@@ -177,6 +197,23 @@ def _check_version(spec: Spec, plugin: Plugin) -> None:
     )
 
 
+def _tried(plugin: Plugin) -> tuple[Provided, BaseException | None, str]:
+    """As `_guarded`, without trying a plugin that hung and has not changed since."""
+    again = "`unnoise plugins doctor` tries it again; report it to its authors"
+    if not strict() and hangs.remembered(plugin.key, plugin.fingerprint):
+        message = f"it was still loading after {SECONDS_TO_LOAD:g} s when it was last tried"
+        return (), PluginError(message, fix=again), ""
+    specs, error, printed = _guarded(lambda: _ask(plugin))
+    if isinstance(error, _Hang):
+        hangs.remember(plugin.key, plugin.fingerprint())
+        error.fix = again
+    return specs, error, printed
+
+
+class _Hang(PluginError):
+    """The limit was reached."""
+
+
 def _guarded(work: Callable[[], Provided]) -> tuple[Provided, BaseException | None, str]:
     """Run `work` in a thread: its result, or what it raised, and what it printed.
 
@@ -184,7 +221,7 @@ def _guarded(work: Callable[[], Provided]) -> tuple[Provided, BaseException | No
     and ends with the process.
     """
     done: list[Provided] = []
-    failed: list[BaseException] = [PluginError(f"it was still loading after {SECONDS_TO_LOAD:g} s")]
+    failed: list[BaseException] = [_Hang(f"it was still loading after {SECONDS_TO_LOAD:g} s")]
 
     def run() -> None:
         try:

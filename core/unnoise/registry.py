@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import final
 
-from unnoise import settings
+from unnoise import hangs, settings
 from unnoise.errors import PluginError, UnnoiseError, nearest
 from unnoise.loader import Plugin, diagnose, examine, installed, strict, warn
 from unnoise.specs import KINDS, DomainInfo, Kind, PluginInfo, Spec, is_name, normal
@@ -96,7 +96,7 @@ def enable(name: str) -> list[PluginInfo]:
     chosen = _named(name)
     disabled = settings.read_disabled()
     settings.write_disabled(disabled - {normal(name)} - {n for p in chosen for n in p.names})
-    reload()
+    retry()
     return named(name)
 
 
@@ -107,6 +107,12 @@ def disable(name: str) -> list[PluginInfo]:
     settings.write_disabled(settings.read_disabled() | {normal(name)})
     reload()
     return named(name)
+
+
+def retry() -> None:
+    """`reload`, and plugins that hung when they were last loaded are tried again."""
+    hangs.forget()
+    reload()
 
 
 def reload() -> None:

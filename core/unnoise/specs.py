@@ -55,12 +55,16 @@ class Spec:
     summary : one line for listings.
     target : ``"module:attribute"``, imported on first use.
     api_version : the version of the plugin interface it was written for.
+    example : ``"module:attribute"`` of a function without arguments that returns what the
+        conformance kit is to check: a list of such objects, or of `unnoise.testing.Example`s.
+        Needed where the target cannot be called without arguments; a domain needs none.
     """
 
     name: str
     summary: str = ""
     target: str = ""
     api_version: int = API_VERSION
+    example: str = ""
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -68,6 +72,14 @@ class Spec:
         if not isinstance(self.target, str) or not _TARGET.fullmatch(self.target):
             raise PluginError(
                 f"{self.name!r} has no usable target", value=self.target, limit="'module:attribute'"
+            )
+        if not isinstance(self.example, str) or (
+            self.example and not _TARGET.fullmatch(self.example)
+        ):
+            raise PluginError(
+                f"{self.name!r} has no usable example",
+                value=self.example,
+                limit="'module:attribute'",
             )
         if not isinstance(self.summary, str):
             raise PluginError(

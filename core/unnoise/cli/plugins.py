@@ -47,6 +47,7 @@ def show(name: str, /, *, json: bool = False) -> str:
 def doctor() -> int:
     """Import everything that every plugin provides; say what is wrong and how to mend it."""
     wrong = 0
+    registry.retry()
     for info in registry.plugins():
         troubles = _troubles(info)
         wrong += bool(troubles) and info.state not in ("disabled", "ignored")
@@ -57,6 +58,31 @@ def doctor() -> int:
         f"\n{wrong} of {len(registry.plugins())} plugins need attention" if wrong else "\nall well"
     )
     return 1 if wrong else 0
+
+
+def check(name: str, /, *, data: str | None = None, json: bool = False) -> int:
+    """Run the conformance kit on a plugin and on all that it provides.
+
+    Parameters
+    ----------
+    name
+        The plugin's name or its distribution's.
+    data
+        Something that its domains can be trained on, to check that too.
+    json
+        Print JSON.
+    """
+    from unnoise.testing import check_plugin
+
+    report = check_plugin(name, data=data, on_fail="report")
+    if json:
+        print(as_json([asdict(result) for result in report.results]))
+    else:
+        for subject in dict.fromkeys(r.subject for r in report.results):
+            rows = [(r.status, r.check, r.detail) for r in report.results if r.subject == subject]
+            print(f"{subject}\n{table(('RESULT', 'CHECK', ''), rows, '')}\n")
+        print(f"{name}: {report.counts}")
+    return 0 if report.ok else 1
 
 
 def enable(name: str, /) -> str:
@@ -81,7 +107,14 @@ def disable(name: str, /) -> str:
     return "\n".join(f"{info.name}: {info.state}" for info in registry.disable(name))
 
 
-COMMANDS = {"list": list_, "show": show, "doctor": doctor, "enable": enable, "disable": disable}
+COMMANDS = {
+    "list": list_,
+    "show": show,
+    "doctor": doctor,
+    "check": check,
+    "enable": enable,
+    "disable": disable,
+}
 
 
 def _about(info: PluginInfo) -> str:

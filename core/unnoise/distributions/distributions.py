@@ -293,8 +293,8 @@ def _by_rows(function: Callable[[Tensor, Tensor], Tensor], table: Tensor, other:
     """`function` on matching pieces of (rows, ..., K) tables, to bound its temporary memory."""
     shape, k = table.shape[:-1], table.shape[-1]
     rows = max(1, _CHUNK // k)
+    other = other.reshape(-1, k) if other.ndim == table.ndim else other.reshape(-1)
     table = table.reshape(-1, k)
-    other = other.reshape(table.shape if other.numel() == table.numel() else (-1,))
     pieces = zip(torch.split(table, rows), torch.split(other, rows), strict=True)
     return torch.cat([function(a, b) for a, b in pieces]).view(shape)
 

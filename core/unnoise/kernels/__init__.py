@@ -1,6 +1,6 @@
 """Transition kernels, their schedules and corruptions."""
 
-from unnoise.kernels.base import TransitionKernel, training_times
+from unnoise.kernels.base import TransitionKernel, check_time, check_times, training_times
 from unnoise.kernels.categorical import CategoricalKernel, corruption_of
 from unnoise.kernels.corruptions import Absorbing, BayesCorruption, Corruption, Uniform
 from unnoise.kernels.dense import DenseCorruption, Matrices, RandomWalk
@@ -47,6 +47,8 @@ __all__ = [
     "Uniform",
     "VPCosine",
     "VPLinear",
+    "check_time",
+    "check_times",
     "corruption_of",
     "information_times",
     "mutual_information",

@@ -50,6 +50,13 @@ class Configuration(BaseModel):
         description="noise put on an embedding before it is denoised, angstrom; what generation"
         " begins with when a request does not say",
     )
+    rounds: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="how often noise of begin_level is put on a conformer and taken away again,"
+        " when a request does not say; default: 9 for e3, 1 for geodiff",
+    )
     embeddings: int = Field(
         0,
         ge=0,

@@ -27,7 +27,7 @@ from unnoise_molecules.ensembles import Ensemble
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
-FARTHEST: Final = 0.8
+FARTHEST: Final = 1.2
 """Heavy-atom RMSD in angstrom above which an embedding is another conformer."""
 TRIED: Final = 8
 """Nearest embeddings whose hydrogens are looked at."""

@@ -18,9 +18,10 @@ from unnoise.domain import Batch, Domain, Metric, Model, Plan, Task
 from unnoise.errors import InputError
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.objectives import Objective
+from unnoise.samplers import Start
 from unnoise.spaces import ZeroCoM, tensor
 from unnoise_molecules import data
-from unnoise_molecules.begin import started
+from unnoise_molecules.begin import started, time_at
 from unnoise_molecules.check import check
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.ensemble import ensemble, write_sdf
@@ -37,6 +38,8 @@ from unnoise_molecules.view import gather_and_show, preview
 
 RETRIES = 5
 """How often a conformer that fails its check is drawn again."""
+ROUNDS = 9
+"""Rounds of the e3 network, when neither model nor request says."""
 
 
 @final
@@ -53,7 +56,7 @@ class Molecules(Domain):
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
         if configuration.network == "geodiff":
             return {"steps": STEPS, "sampler": "langevin"}
-        return {"steps": 10, "sampler": "ddim"}
+        return {"steps": 5, "sampler": "ddim"}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         if configuration.network == "geodiff":
@@ -109,6 +112,7 @@ class Molecules(Domain):
         kernel = model.denoiser.kernel
         assert isinstance(kernel, GaussianKernel)
         level = request.begin_level or configuration.begin_level
+        rounds = request.rounds or _rounds(configuration, request.begin)
         found: list[Chem.Mol | None] = [None] * len(ids)
         left = list(range(len(ids)))
         for attempt in range(1 + (RETRIES if request.check == "retry" else 0)):
@@ -118,6 +122,9 @@ class Molecules(Domain):
                 seeds = [(request.seed, ids[k], attempt) for k in left]
                 begin = started([mols[k] for k in left], seeds, layout, kernel, level)
             state = yield Task(layout, condition, start=begin, rows=left)
+            for _ in range(rounds - 1):  # restart sampling (Xu 2023)
+                begin = Start(state, time_at(kernel, level))
+                state = yield Task(layout, condition, start=begin, rows=left)
             assert isinstance(state, Tensor)
             again = []
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
@@ -172,3 +179,9 @@ class Molecules(Domain):
 
     def preview(self, samples: Sequence[Chem.Mol]) -> str:
         return preview([mol for mol in samples if mol.GetNumConformers()])
+
+
+def _rounds(configuration: Configuration, begin: str) -> int:
+    if begin == "noise":
+        return 1
+    return configuration.rounds or (1 if configuration.network == "geodiff" else ROUNDS)

@@ -27,5 +27,6 @@ def unnoise_samplers() -> list[SamplerSpec]:
             evaluations=1,
             order=1,
             stochastic=True,
+            example="unnoise_molecules.langevin:examples",
         )
     ]

@@ -30,6 +30,13 @@ class Request(BaseModel):
     begin_level: float | None = Field(
         None, gt=0, le=10, description="noise on the embedding, angstrom; default: the model's"
     )
+    rounds: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="how often noise of begin_level is put on the conformer and taken away again,"
+        " in `steps` steps each time; default: the model's, and 1 for begin='noise'",
+    )
     relax: bool = Field(False, description="relax by the MMFF94s force field afterwards")
     check: Literal["flag", "retry", "drop"] = Field(
         "retry",

@@ -377,3 +377,8 @@ def test_product():
 def test_one_hot_log():
     table = one_hot_log(torch.tensor([2, 0]), torch.empty(2, 3, dtype=D))
     assert np.array_equal(table.exp().numpy(), [[0, 0, 1], [1, 0, 0]])
+
+
+def test_a_single_category_is_drawn():
+    law = Categorical(torch.zeros(2, 3, 1))
+    assert torch.equal(law.sample(NoiseSource(0, range(2))), torch.zeros(2, 3).long())

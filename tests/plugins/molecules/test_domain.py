@@ -17,7 +17,7 @@ from unnoise.objectives import ExactTrace
 from unnoise.spaces import ZeroCoM
 from unnoise.testing import GaussianOracle
 from unnoise_molecules import domain as domain_module
-from unnoise_molecules.begin import time_at
+from unnoise_molecules.begin import embedded, time_at
 from unnoise_molecules.check import Check
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.domain import Molecules
@@ -72,6 +72,20 @@ def test_embeddings_have_the_level_that_is_asked_for():
             assert rho == pytest.approx(level, rel=0.01)
             if kernel.steps:
                 assert t * kernel.steps == round(t * kernel.steps)
+
+
+def test_every_round_puts_its_noise_on(model: Model):
+    """Of a denoiser that returns what it is given, `rounds` leave noise of sqrt(rounds) levels."""
+    left = {}
+    for rounds in (1, 16):
+        out = model.generate(smiles="CCCCO", num_samples=8, rounds=rounds, check="flag")
+        assert out.provenance["evaluations"] == 4 * rounds
+        moved = [
+            places(mol) - embedded(mol, (0, mol.GetIntProp("sample"), 0)) for mol in out.samples
+        ]
+        left[rounds] = torch.stack([m - m.mean(0) for m in moved]).square().mean().sqrt().item()
+    assert left[1] == pytest.approx(0.03, rel=0.1)
+    assert left[16] == pytest.approx(4 * left[1], rel=0.15)
 
 
 def _failing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:

@@ -1,0 +1,199 @@
+"""What a plugin's distribution is checked for: what installing it brings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+from typing import Final, final
+from urllib.parse import unquote, urlparse
+
+from unnoise.errors import PluginError
+from unnoise.registry import find, resolve
+from unnoise.samplers import Sampler
+from unnoise.specs import PluginInfo, SamplerSpec
+from unnoise.testing.report import CheckFailed, Skip, require
+
+_SECONDS: Final = 180
+_LOOK: Final = """
+import importlib, json, sys
+import unnoise.builtin, unnoise.loader, unnoise.registry
+before = set(sys.modules)
+importlib.import_module(sys.argv[1])
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PluginCase:
+    """A plugin that was found."""
+
+    info: PluginInfo
+
+    @cached_property
+    def distribution(self) -> Distribution:
+        return distribution(self.info.distribution)
+
+    @property
+    def module(self) -> str:
+        """The light module of the entry point."""
+        for point in self.distribution.entry_points:
+            if point.group == "unnoise" and point.name == self.info.name:
+                return point.module
+        raise Skip("it has no entry point: the core's own part")
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """What a wheel of it contains. Of an editable install, a wheel is built without network."""
+        source = self._source()
+        if source is None:
+            return tuple(str(path) for path in self.distribution.files or ())
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
+            words += ["-w", folder, str(source)]
+            run = subprocess.run(
+                [sys.executable, "-m", *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+            )
+            if run.returncode:
+                missing = "No module named" in run.stderr or "BackendUnavailable" in run.stderr
+                said = " ".join(run.stderr.split())[-300:]
+                if missing:
+                    raise Skip(f"a wheel cannot be built here: {said}")
+                raise CheckFailed(f"building a wheel fails: {said}")
+            wheel = next(Path(folder).glob("*.whl"))
+            return tuple(zipfile.ZipFile(wheel).namelist())
+
+    def _source(self) -> Path | None:
+        """The folder of an editable install."""
+        text = self.distribution.read_text("direct_url.json")
+        said = json.loads(text) if text else {}
+        if not said.get("dir_info", {}).get("editable"):
+            return None
+        return Path(unquote(urlparse(said["url"]).path))
+
+
+def it_loads(case: PluginCase) -> str:
+    """Its state is "ok", and it says nothing while loading."""
+    info = case.info
+    require(info.state == "ok", f"it is {info.state}: {info.reason}; {info.fix}")
+    require(not info.reason, info.reason)
+    provided = [f"{kind}: {', '.join(names)}" for kind, names in info.provides.items()]
+    return "; ".join(provided)
+
+
+def targets_resolve(case: PluginCase) -> str:
+    """All that it provides can be imported, and has a line for listings."""
+    count = 0
+    for kind, names in case.info.provides.items():
+        for name in names:
+            spec = find(kind, name)
+            require(bool(spec.summary.strip()), f"{name!r} ({kind}) has no summary")
+            try:
+                resolve(spec)
+            except PluginError as error:
+                raise CheckFailed(str(error)) from error
+            count += 1
+    return f"{count} targets"
+
+
+def listings_tell_the_truth(case: PluginCase) -> str:
+    """What a SamplerSpec says for listings is what the sampler itself declares."""
+    names = case.info.provides.get("samplers", ())
+    if not names:
+        raise Skip("it provides no samplers")
+    for name in names:
+        spec, kind = find("samplers", name), resolve(find("samplers", name))
+        assert isinstance(spec, SamplerSpec)
+        require(isinstance(kind, type) and issubclass(kind, Sampler), f"{name!r} is no Sampler")
+        sampler = kind()  # type: ignore[operator]
+        said = (spec.requires.split(",")[0], spec.evaluations, spec.order, spec.stochastic)
+        own = (
+            sampler.requires.__name__,
+            sampler.evaluations,
+            sampler.order,
+            sampler.stochastic,
+        )
+        require(said == own, f"{name!r}: the listing says {said}, the sampler {own}")
+    return f"{len(names)} samplers"
+
+
+def light_module(case: PluginCase) -> str:
+    """Importing the entry point's module imports the standard library, unnoise and itself."""
+    module = case.module
+    run = subprocess.run(
+        [sys.executable, "-c", _LOOK, module],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+    )
+    require(run.returncode == 0, " ".join(run.stderr.split())[-300:])
+    found = json.loads(run.stdout.splitlines()[-1])
+    allowed = {*sys.stdlib_module_names, "unnoise", module.partition(".")[0]}
+    heavy = [name for name in found if name not in allowed]
+    require(not heavy, f"{module} imports {', '.join(heavy)}")
+    return module
+
+
+def readme_is_there(case: PluginCase) -> str:
+    """The distribution's description, which is its README, says something."""
+    text = str(case.distribution.metadata.json.get("description", "")).strip()
+    require(len(text) >= 100, f"the README has {len(text)} characters, allowed: >= 100")
+    return f"{len(text.split())} words"
+
+
+def requires_a_range_of_the_core(case: PluginCase) -> str:
+    """It depends on unnoise from a version on, and below one: `unnoise>=X,<Y`."""
+    if case.info.distribution == "unnoise":
+        raise Skip("it is the core")
+    for line in case.distribution.requires or ():
+        found = re.match(r"unnoise\s*(?:\[[^]]*\])?\s*\(?([^;)]*)", line)
+        if found and re.split(r"[^A-Za-z0-9._-]", line)[0] == "unnoise":
+            limits = found.group(1).strip()
+            require(">=" in limits or "~=" in limits or "==" in limits, f"no lower limit: {line}")
+            require("<" in limits or "~=" in limits or "==" in limits, f"no upper limit: {line}")
+            return line
+    raise CheckFailed("it does not depend on unnoise")
+
+
+def wheel_contains_its_bundles(case: PluginCase) -> str:
+    """The model that a domain ships is in the wheel: config.json and model.safetensors."""
+    found = []
+    for name in case.info.provides.get("domains", ()):
+        bundle = getattr(resolve(find("domains", name)), "bundle", None)
+        if bundle is None:
+            continue
+        for file in ("config.json", "model.safetensors"):
+            end = f"{Path(bundle).name}/{file}"
+            there = any(path.replace(os.sep, "/").endswith(end) for path in case.files)
+            require(there, f"the wheel lacks {end} of {name!r}")
+        found.append(name)
+    if not found:
+        raise Skip("it ships no model")
+    return ", ".join(found)
+
+
+CHECKS: Final[tuple[Callable[[PluginCase], str | None], ...]] = (
+    it_loads,
+    targets_resolve,
+    listings_tell_the_truth,
+    light_module,
+    readme_is_there,
+    requires_a_range_of_the_core,
+    wheel_contains_its_bundles,
+)

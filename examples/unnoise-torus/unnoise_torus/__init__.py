@@ -1,0 +1,1 @@
+"""Angles: diffusion on the torus."""

@@ -1,0 +1,49 @@
+"""The kit against planted mistakes: each must be caught by the check that is meant to catch it.
+
+    python tests/core/testing/mutations.py
+
+prints the table. The object without a mistake passes every check, see test_kit.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from planted_domains import DOMAINS
+from planted_kernels import KERNELS, SCHEDULES, SPACES
+from planted_samplers import DENOISERS, SAMPLERS
+
+from unnoise.testing.kit import checks_of
+from unnoise.testing.report import Result, outcome
+
+NOUNS = {
+    "kernel": KERNELS,
+    "space": SPACES,
+    "schedule": SCHEDULES,
+    "sampler": SAMPLERS,
+    "denoiser": DENOISERS,
+    "domain": DOMAINS,
+}
+MUTATIONS = [(noun, *row) for noun, rows in NOUNS.items() for row in rows]
+
+
+def caught(subject: object, meant: str) -> Result:
+    """What the check that is meant to catch a mistake says of it."""
+    (check,) = [check for check in checks_of(subject) if check.name == meant]
+    return outcome(check)
+
+
+def main() -> int:
+    missed = 0
+    for noun, mistake, meant, subject in MUTATIONS:
+        result = caught(subject, meant)
+        missed += result.status != "failed"
+        print(f"{noun:<9} {mistake:<58} {meant:<36} {result.status}: {result.detail[:110]}")
+    print(f"\n{len(MUTATIONS)} mistakes, {len(MUTATIONS) - missed} caught")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
