@@ -66,7 +66,20 @@ def test_the_command_says_what_to_do_next(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "9lives", "a b", "../up", "images", "-", "x" * 51, "été", "Transition", "core"]
+    "name",
+    [
+        "",
+        "9lives",
+        "a b",
+        "../up",
+        "images",
+        "-",
+        "x" * 51,
+        "été",
+        "Transition",
+        "core",
+        "unnoise-x",
+    ],
 )
 def test_unusable_and_taken_names_are_refused(name, tmp_path):
     with pytest.raises(InputError):

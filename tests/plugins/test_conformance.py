@@ -18,6 +18,6 @@ def test_plugin(name):
     run = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr
     results = json.loads(run.stdout)
-    assert sum(result["status"] == "passed" for result in results) >= 8
+    assert sum(result["status"] == "passed" for result in results) >= 6
     declared = {result["check"] for result in results if result["status"] == "expected"}
     assert declared == EXPECTED.get(name, set())

@@ -6,7 +6,7 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from inspect import Parameter
+from itertools import chain, count
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from unnoise.output import Output, collect, gathered
 from unnoise.requests import COMMON
 
 _FLAGS = [
-    flag("out", Path, "folder for the samples and provenance.json", Parameter.empty),
+    flag("out", Path, "folder for samples and provenance.json; default: a new DOMAIN-samples"),
     flag("num_samples", int, "samples for each input", 1),
     flag("steps", int, "steps from noise to data; default: the model's own"),
     flag("grid", str, "uniform, quadratic, linspace, karras or log_snr; default: the model's own"),
@@ -49,7 +49,7 @@ def generate(words: list[str]) -> int:
     if found is None:
         return 0
     domain, given = found
-    folder, watch = given.pop("out"), given.pop("watch", False)
+    folder, watch = given.pop("out", None) or _new(domain.name), given.pop("watch", False)
     writable_folder(folder)
     begun = time.monotonic()
     done: list[Output] = []
@@ -81,6 +81,12 @@ def generate(words: list[str]) -> int:
             with disk_errors("saving samples"):
                 replace_file(folder / "provenance.json", json.dumps(record, indent=2).encode())
                 gathered(domain, files, folder)
-    count = sum(len(output.inputs) for output in done)
-    print(f"{count} samples in {folder}, {time.monotonic() - begun:.1f} s")
+    number = sum(len(output.inputs) for output in done)
+    print(f"{number} samples in {folder}, {time.monotonic() - begun:.1f} s")
     return 0
+
+
+def _new(name: str) -> Path:
+    """A folder that is not there yet: NAME-samples, NAME-samples-2, ..."""
+    names = chain([f"{name}-samples"], (f"{name}-samples-{number}" for number in count(2)))
+    return next(folder for folder in map(Path, names) if not folder.exists())

@@ -20,5 +20,5 @@ def new(name: str, /, *, kind: Kind = "domain", out: Path = Path()) -> str:
         The folder that it is written into.
     """
     made = new_plugin(name, kind, out)
-    shown = name if kind != "domain" else f"{name} && unnoise generate {name} --out {name}-samples"
+    shown = name if kind != "domain" else f"{name} && unnoise generate {name}"
     return f"{made}: pip install -e {made} && unnoise plugins check {shown}"

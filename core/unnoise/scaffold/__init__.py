@@ -43,6 +43,10 @@ def new_plugin(name: str, kind: Kind = "domain", folder: Path | str = ".") -> Pa
             value=name,
             limit=f"letters, digits, - and _, a letter first, {_LONGEST} at most",
         )
+    if plain.startswith("unnoise"):
+        raise InputError(
+            "the distribution is called unnoise- by itself", value=name, fix="leave that out"
+        )
     taken = {normal(other) for other in specs_of(_LISTS[kind])}
     taken |= {normal(info.name) for info in plugins()}
     if plain in taken or plain == "transition":  # TransitionKernel is the class to inherit from

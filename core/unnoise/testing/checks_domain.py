@@ -90,6 +90,25 @@ class DomainCase:
             raise Skip("the domain ships no model to run in a process of its own")
         return observe(self.domain.name, {**self.request, "steps": _STEPS, "ids": list(_IDS)})
 
+    @cached_property
+    def first_call(self) -> tuple[Any, Any]:
+        """Layout and condition of the first call of the model's denoiser in the demo."""
+        seen: list[tuple[Any, Any]] = []
+
+        def look(_: object, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+            order = ("x_t", "t", "layout", "condition")
+            given = dict(zip(order, arguments, strict=False)) | dict(named)
+            seen.append((given["layout"], given.get("condition")))
+
+        hook = self.model.denoiser.register_forward_pre_hook(look, with_kwargs=True)
+        try:
+            self.run(steps=1)
+        finally:
+            hook.remove()
+        if not seen:
+            raise Skip("the demo does not call the denoiser")
+        return seen[0]
+
 
 def request_is_a_schema(case: DomainCase) -> str:
     """The JSON schema of Request is valid, closed, and says what each field is."""
@@ -315,26 +334,6 @@ CHECKS: Final[tuple[Callable[[DomainCase], str | None], ...]] = (
     nothing_outside_the_folder,
     data_can_be_trained_on,
 )
-
-
-def first_call(case: DomainCase) -> tuple[Any, Any]:
-    """Layout and condition of the first call of the model's denoiser in the demo."""
-    seen: list[tuple[Any, Any]] = []
-
-    def look(_: object, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        given = dict(zip(("x_t", "t", "layout", "condition"), arguments, strict=False)) | dict(
-            named
-        )
-        seen.append((given["layout"], given.get("condition")))
-
-    hook = case.model.denoiser.register_forward_pre_hook(look, with_kwargs=True)
-    try:
-        case.run(steps=1)
-    finally:
-        hook.remove()
-    if not seen:
-        raise Skip("the demo does not call the denoiser")
-    return seen[0]
 
 
 def _ends_with(kind: type[UnnoiseError], call: Callable[[], object], what: str) -> None:

@@ -26,7 +26,7 @@ from unnoise.testing import (
     checks_space,
 )
 from unnoise.testing.checks_denoiser import DenoiserCase
-from unnoise.testing.checks_domain import DomainCase, first_call
+from unnoise.testing.checks_domain import DomainCase
 from unnoise.testing.checks_plugin import PluginCase
 from unnoise.testing.checks_sampler import SamplerCase
 from unnoise.testing.checks_schedule import ScheduleCase
@@ -206,7 +206,7 @@ def _domain_checks(
 
     def late(function: Callable[[DenoiserCase], str | None]) -> Callable[[DomainCase], str | None]:
         def run(case: DomainCase) -> str | None:
-            layout, condition = first_call(case)
+            layout, condition = case.first_call
             return function(DenoiserCase(case.model.denoiser, layout, condition, 0))
 
         run.__name__ = f"denoiser_{function.__name__}"
