@@ -22,6 +22,7 @@ import argparse
 import json
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,6 @@ def fit(frame: pd.DataFrame, folder: Path, args: argparse.Namespace) -> Model:
         frame,
         folder,
         window=args.window,
-        overlap=0,  # the peer's windows
         held_out=HELD_OUT,
         targets=args.targets,
         channels=args.channels,
@@ -148,8 +148,11 @@ def compare(args: argparse.Namespace) -> None:
         name, _, path = item.partition("=")
         frame = read(name, Path(path))
         folder = args.out / name
+        folder.mkdir(parents=True, exist_ok=True)
         run = args.fitted or folder / "run"
         model = load_model(run) if args.fitted else fit(frame, run, args)
+        shared = model.configuration.model_copy(update={"overlap": args.overlap})
+        model = replace(model, configuration=shared)
         fitted = float(model.card["training"]["seconds"])
         border = len(frame) - round(len(frame) * HELD_OUT)
         rows = args.rows - args.rows % args.window or len(frame) - border
@@ -305,6 +308,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=8)
+    parser.add_argument("--overlap", type=int, default=0, help="of windows; the peer has none")
     parser.add_argument("--fitted", type=Path, help="run of an earlier table, in place of a fit")
     parser.add_argument("--rows", type=int, default=0, help="of the test part; 0 for all")
     parser.add_argument("--samples", type=int, default=100)

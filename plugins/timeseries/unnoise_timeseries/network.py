@@ -153,7 +153,7 @@ class CSDI(nn.Module):
         if condition is None:
             raise InputError("CSDI needs to know what is observed: pass observed and given")
         side = condition["side"] if "side" in condition else self.side(condition["given"])
-        inputs = [condition["observed"], x]
+        inputs = [condition["observed"], layout.zero_padding(x)]
         if self.bridged:
             spread = condition["spread"]
             hidden = spread > 0

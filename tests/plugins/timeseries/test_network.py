@@ -109,7 +109,7 @@ def test_csdi_with_the_shared_encoding_is_csdi(columns):
     t = torch.tensor([0.2, 0.4, 0.6, 1.0])
     plain = {"observed": observed, "given": given.expand(4, -1, -1)}
     shared = {"observed": observed, "side": network.side(given).expand(4, -1, -1, -1)}
-    a, b = network(x, t, layout, plain), network(x, t, layout, shared)
+    a, b = network(x, t, layout, plain), network(x + 9.0 * given, t, layout, shared)
     torch.testing.assert_close(a, b)
     assert (a[given.expand(4, -1, -1)] == 0).all()
     assert a.std() > 1e-3
