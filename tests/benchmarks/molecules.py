@@ -1,7 +1,8 @@
 """Ensembles of held-out molecules: a model beside RDKit's ETKDGv3, raw and relaxed by MMFF94s.
 
 All methods make twice as many conformers as there are references, of the same molecules, and no
-force field touches what the model makes. Each `--ours` is a request, e.g.
+force field touches what the model makes. `--part validation` is for choices: its molecules were
+not trained on, and are not among the held-out ones. Each `--ours` is a request, e.g.
 
     python tests/benchmarks/molecules.py --data conformers-xtb.sdf.gz
     python tests/benchmarks/molecules.py --data conformers-xtb.sdf.gz --model runs/mine \
@@ -45,16 +46,22 @@ def main() -> None:
     parser.add_argument("--model", help="a bundle folder, or molecules for the shipped one")
     parser.add_argument("--ours", nargs="+", default=["steps=50"])
     parser.add_argument("--sets", nargs="+", default=["small", "medium"])
+    parser.add_argument(
+        "--part", choices=("held out", "validation"), default="held out", help="which molecules"
+    )
     parser.add_argument("--molecules", type=int, help="of each set, evenly spaced; default: all")
     parser.add_argument("--per-reference", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="no strain and no PoseBusters")
+    parser.add_argument("--compile", action="store_true", help="the network, by torch.compile")
     parser.add_argument("--json", type=Path, help="write the numbers there, too")
     chosen = parser.parse_args()
 
     model = unnoise.load(chosen.model) if chosen.model else None
+    if model and chosen.compile:
+        model.denoiser.network.compile(dynamic=True)
     tables = {}
-    for size, ensembles in evaluation.held_out_sets(chosen.data, chosen.molecules).items():
+    for size, ensembles in evaluation.sets_of(chosen.data, chosen.part, chosen.molecules).items():
         if size not in chosen.sets:
             continue
         mols = [evaluation.bare(e) for e in ensembles]

@@ -5,16 +5,19 @@
 
 prints ms of forward and backward (median), ms of what is done about pairs (the ragged batch of
 graphs, pairs within the radius, their places in the padded matrices, distances and directions)
-and the peak memory of the process. `--compile` runs torch.compile on the network first.
+and the peak memory of the process. `--compile` adds the same network under torch.compile, in turns
+with the plain one, as machines are noisy.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from e3nn import o3
@@ -77,17 +80,16 @@ def main() -> None:
         for parameter in network.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     label = torch.full((layout.batch,), -0.3 if chosen.network == "e3" else 0.3)
-    call = torch.compile(network, dynamic=True) if chosen.compile else network
 
-    def step() -> None:
+    def step(call: torch.nn.Module = network) -> None:
         call(x, label, layout, condition).square().sum().backward()
-        network.zero_grad()
+        call.zero_grad()
 
     def pairs() -> None:
         _, found = batched(graphs)
         index, codes = found["pair_index"], found["pair_codes"]
         if chosen.network == "e3":
-            _, index, _ = _padded(layout, index, codes, x, configuration.radius)
+            _, index, _ = _padded(layout, index, codes, x, network.radius, network.bucket)
         distances(x, index)
         o3.spherical_harmonics("1o", x[index[0]] - x[index[1]], normalize=True)
 
@@ -97,13 +99,26 @@ def main() -> None:
     first = time.perf_counter() - begun
     step()
     whole, part = timed(step, chosen.repeats), timed(pairs, chosen.repeats)
-    name = chosen.network + (", compiled" if chosen.compile else "")
+    name = chosen.network
     atoms, edges = len(x), condition["pair_index"].shape[1]
     parameters = sum(p.numel() for p in network.parameters())
     print(f"{name}: {parameters} parameters, {atoms} atoms, {edges} pairs")
     print(f"step {whole:.0f} ms (the first {first:.1f} s)")
     print(f"pairs {part:.1f} ms, {part / (whole + part):.1%} of a step with its batch")
     print(f"peak memory {peak():.0f} MiB, {peak() - before:.0f} MiB above the start")
+    if chosen.compile:
+        other = copy.deepcopy(network)
+        other.compile(dynamic=True)
+        begun = time.perf_counter()
+        step(other)
+        first = time.perf_counter() - begun
+        turns = [
+            [timed(partial(step, each), 1) for each in (network, other)]
+            for _ in range(chosen.repeats)
+        ]
+        plain, fast = (statistics.median(column) for column in zip(*turns, strict=True))
+        print(f"step {plain:.0f} ms, compiled {fast:.0f} ms, {plain / fast:.2f} times faster")
+        print(f"compiling the step took {first:.0f} s; peak memory {peak():.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from unnoise.errors import InputError
 from unnoise_molecules import metrics, xtb
 from unnoise_molecules.data import Ensemble, read_ensembles, usable
 from unnoise_molecules.relax import MOST_STEPS, parametrised
-from unnoise_molecules.split import held_out
+from unnoise_molecules.split import Part, part
 
 Report: TypeAlias = Callable[[str, float], None]
 
@@ -80,7 +80,7 @@ class Conformers(Metric):
             if (value := getattr(self, name)) is not None:
                 asked[name] = value
         tables = {}
-        for size, ensembles in held_out_sets(source, self.num_samples).items():
+        for size, ensembles in sets_of(source, most=self.num_samples).items():
             counts = [self.per_reference * len(e.positions) for e in ensembles]
             mols = [bare(e) for e in ensembles]
             report(f"{size}: {len(mols)} molecules", 0.0)
@@ -102,12 +102,14 @@ class Conformers(Metric):
         return "\n\n".join(as_text(name, found) for name, found in result["sets"].items())
 
 
-def held_out_sets(source: Any, most: int | None = None) -> dict[str, list[Ensemble]]:
-    """The held-out ensembles of a file by size, small and medium, at most `most` of each.
+def sets_of(
+    source: Any, which: Part = "held out", most: int | None = None
+) -> dict[str, list[Ensemble]]:
+    """The ensembles of one part of a file by size, small and medium, at most `most` of each.
 
-    Raises InputError when the file has none.
+    Raises InputError when the part is empty.
     """
-    chosen = [e for e in usable(read_ensembles(source)) if held_out(e.mol)]
+    chosen = [e for e in usable(read_ensembles(source)) if part(e.mol) == which]
     sets: dict[str, list[Ensemble]] = {"small": [], "medium": []}
     for ensemble in chosen:
         sets["small" if ensemble.mol.GetNumHeavyAtoms() <= SMALL else "medium"].append(ensemble)
@@ -117,7 +119,7 @@ def held_out_sets(source: Any, most: int | None = None) -> dict[str, list[Ensemb
         if count:
             found[name] = [ensembles[i * len(ensembles) // count] for i in range(count)]
     if not found:
-        raise InputError("the data have no held-out part", value=str(source))
+        raise InputError(f"no molecule of the data is in the part {which!r}", value=str(source))
     return found
 
 

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from e3nn import nn as enn
@@ -36,8 +37,6 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout
 from unnoise_molecules.graph import ATOM_SIZES, PAIR_SIZES, signed_volumes
 
-_BUCKET = 8
-"""Molecules that are padded to a common size."""
 _CROWD = 4.0
 """About the square root of the number of atoms that a sum runs over."""
 
@@ -55,6 +54,8 @@ class E3Network(nn.Module):
     sigma_data : of the parametrization: undoes the scale of its inputs, so that distances are
         in angstrom at every noise level.
     radius : pairs farther apart, in angstrom, have no influence.
+    bucket : molecules of similar size that are padded to a common one. A whole batch in one bucket
+        wastes a little, and is one graph for torch.compile, whatever the batch.
     """
 
     def __init__(
@@ -68,15 +69,15 @@ class E3Network(nn.Module):
         layers: int = 5,
         sigma_data: float = 1.0,
         radius: float = 10.0,
+        bucket: int = 8,
     ) -> None:
         super().__init__()
         channels = (scalars, pseudoscalars, vectors, axial)
         if any(c % heads for c in channels):
             raise ConfigError("channels are multiples of the heads", value=channels, limit=heads)
-        self.sigma_data, self.radius = sigma_data, radius
-        self.irreps = o3.Irreps(
-            [(scalars, "0e"), (pseudoscalars, "0o"), (vectors, "1o"), (axial, "1e")]
-        )
+        self.sigma_data, self.radius, self.bucket = sigma_data, radius, bucket
+        irreps = o3.Irreps(list(zip(channels, ("0e", "0o", "1o", "1e"), strict=True)))
+        self.odd, self.axial = irreps[1].dim, irreps[3].dim
         self.atoms = nn.ModuleList(nn.Embedding(size, scalars) for size in ATOM_SIZES)
         self.pairs = nn.ModuleList(nn.Embedding(size, pair) for size in PAIR_SIZES)
         self.noise = nn.Sequential(_Levels(32), nn.Linear(32, 64), nn.SiLU())
@@ -87,9 +88,18 @@ class E3Network(nn.Module):
         self.centre = nn.Linear(1, scalars, bias=False)
         self.push = nn.Linear(1, vectors, bias=False)
         self.layers = nn.ModuleList(_Layer(channels, pair, heads) for _ in range(layers))
-        self.last = o3.Linear(self.irreps, "1x1o")
+        self.last = o3.Linear(irreps, "1x1o")
         self.pull = nn.Sequential(nn.LayerNorm(pair), nn.Linear(pair, 1))
         self.scale = nn.Parameter(torch.zeros(2))
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """torch.compile of the layers, where nearly all the time goes: what is around them depends
+        on the data. Each is compiled once without gradients and once with, for all batches."""
+        limit = 8 * len(self.layers)  # of one function; e3nn makes every layer a function anew
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, limit)
+        self.bucket = sys.maxsize
+        for layer in self.layers:
+            layer.compile(*args, **kwargs)
 
     def forward(
         self, inputs: Float[Tensor, "rows 3"], label: Tensor, layout: Layout, condition: Condition
@@ -101,7 +111,7 @@ class E3Network(nn.Module):
         x = inputs * layout.expand(unit, inputs)
         noise = self.noise(label.to(inputs.dtype))
         index, codes = condition["pair_index"], condition["pair_codes"]
-        pads, index, codes = _padded(layout, index, codes, x, self.radius)
+        pads, index, codes = _padded(layout, index, codes, x, self.radius, self.bucket)
         i, j = index
         between = x[i] - x[j]
         d = torch.sqrt((between**2).sum(-1, keepdim=True) + 1e-12)
@@ -116,7 +126,7 @@ class E3Network(nn.Module):
         for column, table in enumerate(self.atoms):
             h = h + table(condition["atoms"][:, column])
         h, push = self._stereo(x, h, condition)
-        odd, axial = (h.new_zeros(len(h), self.irreps[k].dim) for k in (1, 3))
+        odd, axial = h.new_zeros(len(h), self.odd), h.new_zeros(len(h), self.axial)
         h = torch.cat([h, odd, push, axial], 1)
         for layer in self.layers:
             h, e = layer(h, e, index, direction, fade, pads, turns)
@@ -364,7 +374,7 @@ class _Pads:
 
 
 def _padded(
-    layout: Layout, index: Tensor, codes: Tensor, x: Tensor, radius: float
+    layout: Layout, index: Tensor, codes: Tensor, x: Tensor, radius: float, bucket: int
 ) -> tuple[_Pads, Tensor, Tensor]:
     """The buckets of a batch, and its pairs within `radius` in their order."""
     assert layout.index is not None
@@ -381,13 +391,13 @@ def _padded(
     slot = torch.arange(len(layout.index), device=order.device) - starts[layout.index]
     row_place = place[layout.index]
     i, j = slot[index]
-    edges = range(0, layout.batch, _BUCKET)
+    edges = range(0, layout.batch, bucket)
     ends = [*torch.searchsorted(where, where.new_tensor(list(edges))).tolist(), len(where)]
     buckets = []
     for edge, pairs in zip(edges, itertools.starmap(slice, itertools.pairwise(ends)), strict=True):
-        members = order[edge : edge + _BUCKET]
+        members = order[edge : edge + bucket]
         size = int(counts[members[-1]])
-        rows = ((row_place >= edge) & (row_place < edge + _BUCKET)).nonzero().flatten()
+        rows = ((row_place >= edge) & (row_place < edge + bucket)).nonzero().flatten()
         at, a, b = (where[pairs] - edge) * size, i[pairs], j[pairs]
         cells = torch.cat([(at + a) * size + b, (at + b) * size + a])
         slots = (row_place[rows] - edge) * size + slot[rows]

@@ -36,8 +36,3 @@ def part(mol: Chem.Mol) -> Part:
     if u < HELD_OUT:
         return "held out"
     return "validation" if u < HELD_OUT + VALIDATION else "train"
-
-
-def held_out(mol: Chem.Mol) -> bool:
-    """Whether a molecule belongs to the part that results are reported on."""
-    return part(mol) == "held out"

@@ -14,7 +14,7 @@ from unnoise_molecules import evaluation
 from unnoise_molecules.ensemble import ensemble, write_sdf
 from unnoise_molecules.molecules import positions, read, sample
 from unnoise_molecules.relax import relax
-from unnoise_molecules.split import held_out
+from unnoise_molecules.split import part
 
 SMALL = ["CCCO", "C[C@H](N)C=O", "OCCN", "CC(F)C", "NC=O", "CCCN", "CSC=C"]
 MEDIUM = ["CCOC(=O)c1ccccc1", "Cc1ccc(CCN)cc1C", "O=C(NC1CCCC1)C1CC1", "CCCCCCCCCCO"]
@@ -64,11 +64,11 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def everything_is_held_out(monkeypatch):
-    monkeypatch.setattr(evaluation, "held_out", lambda mol: True)
+    monkeypatch.setattr(evaluation, "part", lambda mol: "held out")
 
 
 def model(data, **how):
-    sets = evaluation.held_out_sets(data)
+    sets = evaluation.sets_of(data)
     known = [e for ensembles in sets.values() for e in ensembles]
     return Perfect(
         {Chem.MolToSmiles(evaluation.bare(e)): evaluation.references(e) for e in known}, **how
@@ -82,18 +82,20 @@ def measured(data, how=None, **options):
 
 def test_only_what_is_held_out_is_measured(data):
     mols = {Chem.MolToSmiles(Chem.RemoveHs(read(s)[0])): read(s)[0] for s in [*SMALL, *MEDIUM]}
-    expected = {name for name, mol in mols.items() if held_out(mol)}
+    expected = {name for name, mol in mols.items() if part(mol) == "held out"}
     assert 0 < len(expected) < len(mols)  # else the test is blind
-    found = evaluation.held_out_sets(data)
+    found = evaluation.sets_of(data)
     names = {e.name for ensembles in found.values() for e in ensembles}
     assert names == expected
+    others = evaluation.sets_of(data, "train")
+    assert not names & {e.name for ensembles in others.values() for e in ensembles}
 
 
 @pytest.mark.usefixtures("everything_is_held_out")
 def test_sets_are_by_heavy_atoms_and_evenly_spaced(data):
-    sets = evaluation.held_out_sets(data)
+    sets = evaluation.sets_of(data)
     assert [len(sets[name]) for name in ("small", "medium")] == [7, 4]
-    assert [e.name for e in evaluation.held_out_sets(data, 2)["medium"]] == [
+    assert [e.name for e in evaluation.sets_of(data, most=2)["medium"]] == [
         sets["medium"][0].name,
         sets["medium"][2].name,
     ]
@@ -162,6 +164,6 @@ def test_options_reach_the_model_and_the_text_says_what_was_done(data):
 
 
 def test_data_without_a_held_out_part_is_an_error(data, monkeypatch):
-    monkeypatch.setattr(evaluation, "held_out", lambda mol: False)
-    with pytest.raises(InputError, match="no held-out part"):
-        evaluation.held_out_sets(data)
+    monkeypatch.setattr(evaluation, "part", lambda mol: "train")
+    with pytest.raises(InputError, match="in the part 'held out'"):
+        evaluation.sets_of(data)

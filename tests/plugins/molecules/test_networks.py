@@ -150,6 +150,25 @@ def test_neighbours_in_a_batch_change_nothing(network, dtype):
         assert close(output(model, own, 0.3, single, alone), together[k])
 
 
+@pytest.mark.parametrize("bucket", [1, 3, 1000])
+def test_the_size_of_the_buckets_changes_nothing(bucket):
+    model = denoiser("e3")
+    x, layout, condition = batch([MOLS[k % len(MOLS)] for k in range(11)])
+    expected = output(model, x, 0.3, layout, condition)
+    model.network.bucket = bucket
+    assert close(output(model, x, 0.3, layout, condition), expected)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_the_same_for_every_batch():
+    plain, fast = denoiser("e3"), denoiser("e3")
+    fast.network.compile(dynamic=True)
+    for count in (12, 5, 20):
+        x, layout, condition = batch([MOLS[k % len(MOLS)] for k in range(count)])
+        expected = output(plain, x, 0.3, layout, condition)
+        assert close(output(fast, x, 0.3, layout, condition), expected)
+
+
 @networks
 def test_no_pair_is_cut_off_and_none_beyond_the_radius_counts(network):
     model = denoiser(network)
