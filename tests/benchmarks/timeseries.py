@@ -4,7 +4,7 @@ exact answer. `python tests/benchmarks/timeseries.py --help`.
     python tests/benchmarks/timeseries.py ar1                     # fair CRPS beside the exact one
     python tests/benchmarks/timeseries.py table --data beijing=hourly_beijing_pm.csv \
         appliances=minute_energy_appliance.csv.xz --minutes 20 --out runs/ts
-    python tests/benchmarks/timeseries.py speed --out runs/ts     # windows per second of training
+    python tests/benchmarks/timeseries.py speed --samples 20 --windows 5 --out runs/ts
 
 With --peer PYTHON, the interpreter of a virtual environment that has PyPOTS, `timeseries_peer.py`
 fits PyPOTS' CSDI and SAITS there to the same windows for the same time, and fills the same cells:
@@ -47,6 +47,7 @@ from unnoise_timeseries.loaders import load
 
 HELD_OUT = 0.2
 ROWS = (("random", 0.1), ("random", 0.5), ("random", 0.9), ("block", 0.1))
+DDPM = {"steps": 50, "sampler": "ancestral", "grid": "uniform"}
 PEER = Path(__file__).with_name("timeseries_peer.py")
 
 
@@ -185,10 +186,8 @@ def _row(
     )
     scale, truth = scale[np.nonzero(mask)[1]], values[mask]
     found = {}
-    for name, how in (
-        ("ours, 15 evaluations", {}),
-        ("ours, 50 steps of DDPM", {"steps": 50, "sampler": "ancestral", "grid": "uniform"}),
-    ):
+    hows = {"ours, 15 evaluations": {}, "ours, 50 steps of DDPM": DDPM}
+    for name, how in list(hows.items())[: 1 if args.fast else None]:
         out = model.generate(data=tail.mask(mask), num_samples=args.samples, **how)
         drawn = np.stack([s.to_numpy()[mask] for s in out.samples])
         found[name] = metrics.scores(drawn, truth, scale)
@@ -260,10 +259,12 @@ def _peers(
 
 
 def speed(args: argparse.Namespace) -> None:
-    """Windows per second of training at the widths of the paper, with --peer beside PyPOTS."""
+    """Windows per second of training and seconds to fill at the widths of the paper, with --peer
+    beside PyPOTS in turn."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(2000, 10))).mask(rng.random((2000, 10)) < 0.1)
-    configuration = configure(frame, {"window": 48, "held_out": 0.0, "targets": "random"})
+    options = {"window": 48, "overlap": 0, "held_out": 0.0, "targets": "random"}
+    configuration = configure(frame, options)
     domain, data = TimeSeries(), dataset(frame, configuration, "train")
     denoiser = domain.build(configuration).train()
     optimizer = torch.optim.AdamW(denoiser.parameters(), 1e-3)
@@ -278,15 +279,23 @@ def speed(args: argparse.Namespace) -> None:
         Simple()(denoiser, batch, NoiseSource(0, range(16 * k, 16 * k + 16))).mean().backward()
         optimizer.step()
     ours = 16 * args.batches / (time.monotonic() - begun)
-    print(f"ours: {ours:.1f} windows of 48 x 10 a second")
+    print(f"fit, ours: {ours:.1f} windows of 48 x 10 a second")
+    model = Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
+    holed, count = frame.iloc[: 48 * args.windows], args.samples
+    filled = model.generate(data=holed, num_samples=count).provenance["seconds"]
+    print(f"fill, ours: {filled:.1f} s for {count} samples of {args.windows} windows")
     if args.peer:
         args.out.mkdir(parents=True, exist_ok=True)
         z = table(frame).series[0].values.astype(np.float32)
-        np.savez(args.out / "speed.npz", X=np.stack([z[s : s + 48] for s in range(0, 1900, 4)]))
-        words = [args.peer, PEER, "--model", "CSDI", "--train", args.out / "speed.npz", "--speed"]
+        train_path, case = args.out / "speed.npz", args.out / "speed-case.npz"
+        np.savez(train_path, X=np.stack([z[s : s + 48] for s in range(0, 1900, 4)]))
+        np.savez(case, X=z[: len(holed)].reshape(args.windows, 48, -1))
+        words = [args.peer, PEER, "--model", "CSDI", "--train", train_path, "--speed"]
+        words += ["--samples", count, "--cases", case]
         done = subprocess.run([str(w) for w in words], check=True, capture_output=True, text=True)
-        theirs = float(done.stdout.split()[-1])
-        print(f"PyPOTS: {theirs:.1f} a second; ratio {ours / theirs:.2f}")
+        theirs, slow = map(float, done.stdout.split()[-2:])
+        print(f"fit, PyPOTS: {theirs:.1f} a second; ratio {ours / theirs:.2f}")
+        print(f"fill, PyPOTS: {slow:.1f} s; ratio {slow / filled:.2f}")
 
 
 def main() -> None:
@@ -309,11 +318,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--overlap", type=int, default=0, help="of windows; the peer has none")
+    parser.add_argument("--fast", action="store_true", help="leave out the 50 steps of DDPM")
     parser.add_argument("--fitted", type=Path, help="run of an earlier table, in place of a fit")
     parser.add_argument("--rows", type=int, default=0, help="of the test part; 0 for all")
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--season", type=int, default=24)
-    parser.add_argument("--windows", type=int, default=40, help="of ar1")
+    parser.add_argument("--windows", type=int, default=40, help="of ar1 and speed")
     parser.add_argument("--batches", type=int, default=20, help="of speed")
     parser.add_argument("--peer", help="interpreter of an environment with PyPOTS")
     args = parser.parse_args()

@@ -35,6 +35,18 @@ def build(args: argparse.Namespace, rows: int, columns: int, epochs: int) -> CSD
     )
 
 
+def fill(model: CSDI | SAITS, args: argparse.Namespace, path: Path) -> tuple[np.ndarray, float]:
+    """(samples, windows, rows, columns) of the windows in a file, and the seconds it took."""
+    case = {"X": np.load(path)["X"]}
+    begun = time.monotonic()
+    if args.model == "CSDI":
+        made = model.predict(case, n_sampling_times=args.samples)["imputation"]
+        samples = np.moveaxis(made, 1, 0)
+    else:
+        samples = model.predict(case)["imputation"][None]
+    return samples, time.monotonic() - begun
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=("CSDI", "SAITS"), required=True)
@@ -44,7 +56,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--speed", action="store_true", help="print windows per second of a fit")
+    parser.add_argument(
+        "--speed", action="store_true", help="print windows per second of a fit, and s to fill"
+    )
     args = parser.parse_args()
     X = np.load(args.train)["X"]
     begun = time.monotonic()
@@ -52,7 +66,8 @@ def main() -> None:
     trial.fit({"X": X})
     epoch = time.monotonic() - begun
     if args.speed:
-        print(len(X) / epoch)
+        seconds = [fill(trial, args, path)[1] for path in map(Path, args.cases)]
+        print(len(X) / epoch, *seconds)
         return
     epochs = max(1, round(args.seconds / epoch))
     begun = time.monotonic()
@@ -60,14 +75,7 @@ def main() -> None:
     model.fit({"X": X})
     fit = time.monotonic() - begun
     for path in map(Path, args.cases):
-        case = {"X": np.load(path)["X"]}
-        begun = time.monotonic()
-        if args.model == "CSDI":
-            made = model.predict(case, n_sampling_times=args.samples)["imputation"]
-            samples = np.moveaxis(made, 1, 0)  # (windows, samples, rows, columns)
-        else:
-            samples = model.predict(case)["imputation"][None]
-        seconds = time.monotonic() - begun
+        samples, seconds = fill(model, args, path)
         np.savez(path.with_suffix(f".{args.model}.npz"), samples=samples, fit=fit, impute=seconds)
 
 
