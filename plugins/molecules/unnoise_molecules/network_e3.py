@@ -109,7 +109,6 @@ class E3Network(nn.Module):
         sigma = torch.exp(4 * label.double())
         unit = torch.sqrt(sigma**2 + self.sigma_data**2)
         x = inputs * layout.expand(unit, inputs)
-        noise = self.noise(label.to(inputs.dtype))
         index, codes = condition["pair_index"], condition["pair_codes"]
         pads, index, codes = _padded(layout, index, codes, x, self.radius, self.bucket)
         i, j = index
