@@ -134,7 +134,7 @@ def fit(frame: pd.DataFrame, folder: Path, args: argparse.Namespace) -> Model:
         heads=args.heads,
         max_minutes=args.minutes,
         steps=args.steps,
-        batch_size=16,
+        batch_size=args.batch,
         learning_rate=1e-3,
         bound_samples=0,
         log_every=100,
@@ -308,6 +308,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20, help="of each fit")
     parser.add_argument("--steps", type=int, default=20_000, help="of each fit, at most")
     parser.add_argument("--window", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=16, help="windows in a step of the table's fit")
     parser.add_argument("--targets", default="any")
     parser.add_argument("--parametrization", choices=("noise", "v"), default="v", help="of ar1")
     parser.add_argument("--dropout", type=float, default=0.0)

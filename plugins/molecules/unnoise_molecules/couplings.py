@@ -1,9 +1,12 @@
-"""What is wrong with embeddings: pairs of a reference conformer and the nearest embedding.
+"""What is wrong with embeddings: pairs of an embedding and the reference conformer it belongs to.
 
 A run that begins with an embedding at noise level s does not begin with the data plus noise: the
 embedding has errors of its own. A network learns to mend them when it is trained on them, so below
 s the noise of a training state is sigma (eps + (embedding - x_0) / s) instead of sigma eps: what a
 run meets at every level, as both parts shrink alike (`unnoise_molecules.objectives.Concentrated`).
+
+An embedding belongs to the minimum that lies downhill of it, which is seldom the reference that is
+nearest to it: it is relaxed by MMFF94s, and its reference is the one that is there.
 """
 
 from __future__ import annotations
@@ -18,73 +21,81 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import torch
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdDistGeom
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from unnoise_molecules.ensembles import Ensemble
+from unnoise_molecules.relax import MOST_STEPS, parametrised
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
-FARTHEST: Final = 1.2
-"""Heavy-atom RMSD in angstrom above which an embedding is another conformer."""
-TRIED: Final = 8
-"""Nearest embeddings whose hydrogens are looked at."""
+FARTHEST: Final = 0.5
+"""Heavy-atom RMSD in angstrom above which a relaxed embedding is another conformer."""
 MOST_SYMMETRIES: Final = 16
 
 
-def errors(ensembles: Sequence[Ensemble], count: int, cache: Path | None = None) -> list[Tensor]:
-    """For each ensemble (k, n, 3) angstrom: the nearest of `count` ETKDGv3 embeddings minus the
-    reference, superposed, symmetric atoms matched; zero where none is near.
+def errors(
+    ensembles: Sequence[Ensemble], count: int, cache: Path | None = None
+) -> list[list[Tensor]]:
+    """For each ensemble and each of its references (m, n, 3) angstrom: those of `count` ETKDGv3
+    embeddings that belong to the reference minus the reference, superposed, symmetric atoms
+    matched. m may be 0.
 
     They are kept in the folder `cache`, by default `unnoise` in the user's cache.
     """
-    digest = hashlib.sha256(f"{count} {FARTHEST} {MOST_SYMMETRIES}".encode())
+    digest = hashlib.sha256(f"relaxed {count} {FARTHEST} {MOST_SYMMETRIES}".encode())
     for ensemble in ensembles:
         digest.update(ensemble.name.encode())
         digest.update(ensemble.positions.numpy().tobytes())
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "unnoise"
     path = folder / f"embedding-errors-{digest.hexdigest()[:16]}.safetensors"
     if not path.is_file():
-        found = [coupled(e, count) for e in tqdm(ensembles, desc="embedding", unit=" molecules")]
+        found = {
+            f"{k} {row}": shifts
+            for k, e in enumerate(tqdm(ensembles, desc="embedding", unit=" molecules"))
+            for row, shifts in enumerate(coupled(e, count))
+        }
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({str(k): shift for k, shift in enumerate(found)}, path)
+        save_file(found, path)
     kept = load_file(path)
-    return [kept[str(k)] for k in range(len(ensembles))]
+    return [[kept[f"{k} {r}"] for r in range(len(e.positions))] for k, e in enumerate(ensembles)]
 
 
-def coupled(ensemble: Ensemble, count: int) -> Tensor:
+def coupled(ensemble: Ensemble, count: int) -> list[Tensor]:
     """The errors of one ensemble, see `errors`."""
     references = ensemble.positions.double().numpy()
-    nothing = torch.zeros_like(ensemble.positions)
+    found: list[list[Floats]] = [[] for _ in references]
     mol = Chem.Mol(ensemble.mol)
     mol.RemoveAllConformers()
     options = rdDistGeom.ETKDGv3()
     options.randomSeed = int(hashlib.sha256(ensemble.name.encode()).hexdigest()[:7], 16)
     with rdBase.BlockLogs():
         rdDistGeom.EmbedMultipleConfs(mol, count, options)
-    if not mol.GetNumConformers():
-        return nothing
-    embeddings = np.stack([c.GetPositions() for c in mol.GetConformers()])
+    embeddings = [c.GetPositions() for c in mol.GetConformers()]
+    if embeddings and parametrised(mol):
+        rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
+            mol, maxIters=MOST_STEPS, mmffVariant="MMFF94s"
+        )
     heavy = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1]
     orders = _symmetries(mol, heavy)
-    # every reference (k) with every embedding and order of its atoms (m)
-    candidates = np.stack([e[order] for e in embeddings for order in orders])
-    turns, rmsd = _superpositions(references[:, heavy], candidates)
-    for k, reference in enumerate(references):
-        near = [int(i) for i in rmsd[k].argsort()[:TRIED] if rmsd[k, i] < FARTHEST]
-        shifts = []
-        for i in near:
-            which, order = divmod(i, len(orders))
+    for embedding, conformer in zip(embeddings, mol.GetConformers(), strict=True):
+        relaxed = conformer.GetPositions()
+        turns, rmsd = _superpositions(
+            references[:, heavy], np.stack([relaxed[order] for order in orders])
+        )
+        k, m = divmod(int(rmsd.argmin()), len(orders))
+        if rmsd[k, m] < FARTHEST:
+            reference, partner = references[k], dict(zip(heavy, orders[m], strict=True))
             centre = reference[heavy].mean(0)
-            moved = (embeddings[which] - candidates[i].mean(0)) @ turns[k, i].T + centre
-            partner = dict(zip(heavy, orders[order], strict=True))
-            shifts.append(_hydrogens(mol, partner, reference, moved) - reference)
-        if shifts:  # hydrogens decide between embeddings whose heavy atoms are near
-            shift = min(shifts, key=lambda each: float((each**2).sum()))
-            nothing[k] = torch.from_numpy(shift - shift.mean(0)).float()
-    return nothing
+            moved = (relaxed - relaxed[orders[m]].mean(0)) @ turns[k, m].T + centre
+            matched = embedding[_matching(mol, partner, reference, moved)]
+            (turn,) = _superpositions(reference[None], matched[None])[0][0]
+            shift = (matched - matched.mean(0)) @ turn.T - (reference - reference.mean(0))
+            found[k].append(shift)
+    shape = (-1, *references.shape[1:])
+    return [torch.tensor(np.array(shifts)).float().reshape(shape) for shifts in found]
 
 
 def _symmetries(mol: Chem.Mol, heavy: list[int]) -> list[list[int]]:
@@ -114,21 +125,23 @@ def _superpositions(references: Floats, candidates: Floats) -> tuple[Floats, Flo
     return u @ vt, np.sqrt(square)
 
 
-def _hydrogens(mol: Chem.Mol, partner: dict[int, int], reference: Floats, moved: Floats) -> Floats:
-    """`moved` in the order of `reference`: heavy atoms by `partner`, the hydrogens of each in the
-    order that is nearest."""
-    matched = np.empty_like(reference)
+def _matching(
+    mol: Chem.Mol, partner: dict[int, int], reference: Floats, moved: Floats
+) -> list[int]:
+    """For each atom of `reference` its atom in `moved`: heavy atoms by `partner`, the hydrogens of
+    each in the order that is nearest."""
+    matching = list(range(len(reference)))
     for atom, other in partner.items():
-        matched[atom] = moved[other]
+        matching[atom] = other
         own, theirs = (
             [n.GetIdx() for n in mol.GetAtomWithIdx(i).GetNeighbors() if n.GetAtomicNum() == 1]
             for i in (atom, other)
         )
-        if not own:
-            continue
-        best = min(
-            itertools.permutations(theirs),
-            key=lambda order: ((moved[list(order)] - reference[own]) ** 2).sum(),
-        )
-        matched[own] = moved[list(best)]
-    return matched
+        if own:
+            best = min(
+                itertools.permutations(theirs),
+                key=lambda order: ((moved[list(order)] - reference[own]) ** 2).sum(),
+            )
+            for i, j in zip(own, best, strict=True):
+                matching[i] = j
+    return matching

@@ -22,32 +22,44 @@ from unnoise_molecules.graph import ELEMENTS, graph
 from unnoise_molecules.split import Part, part, scaffold
 
 SUFFIXES: Final = (".sdf", ".sdf.gz")
+MOST_ERRORS: Final = 4
+"""Embeddings of a conformer that are trained on."""
 
 
 Item: TypeAlias = tuple[Data, Tensor, Tensor]
 
 
 class Conformers(Dataset[Item]):
-    """Triples (graph, centred positions (n, 3), error of an embedding (n, 3)), one per conformer.
+    """Triples (graph, centred positions (n, 3), error of an embedding (n, 3)).
 
-    Conformers of a molecule share a graph. Errors are those of `couplings.errors` for `embeddings`
-    embeddings of each molecule; zero when there are none.
+    Without `embeddings` one for each conformer, its error zero; with them one for each embedding
+    that belongs to it (`couplings.errors`, up to `MOST_ERRORS`), and one with the error zero where
+    none does. Conformers of a molecule share a graph.
     """
 
     def __init__(self, ensembles: list[Ensemble], embeddings: int = 0) -> None:
         self.ensembles, self.embeddings = ensembles, embeddings
         self._graphs = [graph(ensemble.mol) for ensemble in ensembles]
         self._errors = errors(ensembles, embeddings) if embeddings else None
-        self._items = [(k, row) for k, e in enumerate(ensembles) for row in range(len(e.positions))]
+        self._items = [
+            (k, row, which)
+            for k, ensemble in enumerate(ensembles)
+            for row in range(len(ensemble.positions))
+            for which in range(self._count(k, row))
+        ]
+
+    def _count(self, k: int, row: int) -> int:
+        return 1 if self._errors is None else min(max(1, len(self._errors[k][row])), MOST_ERRORS)
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> Item:
-        k, row = self._items[index]
-        x = self.ensembles[k].positions[row]
-        error = torch.zeros_like(x) if self._errors is None else self._errors[k][row]
-        return self._graphs[k], x - x.mean(0), error
+        k, row, which = self._items[index]
+        x, error = self.ensembles[k].positions[row], None
+        if self._errors is not None and len(self._errors[k][row]):
+            error = self._errors[k][row][which]
+        return self._graphs[k], x - x.mean(0), torch.zeros_like(x) if error is None else error
 
     @property
     def fingerprint(self) -> str:
