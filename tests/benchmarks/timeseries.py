@@ -308,7 +308,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20, help="of each fit")
     parser.add_argument("--steps", type=int, default=20_000, help="of each fit, at most")
     parser.add_argument("--window", type=int, default=48)
-    parser.add_argument("--batch", type=int, default=16, help="windows in a step of the table's fit")
+    parser.add_argument("--batch", type=int, default=16, help="of the table's fit")
     parser.add_argument("--targets", default="any")
     parser.add_argument("--parametrization", choices=("noise", "v"), default="v", help="of ar1")
     parser.add_argument("--dropout", type=float, default=0.0)

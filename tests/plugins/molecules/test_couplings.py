@@ -36,7 +36,9 @@ def moved(ensemble: Ensemble, row: int, shifts: torch.Tensor) -> Chem.Mol:
     return with_conformers(ensemble.mol, places.double().numpy())
 
 
-@pytest.mark.parametrize("smiles", ["CCCC", "OCCO", "C[C@H](N)C(=O)O", "Cc1ccc(C)cc1", "CC(C)(C)CO"])
+@pytest.mark.parametrize(
+    "smiles", ["CCCC", "OCCO", "C[C@H](N)C(=O)O", "Cc1ccc(C)cc1", "CC(C)(C)CO"]
+)
 def test_what_belongs_to_a_minimum_relaxes_to_it(smiles):
     ensemble = minima(smiles)
     found = coupled(ensemble, 12)
@@ -71,7 +73,8 @@ def test_errors_are_computed_once_and_trained_on(tmp_path, monkeypatch):
     written = path.stat().st_mtime_ns
     again = errors(ensembles, 10, tmp_path)
     assert path.stat().st_mtime_ns == written
-    assert all(torch.equal(a, b) for x, y in zip(first, again, strict=True) for a, b in zip(x, y))
+    for kept, read in zip(first, again, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(kept, read, strict=True))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     data = Conformers(ensembles, 10)
     assert len(data) == sum(min(max(1, len(m)), MOST_ERRORS) for e in first for m in e)
