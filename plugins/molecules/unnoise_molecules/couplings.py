@@ -5,8 +5,8 @@ embedding has errors of its own. A network learns to mend them when it is traine
 s the noise of a training state is sigma (eps + (embedding - x_0) / s) instead of sigma eps: what a
 run meets at every level, as both parts shrink alike (`unnoise_molecules.objectives.Concentrated`).
 
-An embedding belongs to the minimum that lies downhill of it, which is seldom the reference that is
-nearest to it: it is relaxed by MMFF94s, and its reference is the one that is there.
+An embedding belongs to the minimum that lies downhill of it, which need not be the reference that
+is nearest to it: it is relaxed by MMFF94s, and its reference is the one that is there.
 """
 
 from __future__ import annotations

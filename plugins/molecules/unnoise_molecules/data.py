@@ -40,26 +40,20 @@ class Conformers(Dataset[Item]):
     def __init__(self, ensembles: list[Ensemble], embeddings: int = 0) -> None:
         self.ensembles, self.embeddings = ensembles, embeddings
         self._graphs = [graph(ensemble.mol) for ensemble in ensembles]
-        self._errors = errors(ensembles, embeddings) if embeddings else None
-        self._items = [
-            (k, row, which)
-            for k, ensemble in enumerate(ensembles)
-            for row in range(len(ensemble.positions))
-            for which in range(self._count(k, row))
-        ]
-
-    def _count(self, k: int, row: int) -> int:
-        return 1 if self._errors is None else min(max(1, len(self._errors[k][row])), MOST_ERRORS)
+        found = errors(ensembles, embeddings) if embeddings else None
+        self._items: list[tuple[int, int, Tensor]] = []
+        for k, ensemble in enumerate(ensembles):
+            for row, x in enumerate(ensemble.positions):
+                own = found[k][row][:MOST_ERRORS] if found else x.new_empty(0)
+                self._items += [(k, row, e) for e in (own if len(own) else [torch.zeros_like(x)])]
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> Item:
-        k, row, which = self._items[index]
-        x, error = self.ensembles[k].positions[row], None
-        if self._errors is not None and len(self._errors[k][row]):
-            error = self._errors[k][row][which]
-        return self._graphs[k], x - x.mean(0), torch.zeros_like(x) if error is None else error
+        k, row, error = self._items[index]
+        x = self.ensembles[k].positions[row]
+        return self._graphs[k], x - x.mean(0), error
 
     @property
     def fingerprint(self) -> str:

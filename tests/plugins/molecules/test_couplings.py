@@ -26,7 +26,7 @@ def minima(smiles: str) -> Ensemble:
     distinct: dict[tuple[float, ...], torch.Tensor] = {}
     for conformer, (_, energy) in zip(mol.GetConformers(), energies, strict=True):
         x = torch.tensor(conformer.GetPositions())
-        handed = torch.linalg.det(x[:3] - x[3]).sign().item() if mol.GetNumAtoms() > 3 else 0.0
+        handed = torch.linalg.det(x[:3] - x[3]).sign().item()
         distinct.setdefault((round(energy, 2), handed), x.float())
     return Ensemble(with_conformers(mol, []), torch.stack(list(distinct.values())))
 
