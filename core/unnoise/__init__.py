@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     from unnoise.api import generate as generate
     from unnoise.api import generate_iter as generate_iter
     from unnoise.api import load as load
+    from unnoise.discovery.registry import domains as domains
+    from unnoise.discovery.registry import plugins as plugins
     from unnoise.domain import Domain as Domain
-    from unnoise.domain import Model as Model
-    from unnoise.registry import domains as domains
-    from unnoise.registry import plugins as plugins
+    from unnoise.model import Model as Model
     from unnoise.specs import DomainInfo as DomainInfo
     from unnoise.specs import DomainSpec as DomainSpec
     from unnoise.specs import PluginInfo as PluginInfo
     from unnoise.specs import hookimpl as hookimpl
-    from unnoise.trainer import train as train
+    from unnoise.training.train import train as train
 
 _HOME = {
     "Domain": "domain",
     "DomainInfo": "specs",
     "DomainSpec": "specs",
-    "Model": "domain",
+    "Model": "model",
     "Output": "api",
     "PluginInfo": "specs",
-    "domains": "registry",
+    "domains": "discovery.registry",
     "errors": "errors",
     "generate": "api",
     "generate_iter": "api",
     "hookimpl": "specs",
     "load": "api",
-    "plugins": "registry",
-    "train": "trainer",
+    "plugins": "discovery.registry",
+    "train": "training.train",
 }
 """Where each public name lives. No module may have the name of a function listed here: importing
 the module would put it in the function's place."""

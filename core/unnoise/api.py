@@ -9,13 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unnoise.bundle import CONFIG, fit_weights, read_bundle
 from unnoise.denoise.analytic import restored
-from unnoise.domain import Domain, Model, domain_named
-from unnoise.engine import generate_iter as run
+from unnoise.discovery.domains import domain_named
+from unnoise.discovery.registry import domains
+from unnoise.domain import Domain
+from unnoise.engine.output import Output, collect
+from unnoise.engine.run import generate_iter as run
 from unnoise.errors import BundleError
-from unnoise.output import Output, collect
-from unnoise.registry import domains
+from unnoise.model import Model
+from unnoise.storage.bundle import CONFIG, fit_weights, read_bundle
 
 __all__ = ["Output", "domain_named", "generate", "generate_iter", "load"]
 

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
-import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch.utils.data import Dataset
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.errors import InputError, PluginError
-from unnoise.objectives import (
-    Batch,
-    Bound,
-    Continuous,
-    DataType,
-    Likelihood,
-    Objective,
-    Simple,
-    Trace,
-)
-from unnoise.registry import find, resolve
+from unnoise.objectives import Batch, Continuous, DataType, Objective, Simple
 from unnoise.samplers import Observation, Sampler, Start
 from unnoise.spaces import Layout, State
+from unnoise.trajectory import Frame
 
-if TYPE_CHECKING:
-    from unnoise.output import Frame, Output
-
-__all__ = ["Batch", "Domain", "Metric", "Model", "Plan", "Task", "domain_named"]
+__all__ = ["Batch", "Domain", "Plan", "Task", "Trained"]
 
 
 @final
@@ -64,28 +50,6 @@ Plan: TypeAlias = "Generator[Task, State, list[Any]]"
 """Yields tasks, is sent their final states (on the CPU), returns native objects, one per sample."""
 
 
-class Metric(BaseModel, ABC):
-    """What a domain measures of generated samples against held-out data: its fields are the
-    options, and become flags of `unnoise evaluate`.
-
-    A field with the name of a flag that every evaluation has (num_samples, steps, batch_size, seed)
-    receives it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @abstractmethod
-    def measure(
-        self, model: Model, source: Any, report: Callable[[str, float], None]
-    ) -> Mapping[str, Any]:
-        """Numbers and words, by name, of `model` on the data in `source`; what can be written as
-        JSON. `report` is called with what is being done and the part of it that is done."""
-
-    def text(self, result: Mapping[str, Any]) -> str:
-        """The result as it is printed."""
-        return "\n".join(f"{name}: {value}" for name, value in result.items())
-
-
 class Domain(ABC):
     """A modality: how requests become diffusions, and their final states native objects.
 
@@ -97,7 +61,8 @@ class Domain(ABC):
     bundle : folder of the trained model that ships with the plugin.
     demo : the arguments of `generate` that show the shipped model at its best, in seconds; what a
         command line can say: numbers, words and lists of them.
-    metrics : what `unnoise evaluate` can measure beside likelihoods, by name.
+    metrics : what `unnoise evaluate` can measure beside likelihoods, by name: subclasses of
+        `unnoise.model.Metric`.
     strip : how the demo page lays out a trajectory: moments side by side, or one below the other.
 
     The methods that are not abstract may be replaced where the default does not fit.
@@ -108,7 +73,7 @@ class Domain(ABC):
     Configuration: ClassVar[type[BaseModel]]
     bundle: ClassVar[Path | None] = None
     demo: ClassVar[Mapping[str, Any]] = {"num_samples": 8}
-    metrics: ClassVar[Mapping[str, type[Metric]]] = {}
+    metrics: ClassVar[Mapping[str, type[BaseModel]]] = {}
     strip: ClassVar[Literal["across", "down"]] = "across"
 
     @abstractmethod
@@ -121,7 +86,7 @@ class Domain(ABC):
         return {}
 
     @abstractmethod
-    def plan(self, request: Any, model: Model, ids: Sequence[int]) -> Plan:
+    def plan(self, request: Any, model: Trained, ids: Sequence[int]) -> Plan:
         """Generate the samples numbered `ids`.
 
         A generator: it yields a Task with len(ids) samples, receives the final state, and returns
@@ -154,7 +119,7 @@ class Domain(ABC):
         return [path for group in groups for path in group]
 
     def preview_trajectory(
-        self, frames: Sequence[Frame], rows: Sequence[int], model: Model
+        self, frames: Sequence[Frame], rows: Sequence[int], model: Trained
     ) -> Sequence[Sequence[str]]:
         """HTML fragments of a few moments on the way from noise to data: for each sample whose
         place in the batch is in `rows`, one fragment per frame. Nothing when there is none.
@@ -163,7 +128,7 @@ class Domain(ABC):
         """
         return []
 
-    def terminal(self, state: State, model: Model) -> str:
+    def terminal(self, state: State, model: Trained) -> str:
         """The first sample of a batch of states as text, for those who watch it in a terminal;
         empty where there is nothing to see."""
         return ""
@@ -176,7 +141,7 @@ class Domain(ABC):
         """What to train on when the user does not say."""
         return Simple()
 
-    def teacher(self, model: Model) -> tuple[Denoiser, Any]:
+    def teacher(self, model: Trained) -> tuple[Denoiser, Any]:
         """What a student of `model` is distilled from, and the student's configuration. A domain
         with guidance returns the guided denoiser, and a configuration that needs none."""
         return model.denoiser, model.configuration
@@ -204,10 +169,10 @@ class Domain(ABC):
         return number // num_samples
 
 
-@final
 @dataclass(frozen=True, eq=False)
-class Model:
-    """A trained model: a domain with a denoiser, ready to generate.
+class Trained:
+    """A trained model as plain data: what plans and the engine see. `unnoise.model.Model` is one
+    that can generate.
 
     Attributes
     ----------
@@ -223,88 +188,3 @@ class Model:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
-
-    def generate(self, **request: Any) -> Output:
-        """As `unnoise.generate`, from this model."""
-        from unnoise.engine import generate_iter
-        from unnoise.output import collect
-
-        return collect(generate_iter(self, **request))
-
-    def bound(
-        self,
-        x: Sequence[Any],
-        *,
-        seed: int = 0,
-        steps: int | None = 1000,
-        evaluations: int | None = 100,
-        data: DataType | None = None,
-    ) -> Bound:
-        """The variational bound of data items, as the domain's dataset yields them: nats, (B,).
-
-        `steps` None is the limit of infinitely many, `unnoise.objectives.limit_bound`.
-        `data` says what their numbers are, by default the domain's `data_type`. See
-        `unnoise.objectives.bound`.
-        """
-        from unnoise.evaluation import evaluate_bound
-
-        if len(x) == 0:
-            raise InputError("the bound needs at least one item")
-        kind = self.domain.data_type(self.configuration) if data is None else data
-        return evaluate_bound(self, self.domain.collate(x), seed, steps, evaluations, kind)
-
-    def log_likelihood(
-        self,
-        x: Sequence[Any],
-        *,
-        seed: int = 0,
-        data: DataType | None = None,
-        trace: Trace | None = None,
-        eps: float | None = None,
-        tolerance: float = 1e-5,
-    ) -> Likelihood:
-        """log p of data items, as the domain's dataset yields them, by the probability-flow ODE:
-        nats, (B,), for Gaussian kernels. See `unnoise.objectives.log_likelihood`.
-
-        Parameters
-        ----------
-        data : the units of the answer, by default the domain's `data_type`. For `Quantised` data
-            a lower bound of log P, see `unnoise.objectives.level_likelihood`; for `Continuous` a
-            density per unit of x, and rounded values are refused; `Dequantised` is for models
-            that were trained on such data.
-        """
-        from unnoise.evaluation import evaluate_likelihood
-
-        if len(x) == 0:
-            raise InputError("a likelihood needs at least one item")
-        kind = self.domain.data_type(self.configuration) if data is None else data
-        batch = self.domain.collate(x)
-        return evaluate_likelihood(self, batch, kind, seed, trace, eps, tolerance)
-
-    def save(
-        self, path: str | Path, *, precision: Literal["float32", "float16"] = "float32"
-    ) -> Path:
-        """Write the model as a bundle folder; in float16, float32 weights are rounded to it."""
-        from unnoise.bundle import write_bundle
-
-        state = self.denoiser.state_dict()
-        if precision == "float16":
-            state = {n: v.half() if v.dtype == torch.float32 else v for n, v in state.items()}
-        write_bundle(
-            path,
-            self.domain.name,
-            self.configuration.model_dump(mode="json"),
-            state,
-            self.defaults,
-            self.card,
-        )
-        return Path(path)
-
-
-def domain_named(name: str) -> Domain:
-    """The installed domain of this name; PluginError says what there is, or how to install it."""
-    found = resolve(find("domains", name))
-    domain = found() if isinstance(found, type) else found
-    if not isinstance(domain, Domain):
-        raise PluginError(f"domain {name!r} is not an unnoise Domain", value=type(domain).__name__)
-    return domain

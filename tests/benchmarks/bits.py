@@ -29,7 +29,7 @@ from digits import our_model
 import unnoise
 from unnoise.cli import main as command
 from unnoise.denoise import AnalyticVariance
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise.training.options import checked
 from unnoise_images.configuration import Configuration
 from unnoise_images.domain import Images

@@ -26,9 +26,10 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from unnoise.denoise import NetworkDenoiser, Noise
-from unnoise.domain import Domain, Model, Task
-from unnoise.engine import generate_iter
+from unnoise.domain import Domain, Task
+from unnoise.engine.run import generate_iter
 from unnoise.kernels import BetaTable, GaussianKernel
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.samplers import DDIM, grids
 from unnoise.spaces import Euclidean, Layout

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import unnoise
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch
 from unnoise_images.data import Pictures

@@ -23,7 +23,7 @@ from digits import CLASSES, Classifier, accuracy, classifier, features, frechet,
 from torch import Tensor
 
 import unnoise
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise_images.domain import Images
 from unnoise_images.pictures import enlarged, grid, to_images
 

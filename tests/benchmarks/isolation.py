@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "core" / "discovery"))
 sys.path.insert(0, str(Path(__file__).parent))
 import broken_plugins
 import startup

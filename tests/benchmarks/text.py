@@ -38,11 +38,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unnoise import load
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.spaces import tensor
-from unnoise.trainer import TrainingConfiguration
 from unnoise.training.optimizers import optimizer_of
+from unnoise.training.train import TrainingConfiguration
 from unnoise_text import data
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.domain import Text, objective_of

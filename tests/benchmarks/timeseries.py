@@ -32,10 +32,10 @@ import torch
 from scipy import stats
 
 from unnoise import load as load_model
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Simple
-from unnoise.trainer import train
+from unnoise.training.train import train
 from unnoise_timeseries import metrics
 from unnoise_timeseries.baselines import BASELINES
 from unnoise_timeseries.bridge import bridge

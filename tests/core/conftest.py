@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unnoise import registry
+from unnoise.discovery import registry
 
 Install = Callable[..., None]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -76,9 +76,9 @@ def _run(words: list[str]) -> int:
     if words in ([], ["-h"], ["--help"], ["help"]):
         return _say(_help())
     if words == ["--version"]:
-        from unnoise import __version__
+        from importlib.metadata import version
 
-        return _say(__version__)
+        return _say(version("unnoise"))
     if words[0] not in COMMANDS:
         raise InputError("no such command", value=words[0], fix=nearest(words[0], COMMANDS))
     as_json = words[-1] == "--json"

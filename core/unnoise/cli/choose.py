@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from unnoise import registry
 from unnoise.cli.parser import parse
-from unnoise.domain import Domain, domain_named
+from unnoise.discovery import registry
+from unnoise.discovery.domains import domain_named
+from unnoise.domain import Domain
 from unnoise.errors import InputError
 
 Flags = list[inspect.Parameter]

@@ -9,8 +9,8 @@ from pathlib import Path
 from unnoise.api import load
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags
-from unnoise.distill import distill as run
-from unnoise.trainer import TrainingConfiguration
+from unnoise.training.distill import distill as run
+from unnoise.training.train import TrainingConfiguration
 
 _FLAGS = [
     flag("data", Path, "what the model was trained on: a folder or file", Parameter.empty),

@@ -17,9 +17,10 @@ from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar
 from unnoise.cli.text import as_json
-from unnoise.domain import Domain, Metric, Model
+from unnoise.domain import Domain
+from unnoise.engine.request import validate_request
 from unnoise.errors import InputError, nearest
-from unnoise.requests import validate_request
+from unnoise.model import Metric, Model
 
 _FLAGS = [
     flag("data", Path, "the data; their validation part is used", Parameter.empty),

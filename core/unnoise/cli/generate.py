@@ -15,10 +15,10 @@ from unnoise.api import generate_iter, load
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar, watched
-from unnoise.engine import Progress
-from unnoise.files import disk_errors, replace_file, writable_folder
-from unnoise.output import Output, collect, gathered
-from unnoise.requests import COMMON
+from unnoise.engine.output import Output, collect, gathered
+from unnoise.engine.request import COMMON
+from unnoise.storage.files import disk_errors, replace_file, writable_folder
+from unnoise.trajectory import Progress
 
 _FLAGS = [
     flag("out", Path, "folder for samples and provenance.json; default: a new DOMAIN-samples"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from unnoise import registry
 from unnoise.cli.text import as_json, table
+from unnoise.discovery import registry
 from unnoise.errors import PluginError
 from unnoise.specs import PluginInfo
 

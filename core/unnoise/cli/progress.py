@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from unnoise import engine
-    from unnoise.domain import Domain, Model
+    from unnoise.domain import Domain
+    from unnoise.model import Model
+    from unnoise.trajectory import Progress as Position
 
 
 @contextmanager
@@ -43,13 +44,13 @@ def bar() -> Iterator[Callable[[str, float], None]]:
 
 
 @contextmanager
-def watched(domain: Domain, model: Model) -> Iterator[Callable[[engine.Progress], None]]:
+def watched(domain: Domain, model: Model) -> Iterator[Callable[[Position], None]]:
     """see(progress) shows the first sample of the first batch at that step, in place on a
     terminal; elsewhere the states of its last step alone are printed."""
     console = Console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=False) as live:
 
-        def see(at: engine.Progress) -> None:
+        def see(at: Position) -> None:
             if at.batch:
                 return
             shown = domain.terminal(at.x, model) or f"step {at.step} of {at.steps}"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
-from unnoise.trainer import TrainingConfiguration
-from unnoise.trainer import train as run
+from unnoise.training.train import TrainingConfiguration
+from unnoise.training.train import train as run
 
 _FLAGS = [
     flag("data", Path, "what to learn: a folder or file", Parameter.empty),

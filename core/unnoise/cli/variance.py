@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from unnoise.api import load
-from unnoise.bundle import CONFIG
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag
 from unnoise.errors import InputError
-from unnoise.files import writable_folder
-from unnoise.variance import with_variance
+from unnoise.storage.bundle import CONFIG
+from unnoise.storage.files import writable_folder
+from unnoise.training.variance import with_variance
 
 _FLAGS = [
     flag("data", Path, "what the model was trained on: a folder or file", Parameter.empty),

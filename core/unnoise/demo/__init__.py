@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from unnoise import registry
 from unnoise.demo.page import GENERATOR, page
 from unnoise.demo.section import Failed, Section, section_of
+from unnoise.discovery import registry
 from unnoise.errors import InputError, PluginError
-from unnoise.files import disk_errors, replace_file, writable_folder
+from unnoise.storage.files import disk_errors, replace_file, writable_folder
 
 __all__ = ["run_demo"]
 

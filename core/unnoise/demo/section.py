@@ -11,13 +11,15 @@ from typing import Any, Literal, final
 
 from unnoise.api import generate, load
 from unnoise.demo.recipe import command_line, python_lines
-from unnoise.domain import Domain, Model, domain_named
-from unnoise.engine import Callback
-from unnoise.engine import Progress as Position
+from unnoise.discovery.domains import domain_named
+from unnoise.discovery.loader import strict
+from unnoise.domain import Domain
+from unnoise.engine.output import Output
 from unnoise.errors import ConfigError, UnnoiseError
-from unnoise.loader import strict
-from unnoise.output import Frame, Output
+from unnoise.model import Model
 from unnoise.specs import DomainInfo
+from unnoise.trajectory import Callback, Frame
+from unnoise.trajectory import Progress as Position
 
 MOMENTS = 10
 ROWS = 4

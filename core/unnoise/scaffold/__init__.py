@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-import unnoise
+from unnoise.discovery.registry import plugins, specs_of
 from unnoise.errors import InputError
-from unnoise.files import disk_errors, new_folder
-from unnoise.registry import plugins, specs_of
 from unnoise.specs import Kind as Provided
 from unnoise.specs import is_name, normal
+from unnoise.storage.files import disk_errors, new_folder
 
 Kind: TypeAlias = Literal["domain", "kernel", "sampler"]
 
@@ -58,7 +58,7 @@ def new_plugin(name: str, kind: Kind = "domain", folder: Path | str = ".") -> Pa
         "name": plain,
         "module": plain.replace("-", "_"),
         "class_name": "".join(part.title() for part in plain.split("-")) + kind.title(),
-        "releases": _releases(unnoise.__version__),
+        "releases": _releases(version("unnoise")),
     }
     import copier  # slow to import
 

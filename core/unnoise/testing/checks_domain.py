@@ -18,12 +18,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from unnoise.api import load
-from unnoise.domain import Domain, Model
+from unnoise.discovery.registry import domains
+from unnoise.domain import Domain
+from unnoise.engine.output import Output
+from unnoise.engine.request import COMMON
 from unnoise.errors import Cancelled, InputError, UnnoiseError
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
-from unnoise.output import Output
-from unnoise.registry import domains
-from unnoise.requests import COMMON
 from unnoise.samplers import Observation
 from unnoise.spaces import State
 from unnoise.testing.json_schema import schema_problems

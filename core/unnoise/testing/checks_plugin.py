@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final, final
 from urllib.parse import unquote, urlparse
 
+from unnoise.discovery.registry import find, resolve
 from unnoise.errors import PluginError
-from unnoise.registry import find, resolve
 from unnoise.samplers import Sampler
 from unnoise.specs import PluginInfo, SamplerSpec
 from unnoise.testing.report import CheckFailed, Skip, require
@@ -26,7 +26,7 @@ from unnoise.testing.report import CheckFailed, Skip, require
 _SECONDS: Final = 180
 _LOOK: Final = """
 import importlib, json, sys
-import unnoise.builtin, unnoise.loader, unnoise.registry
+import unnoise.discovery.builtin, unnoise.discovery.loader, unnoise.discovery.registry
 before = set(sys.modules)
 importlib.import_module(sys.argv[1])
 print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))

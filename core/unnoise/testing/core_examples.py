@@ -1,4 +1,4 @@
-"""What the core provides, as things to check: the `example`s of `unnoise.builtin`."""
+"""What the core provides, as things to check: the `example`s of `unnoise.discovery.builtin`."""
 
 from __future__ import annotations
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias, final
 
-from unnoise import registry
 from unnoise.denoise import Condition, Denoiser
-from unnoise.domain import Domain, Model, domain_named
+from unnoise.discovery import registry
+from unnoise.discovery.domains import domain_named
+from unnoise.domain import Domain
 from unnoise.errors import ConfigError, PluginError
 from unnoise.kernels import Schedule, TransitionKernel
+from unnoise.model import Model
 from unnoise.samplers import Sampler
 from unnoise.spaces import DataSpace, Layout
 from unnoise.specs import Kind, PluginInfo

@@ -102,11 +102,11 @@ def _main(name: str, folder: str, request: str) -> None:
                 written.append(os.path.abspath(os.fspath(path)))  # noqa: PTH100
 
     sys.addaudithook(hook)
-    import unnoise
+    from unnoise.api import generate
 
     error = ""
     try:
-        unnoise.generate(name, **json.loads(request)).save(folder)
+        generate(name, **json.loads(request)).save(folder)
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
     kept = [path for path in dict.fromkeys(written) if path != os.devnull]

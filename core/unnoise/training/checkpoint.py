@@ -24,9 +24,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unnoise.bundle import file_digest, fit_weights, json_bytes, read_tensors, tensor_bytes
 from unnoise.errors import BundleError
-from unnoise.files import disk_errors, new_folder, remove_leftovers, replace_file, write_file
+from unnoise.storage.bundle import file_digest, fit_weights, json_bytes, read_tensors, tensor_bytes
+from unnoise.storage.files import (
+    disk_errors,
+    new_folder,
+    remove_leftovers,
+    replace_file,
+    write_file,
+)
 
 FORMAT = 1
 LATEST = "latest"

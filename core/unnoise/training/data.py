@@ -14,16 +14,14 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from unnoise.domain import Domain
 from unnoise.objectives import Batch
-
-if TYPE_CHECKING:
-    from unnoise.domain import Domain
 
 
 def mix(*numbers: int) -> int:

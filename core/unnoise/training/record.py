@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from unnoise.files import disk_errors, replace_file
+from unnoise.storage.files import disk_errors, replace_file
 
 LOG = "log.jsonl"
 Row = Mapping[str, float | int | None]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,16 +17,14 @@ from accelerate.state import AcceleratorState
 from pydantic import BaseModel, ValidationError
 from torch.utils.data import Dataset
 
-from unnoise.bundle import CONFIG
+from unnoise.domain import Domain
 from unnoise.errors import ConfigError, InputError
+from unnoise.storage.bundle import CONFIG
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training.checkpoint import Checkpoint
 from unnoise.training.data import fingerprint
 from unnoise.training.options import TrainingConfiguration, checked, refused, unknown
 from unnoise.training.record import LOG
-
-if TYPE_CHECKING:
-    from unnoise.domain import Domain
 
 
 @dataclass(frozen=True)

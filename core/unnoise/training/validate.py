@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,14 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.denoise import Denoiser
+from unnoise.domain import Domain
 from unnoise.errors import UnnoiseError
 from unnoise.noise import NoiseSource
 from unnoise.objectives import CHAIN, Batch, DataType, Objective, bound
 from unnoise.training.data import Batches, Shard
 from unnoise.training.options import TrainingConfiguration
-
-if TYPE_CHECKING:
-    from unnoise.domain import Domain
 
 SEED = 0x7A11DA7E  # of validation noise: the same in all runs, so that their numbers compare
 

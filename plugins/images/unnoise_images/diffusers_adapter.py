@@ -26,9 +26,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from unnoise.denoise import Clean, Condition, NetworkDenoiser, Noise, Parametrization, V
-from unnoise.domain import Model
 from unnoise.errors import BundleError, ConfigError, InputError, PluginError, nearest
 from unnoise.kernels import BetaTable, GaussianKernel
+from unnoise.model import Model
 from unnoise.spaces import Euclidean, Layout
 from unnoise_images.configuration import Configuration
 

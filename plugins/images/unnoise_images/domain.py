@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from unnoise.denoise import ClassifierFree, Clean, Denoiser, NetworkDenoiser, Noise, V
-from unnoise.domain import Batch, Domain, Model, Plan, Task
+from unnoise.domain import Batch, Domain, Plan, Task
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
+from unnoise.model import Model
 from unnoise.objectives import ConditionDropout, DataType, Objective, Quantised, Recipe, recipe
 from unnoise.samplers import Observation
 from unnoise.spaces import Euclidean, Layout, tensor
@@ -27,7 +28,7 @@ from unnoise_images.pictures import html_cell, html_grid, to_images
 from unnoise_images.request import Request
 
 if TYPE_CHECKING:
-    from unnoise.output import Frame
+    from unnoise.trajectory import Frame
 
 RANGE = (-1.0, 1.0)
 """Black and white. Predictions of x_0 are clamped to it."""

@@ -31,7 +31,7 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from tqdm import tqdm
 
 from unnoise.errors import InputError, UnnoiseError
-from unnoise.files import disk_errors, replace_file, writable_folder
+from unnoise.storage.files import disk_errors, replace_file, writable_folder
 from unnoise_molecules import molecules, xtb
 from unnoise_molecules.check import check, connected
 from unnoise_molecules.ensemble import write_sdf

@@ -14,9 +14,10 @@ from rdkit import Chem
 from torch import Tensor
 
 from unnoise.denoise import EDM, NetworkDenoiser
-from unnoise.domain import Batch, Domain, Metric, Model, Plan, Task
+from unnoise.domain import Batch, Domain, Plan, Task
 from unnoise.errors import InputError
 from unnoise.kernels import VE, GaussianKernel
+from unnoise.model import Metric, Model
 from unnoise.objectives import Objective
 from unnoise.samplers import Start
 from unnoise.spaces import ZeroCoM, tensor

@@ -9,7 +9,7 @@ from rdkit import Chem
 from rdkit.Chem.PropertyMol import PropertyMol
 
 from unnoise.errors import InputError
-from unnoise.files import TEMPORARY, disk_errors, replace_file
+from unnoise.storage.files import TEMPORARY, disk_errors, replace_file
 from unnoise_molecules.molecules import positions, set_property
 
 

@@ -13,8 +13,8 @@ from pydantic import Field
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from unnoise.domain import Metric, Model
 from unnoise.errors import InputError
+from unnoise.model import Metric, Model
 from unnoise_molecules import metrics, xtb
 from unnoise_molecules.data import Ensemble, read_ensembles, usable
 from unnoise_molecules.relax import MOST_STEPS, parametrised

@@ -27,7 +27,7 @@ from rdkit.Chem import rdDetermineBonds
 from tqdm import tqdm
 
 from unnoise.errors import InputError, UnnoiseError
-from unnoise.files import disk_errors, writable_folder
+from unnoise.storage.files import disk_errors, writable_folder
 from unnoise_molecules.check import check, connected
 from unnoise_molecules.ensemble import sdf
 from unnoise_molecules.molecules import require_3d, set_property

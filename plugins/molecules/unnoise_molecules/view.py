@@ -21,7 +21,7 @@ from rdkit import Chem
 from rdkit.Chem import rdMolAlign
 
 from unnoise.errors import InputError
-from unnoise.files import disk_errors, replace_file
+from unnoise.storage.files import disk_errors, replace_file
 from unnoise_molecules.drawing import MOST, draw, turntable
 from unnoise_molecules.ensemble import ensemble, gather, sdf
 

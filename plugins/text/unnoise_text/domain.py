@@ -21,8 +21,9 @@ from unnoise.denoise import (
     Ratio,
     Tempered,
 )
-from unnoise.domain import Batch, Domain, Model, Plan, Task
+from unnoise.domain import Batch, Domain, Plan, Task
 from unnoise.errors import InputError
+from unnoise.model import Model
 from unnoise.objectives import (
     CHAIN,
     Categories,
@@ -54,7 +55,7 @@ from unnoise_text.request import Request
 from unnoise_text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from unnoise.output import Frame
+    from unnoise.trajectory import Frame
 
 
 @final

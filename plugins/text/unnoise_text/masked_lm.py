@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from torch import nn
 
+from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Masked, NetworkDenoiser
-from unnoise.domain import Model
 from unnoise.errors import BundleError, InputError
-from unnoise.torchaudio import without_broken_torchaudio
+from unnoise.model import Model
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.domain import Text
 from unnoise_text.network import Encoder

@@ -99,7 +99,7 @@ def network_of(configuration: Configuration) -> Encoder:
 
 def build(architecture: str, entries: Mapping[str, Any]) -> nn.Module:
     """A masked language model of transformers with fresh weights."""
-    from unnoise.torchaudio import without_broken_torchaudio
+    from unnoise.compat import without_broken_torchaudio
 
     without_broken_torchaudio()
     from transformers import AutoConfig, AutoModelForMaskedLM  # slow to import

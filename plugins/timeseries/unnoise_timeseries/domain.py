@@ -11,9 +11,10 @@ import pandas as pd
 from pydantic import BaseModel
 
 from unnoise.denoise import NetworkDenoiser, Noise, V
-from unnoise.domain import Batch, Domain, Metric, Model, Plan
+from unnoise.domain import Batch, Domain, Plan
 from unnoise.errors import InputError
 from unnoise.kernels import BetaTable, GaussianKernel
+from unnoise.model import Metric, Model
 from unnoise.spaces import Euclidean
 from unnoise_timeseries import EXAMPLE, data, files
 from unnoise_timeseries.configuration import Configuration

@@ -16,10 +16,10 @@ from rich.console import Console
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from unnoise.engine import generate_iter
+from unnoise.engine.run import generate_iter
 from unnoise.errors import InputError
 from unnoise.noise import NoiseSource
-from unnoise.trainer import train
+from unnoise.training.train import train
 from unnoise_timeseries.data import configure
 from unnoise_timeseries.domain import TimeSeries
 from unnoise_timeseries.files import quantiles as table_of_quantiles

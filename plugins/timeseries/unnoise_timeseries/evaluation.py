@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from unnoise.domain import Metric
 from unnoise.errors import InputError
+from unnoise.model import Metric
 from unnoise_timeseries import metrics
 from unnoise_timeseries.baselines import BASELINES
 from unnoise_timeseries.frames import Table
@@ -20,7 +20,7 @@ from unnoise_timeseries.plots import calibration, save
 from unnoise_timeseries.windows import check_leakage, cut
 
 if TYPE_CHECKING:
-    from unnoise.domain import Model
+    from unnoise.model import Model
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _ROWS = 2000  # whose samples are held as whole rows at once

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from unnoise.files import replace_file
+from unnoise.storage.files import replace_file
 from unnoise_timeseries.frames import Filled
 from unnoise_timeseries.loaders import read_csv
 from unnoise_timeseries.plots import fan, save

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unnoise.domain import Model, Plan, Task
+from unnoise.domain import Plan, Task
 from unnoise.errors import InputError
+from unnoise.model import Model
 from unnoise.spaces import Layout
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.data import condition_of, from_state

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unnoise.files import replace_file
+from unnoise.storage.files import replace_file
 from unnoise_timeseries.frames import Filled
 
 BANDS: Final = (0.9, 0.5)

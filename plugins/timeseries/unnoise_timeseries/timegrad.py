@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unnoise.denoise import Condition
-from unnoise.domain import Model, Plan, Task
+from unnoise.domain import Plan, Task
 from unnoise.errors import InputError
+from unnoise.model import Model
 from unnoise.samplers import Start
 from unnoise.spaces import Layout
 from unnoise_timeseries.network import sinusoids

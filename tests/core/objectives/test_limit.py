@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from unnoise.domain import Batch, Domain, Model
+from unnoise.domain import Batch, Domain
 from unnoise.errors import InputError
 from unnoise.kernels import (
     Absorbing,
@@ -18,6 +18,7 @@ from unnoise.kernels import (
     ProductKernel,
     VPLinear,
 )
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Continuous, continuous_bound, limit_bound, sde_bound
 from unnoise.spaces import Euclidean, Layout, Tokens

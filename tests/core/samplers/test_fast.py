@@ -398,8 +398,8 @@ def test_sa_solver_at_tau_one_with_one_prediction_is_ancestral():
 
 
 def test_the_listing_tells_the_truth():
-    from unnoise.builtin import unnoise_samplers
-    from unnoise.registry import resolve
+    from unnoise.discovery.builtin import unnoise_samplers
+    from unnoise.discovery.registry import resolve
 
     for spec in unnoise_samplers():
         kind = resolve(spec)

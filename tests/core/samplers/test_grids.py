@@ -142,8 +142,8 @@ def test_what_cannot_be_fitted():
 def test_a_request_names_its_grid():
     from types import SimpleNamespace
 
-    from unnoise.engine import _with_defaults
-    from unnoise.requests import chosen_grid
+    from unnoise.engine.request import chosen_grid
+    from unnoise.engine.run import _with_defaults
 
     vp = kernel(VPLinear())
     assert torch.equal(chosen_grid(vp, 5, 1.0), grids.uniform(vp, 5))

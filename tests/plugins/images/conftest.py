@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise_images.configuration import Configuration
 from unnoise_images.domain import Images
 

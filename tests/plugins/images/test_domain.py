@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from unnoise.denoise import ClassifierFree
-from unnoise.domain import Model
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import VPLinear
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, ConditionDropout, Simple
 from unnoise.spaces import Layout
@@ -241,7 +241,7 @@ def test_training_lowers_the_loss(folder: Path) -> None:
 
 
 def test_a_saved_model_makes_the_same_pictures(model: Model, tmp_path: Path) -> None:
-    from unnoise.bundle import fit_weights, read_bundle
+    from unnoise.storage.bundle import fit_weights, read_bundle
 
     model.save(tmp_path / "saved")
     bundle = read_bundle(tmp_path / "saved")

@@ -13,11 +13,11 @@ import unnoise
 from unnoise.cli import main
 from unnoise.denoise import AnalyticVariance
 from unnoise.distributions import Gaussian
-from unnoise.domain import Model
 from unnoise.errors import InputError
 from unnoise.kernels import LearnedSchedule
+from unnoise.model import Model
 from unnoise.spaces import Layout
-from unnoise.variance import with_variance
+from unnoise.training.variance import with_variance
 
 SMALL = ["--widths", "8", "8", "--blocks", "1", "1", "--held-out", "4", "--steps", "2"]
 SMALL += ["--batch-size", "4", "--device", "cpu", "--validation-batches", "1"]

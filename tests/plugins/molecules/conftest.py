@@ -9,7 +9,7 @@ import torch
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.domain import Molecules
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from rdkit import Chem
 
-from unnoise.domain import Model
-from unnoise.engine import generate_iter
+from unnoise.engine.run import generate_iter
 from unnoise.errors import InputError, LimitExceeded
 from unnoise.kernels import VE, GaussianKernel
+from unnoise.model import Model
 from unnoise.objectives import ExactTrace
 from unnoise.spaces import ZeroCoM
 from unnoise.testing import GaussianOracle

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.domain import Text
 from unnoise_text.vocabulary import Characters

@@ -7,7 +7,7 @@ import torch
 
 import unnoise
 from unnoise import api
-from unnoise.bundle import read_bundle
+from unnoise.storage.bundle import read_bundle
 from unnoise_text.domain import Text
 
 TEMPLATE = "my fellow ____:20 , the state of our union is ____:12"

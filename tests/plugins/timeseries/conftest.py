@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unnoise.domain import Model
-from unnoise.trainer import train
+from unnoise.model import Model
+from unnoise.training.train import train
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside it
 

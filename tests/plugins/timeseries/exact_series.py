@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Dirac, Distribution
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise.spaces import Layout, State, Time, tensor
 from unnoise_timeseries.configuration import Configuration, Learned
 from unnoise_timeseries.domain import TimeSeries, kernel_of

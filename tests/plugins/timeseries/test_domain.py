@@ -15,7 +15,7 @@ from small_series import walk
 import unnoise
 from unnoise.cli import main
 from unnoise.errors import InputError
-from unnoise.trainer import train
+from unnoise.training.train import train
 from unnoise_timeseries import EXAMPLE
 from unnoise_timeseries.domain import TimeSeries
 from unnoise_timeseries.loaders import read_csv

@@ -15,7 +15,7 @@ from exact_series import (
 )
 from scipy import stats
 
-from unnoise.domain import Model
+from unnoise.model import Model
 from unnoise.spaces import Layout
 from unnoise_timeseries import metrics
 from unnoise_timeseries.configuration import Configuration

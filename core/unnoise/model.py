@@ -1,0 +1,118 @@
+"""What users hold: a trained model that generates, is measured and saved."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from unnoise.domain import Trained
+from unnoise.engine.evaluate import evaluate_bound, evaluate_likelihood
+from unnoise.engine.output import Output, collect
+from unnoise.engine.run import generate_iter
+from unnoise.errors import InputError
+from unnoise.objectives import Bound, DataType, Likelihood, Trace
+from unnoise.storage.bundle import write_bundle
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Model(Trained):
+    """A trained model that users hold: see `unnoise.domain.Trained` for what it consists of."""
+
+    def generate(self, **request: Any) -> Output:
+        """As `unnoise.generate`, from this model."""
+        return collect(generate_iter(self, **request))
+
+    def bound(
+        self,
+        x: Sequence[Any],
+        *,
+        seed: int = 0,
+        steps: int | None = 1000,
+        evaluations: int | None = 100,
+        data: DataType | None = None,
+    ) -> Bound:
+        """The variational bound of data items, as the domain's dataset yields them: nats, (B,).
+
+        `steps` None is the limit of infinitely many, `unnoise.objectives.limit_bound`.
+        `data` says what their numbers are, by default the domain's `data_type`. See
+        `unnoise.objectives.bound`.
+        """
+
+        if len(x) == 0:
+            raise InputError("the bound needs at least one item")
+        kind = self.domain.data_type(self.configuration) if data is None else data
+        return evaluate_bound(self, self.domain.collate(x), seed, steps, evaluations, kind)
+
+    def log_likelihood(
+        self,
+        x: Sequence[Any],
+        *,
+        seed: int = 0,
+        data: DataType | None = None,
+        trace: Trace | None = None,
+        eps: float | None = None,
+        tolerance: float = 1e-5,
+    ) -> Likelihood:
+        """log p of data items, as the domain's dataset yields them, by the probability-flow ODE:
+        nats, (B,), for Gaussian kernels. See `unnoise.objectives.log_likelihood`.
+
+        Parameters
+        ----------
+        data : the units of the answer, by default the domain's `data_type`. For `Quantised` data
+            a lower bound of log P, see `unnoise.objectives.level_likelihood`; for `Continuous` a
+            density per unit of x, and rounded values are refused; `Dequantised` is for models
+            that were trained on such data.
+        """
+
+        if len(x) == 0:
+            raise InputError("a likelihood needs at least one item")
+        kind = self.domain.data_type(self.configuration) if data is None else data
+        batch = self.domain.collate(x)
+        return evaluate_likelihood(self, batch, kind, seed, trace, eps, tolerance)
+
+    def save(
+        self, path: str | Path, *, precision: Literal["float32", "float16"] = "float32"
+    ) -> Path:
+        """Write the model as a bundle folder; in float16, float32 weights are rounded to it."""
+
+        state = self.denoiser.state_dict()
+        if precision == "float16":
+            state = {n: v.half() if v.dtype == torch.float32 else v for n, v in state.items()}
+        write_bundle(
+            path,
+            self.domain.name,
+            self.configuration.model_dump(mode="json"),
+            state,
+            self.defaults,
+            self.card,
+        )
+        return Path(path)
+
+
+class Metric(BaseModel, ABC):
+    """What a domain measures of generated samples against held-out data: its fields are the
+    options, and become flags of `unnoise evaluate`.
+
+    A field with the name of a flag that every evaluation has (num_samples, steps, batch_size, seed)
+    receives it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @abstractmethod
+    def measure(
+        self, model: Model, source: Any, report: Callable[[str, float], None]
+    ) -> Mapping[str, Any]:
+        """Numbers and words, by name, of `model` on the data in `source`; what can be written as
+        JSON. `report` is called with what is being done and the part of it that is done."""
+
+    def text(self, result: Mapping[str, Any]) -> str:
+        """The result as it is printed."""
+        return "\n".join(f"{name}: {value}" for name, value in result.items())

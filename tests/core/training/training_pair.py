@@ -1,0 +1,58 @@
+"""Train as one of several processes: python training_pair.py FOLDER.
+
+FOLDER/run is a whole run. FOLDER/stopped is stopped by a signal that only the last process gets.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from torch import Tensor, nn
+from training_toy import Toy
+
+from unnoise.errors import Cancelled
+from unnoise.objectives import Batch, Objective, Simple
+from unnoise.training.train import train
+
+OPTIONS = {
+    "steps": 20,
+    "batch_size": 7,  # which two processes cannot halve
+    "learning_rate": 1e-2,
+    "warmup": 5,
+    "checkpoint_every": 8,
+    "log_every": 5,
+    "validate_every": 10,
+    "bound_evaluations": 2,
+    "width": 16,
+}
+
+
+class Stopping(Objective):
+    """Sends this process, when it is the last one, SIGTERM in the middle of step `at`."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def __call__(self, denoiser: nn.Module, batch: Batch, noise) -> Tensor:
+        if noise.ids[-1] == 7 * self.at - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return Simple()(denoiser, batch, noise)
+
+
+def main(folder: Path) -> None:
+    model = train(Toy(), 0.0, folder / "run", **OPTIONS)
+    rank = os.environ.get("RANK", "0")
+    (folder / f"hash-{rank}").write_text(model.hash)
+    try:
+        train(Toy(), 0.0, folder / "stopped", **OPTIONS, objective=Stopping(6))
+    except Cancelled as error:
+        (folder / f"stopped-{rank}").write_text(str(error.value))
+    train(Toy(), 0.0, folder / "stopped", **OPTIONS, objective=Stopping(-1), resume=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
