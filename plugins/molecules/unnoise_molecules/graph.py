@@ -57,12 +57,15 @@ _TRANS = (Chem.BondStereo.STEREOTRANS, Chem.BondStereo.STEREOE)
 
 
 def graph(mol: Chem.Mol) -> Data:
-    """The graph of a molecule with explicit hydrogens; its stereo tags count, not its conformers.
+    """The graph of a molecule with explicit hydrogens; its stereo tags count, not its conformers,
+    nor whether its hydrogens were read or added.
 
     Raises
     ------
     InputError : a single atom, several fragments, or an element that is not in `ELEMENTS`.
     """
+    mol = Chem.Mol(mol, quickCopy=True)  # without conformers
+    Chem.SetHybridization(mol)  # RDKit leaves that of the hydrogens that it adds unspecified
     n = mol.GetNumAtoms()
     if n < 2:
         raise InputError("a conformer needs two atoms or more", value=n, limit=">= 2")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from rdkit import Chem
@@ -11,6 +12,7 @@ import unnoise
 from unnoise.cli import main
 from unnoise_molecules.check import check
 from unnoise_molecules.domain import Molecules
+from unnoise_molecules.metrics import mmff_strain
 
 ALANINE = "C[C@H](N)C(=O)O"
 BUNDLE = Molecules.bundle
@@ -43,6 +45,26 @@ def test_alanine_has_the_hand_that_was_asked_for(tmp_path, smiles, hand):
     assert Image.open(tmp_path / "conformers.png").size == (960, 720)
     assert "$3Dmol" in (tmp_path / "conformers.html").read_text()
     assert json.loads((tmp_path / "provenance.json").read_text())["ids"] == list(range(20))
+
+
+def test_bonds_to_hydrogen_have_their_lengths():
+    """Of molecules from SMILES, whose hydrogens nobody gave: C-H 1.09, N-H 1.01, O-H .96 A."""
+    smiles = [ALANINE, "CCOC(=O)/C=C/c1ccccc1", "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "OCC(O)CN", "C#CC=O"]
+    lengths: dict[str, list[float]] = {}
+    strains = []
+    for mol in unnoise.generate("molecules", smiles=smiles, num_samples=3, seed=1).samples:
+        x = mol.GetConformer().GetPositions()
+        for bond in mol.GetBonds():
+            pair = {bond.GetBeginAtom().GetSymbol(), bond.GetEndAtom().GetSymbol()}
+            if "H" in pair:
+                length = np.linalg.norm(x[bond.GetBeginAtomIdx()] - x[bond.GetEndAtomIdx()])
+                lengths.setdefault((pair - {"H"}).pop(), []).append(length)
+        strains += list(mmff_strain(mol))
+    assert 1.07 < np.mean(lengths["C"]) < 1.12
+    assert 1.0 < min(lengths["C"]) <= max(lengths["C"]) < 1.16
+    assert 0.98 < np.mean(lengths["N"]) < 1.05
+    assert 0.92 < np.mean(lengths["O"]) < 1.0
+    assert np.mean(strains) < 15  # kcal/mol; 60 and more with hydrogens of no hybridisation
 
 
 def test_batches_change_nothing():

@@ -1,0 +1,92 @@
+"""A graph says what the molecule is, however it came: as SMILES, drawn, or in space."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+from rdkit import Chem, RDConfig, rdBase
+from rdkit.Chem import rdDepictor, rdDistGeom
+from torch_geometric.data import Data
+
+from unnoise_molecules.graph import ELEMENTS, graph
+from unnoise_molecules.molecules import read, stereoisomers
+
+HYDROGEN, S = 0, 1
+PARTS = ("atoms", "pair_index", "pair_codes", "stereo_index", "stereo_sign")
+
+
+@lru_cache
+def sample_smiles() -> list[str]:
+    """Molecules of the sample that comes with RDKit: one fragment, the elements of the model."""
+    found = []
+    lines = Path(RDConfig.RDDataDir, "NCI", "first_5K.smi").read_text().splitlines()
+    with rdBase.BlockLogs():
+        for line in lines:
+            mol = Chem.MolFromSmiles(line.split()[0])
+            if mol is None or mol.GetNumHeavyAtoms() < 2 or len(Chem.GetMolFrags(mol)) > 1:
+                continue
+            atoms = list(mol.GetAtoms())
+            if any(a.GetNumRadicalElectrons() or a.GetSymbol() not in ELEMENTS for a in atoms):
+                continue
+            found.append(Chem.MolToSmiles(mol))
+    return found
+
+
+def differences(one: Data, other: Data) -> list[str]:
+    return [name for name in PARTS if not torch.equal(one[name], other[name])]
+
+
+def drawn(mol: Chem.Mol) -> Chem.Mol:
+    """The molecule as it is read from a record with its hydrogens, drawn flat with wedges."""
+    flat = Chem.Mol(mol)
+    rdDepictor.Compute2DCoords(flat)
+    found = Chem.MolFromMolBlock(Chem.MolToMolBlock(flat), removeHs=False)
+    Chem.AssignStereochemistry(found, cleanIt=True, force=True)
+    return found
+
+
+def embedded(mol: Chem.Mol) -> Chem.Mol | None:
+    """The molecule as it is read from a record in space, as those of the training data are."""
+    solid = Chem.Mol(mol)
+    if rdDistGeom.EmbedMolecule(solid, randomSeed=3, maxAttempts=3) < 0:
+        return None
+    found = Chem.MolFromMolBlock(Chem.MolToMolBlock(solid), removeHs=False)
+    Chem.AssignStereochemistryFrom3D(found)
+    return found
+
+
+def test_a_smiles_and_its_drawing_with_hydrogens_have_one_graph():
+    flat = [s for s in sample_smiles() if not set(s) & set("@/\\")]  # a drawing may lose them
+    assert len(flat[::8]) > 400
+    for smiles in flat[::8]:
+        (mol,) = read(smiles)
+        assert not differences(graph(mol), graph(drawn(mol))), smiles
+
+
+def test_a_smiles_and_its_conformer_have_one_graph():
+    """Of the first stereoisomer, where the SMILES leaves that open."""
+    compared, tagged = 0, 0
+    small = [s for s in sample_smiles() if Chem.MolFromSmiles(s).GetNumAtoms() <= 12]
+    for smiles in small[2::12]:
+        isomer = stereoisomers(read(smiles)[0])[0]
+        solid = embedded(isomer)
+        if solid is None or Chem.MolToSmiles(solid) != Chem.MolToSmiles(isomer):
+            continue
+        assert not differences(graph(isomer), graph(solid)), smiles
+        compared += 1
+        tagged += bool(set(isomer.GetProp("stereoisomer")) & set("@/\\"))
+    assert compared > 100
+    assert tagged > 20
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "[H][H]", "C#N", "[NH4+]", "O=S(=O)(O)c1ccccc1"])
+def test_hydrogens_are_of_the_hybridisation_that_files_give_them(smiles):
+    (mol,) = read(smiles)
+    atoms = graph(mol).atoms
+    assert (atoms[atoms[:, 0] == HYDROGEN][:, 3] == S).all()
+    before = [atom.GetHybridization() for atom in mol.GetAtoms()]
+    graph(mol)
+    assert [atom.GetHybridization() for atom in mol.GetAtoms()] == before  # it was only looked at
