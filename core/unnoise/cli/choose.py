@@ -24,7 +24,7 @@ def chosen(
 ) -> tuple[Domain, dict[str, Any]] | None:
     """The domain and the flags that were given; None when help was asked for and shown."""
     if not words or words[0] in ("-h", "--help"):
-        known = ", ".join(registry.domains()) or "none, pip install unnoise-NAME"
+        known = ", ".join(registry.domains()) or "none, pip install unnoise-images"
         about = f"{about}\n\nDOMAIN is one of: {known}. Each adds flags of its own."
         parse(f"unnoise {command} DOMAIN", about, common, ["--help"])
         return None

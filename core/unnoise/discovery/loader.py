@@ -24,10 +24,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import distributions, version
 from typing import Final, final
 
-from pluggy import PluginManager, PluginValidationError
+from pluggy import PluginManager
 
 from unnoise import hookspecs
 from unnoise.discovery import hangs
+from unnoise.discovery.advice import diagnose, one_line, to_update
 from unnoise.errors import PluginError
 from unnoise.specs import API_VERSION, KINDS, Kind, PluginInfo, Spec, State, normal
 
@@ -108,7 +109,7 @@ def examine(plugin: Plugin) -> Plugin:
     if error is not None:
         if strict():
             raise error
-        problem = diagnose(error)
+        problem = diagnose(error, plugin.module, plugin.info.distribution)
         advice = problem.fix or "report it to its authors"
         problem.fix = f"{advice}, or: unnoise plugins disable {plugin.info.name}"
         return plugin.complain("broken", problem)
@@ -120,23 +121,6 @@ def examine(plugin: Plugin) -> Plugin:
     return replace(plugin, specs=specs, info=info)
 
 
-def diagnose(error: BaseException) -> PluginError:
-    """What an exception from a plugin's code means, and what to do about it."""
-    if isinstance(error, PluginError):
-        return error
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        library = error.name.partition(".")[0]
-        return PluginError(
-            f"it needs the library {library!r}, which is not installed",
-            fix=f"pip install {library}",
-        )
-    fix = ""
-    if isinstance(error, PluginValidationError):
-        hooks = ", ".join(f"unnoise_{kind}" for kind in KINDS)
-        fix = f"its authors must use the hooks there are, none with an argument: {hooks}"
-    return PluginError(one_line(f"{type(error).__name__}: {_text(error)}"), fix=fix)
-
-
 def strict() -> bool:
     """Whether the user wants exceptions of plugins raised."""
     return os.environ.get("UNNOISE_STRICT", "") not in ("", "0")
@@ -145,18 +129,6 @@ def strict() -> bool:
 def warn(text: str) -> None:
     """One line on stderr."""
     print(f"unnoise: {one_line(text)}", file=sys.stderr)  # noqa: T201  # one line, no call site
-
-
-def one_line(text: object, limit: int = 500) -> str:
-    line = " ".join(_text(text).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # a plugin's exception may fail to describe itself
-        return type(value).__name__
 
 
 def _ask(plugin: Plugin) -> Provided:
@@ -193,7 +165,7 @@ def _check_version(spec: Spec, plugin: Plugin) -> None:
     raise PluginError(
         f"{spec.name!r} speaks version {reprlib.repr(spec.api_version)} of the plugin interface",
         limit=f"version {API_VERSION}, that of unnoise {version('unnoise')}",
-        fix=f"pip install -U {'unnoise' if newer else plugin.info.distribution}",
+        fix=to_update("unnoise" if newer else plugin.info.distribution),
     )
 
 

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import final
 
 from unnoise.discovery import hangs, settings
-from unnoise.discovery.loader import Plugin, diagnose, examine, installed, strict, warn
+from unnoise.discovery.advice import diagnose, misspelt, unknown_domain
+from unnoise.discovery.loader import Plugin, examine, installed, strict, warn
 from unnoise.errors import PluginError, UnnoiseError, nearest
-from unnoise.specs import KINDS, DomainInfo, Kind, PluginInfo, Spec, is_name, normal
+from unnoise.specs import KINDS, DomainInfo, Kind, PluginInfo, Spec, normal
 
 
 def plugins() -> list[PluginInfo]:
@@ -63,32 +66,47 @@ def find(kind: Kind, name: str) -> Spec:
                 fix=info.fix,
             )
     known = sorted(specs_of(kind))
-    advice = [nearest(name, known)]
-    if kind == "domains" and is_name(name):
-        advice.append(f"to install it: pip install unnoise-{normal(name)}")
     raise PluginError(
         f"there is no {what} of this name",
         value=name,
         limit=", ".join(known) or f"none, no installed plugin provides {kind}",
-        fix=" ".join(filter(None, advice)),
+        fix=unknown_domain(name, known) if kind == "domains" else nearest(name, known),
     )
 
 
 def resolve(spec: Spec) -> object:
     """Import what the spec points to. Raises `PluginError` when that fails."""
     module, _, path = spec.target.partition(":")
-    try:
+    with _ours(spec, module):
         found: object = importlib.import_module(module)
-        for attribute in path.split("."):
+    for attribute in path.split("."):
+        with _ours(spec, module, found, attribute):
             found = getattr(found, attribute)
+    return found
+
+
+@contextmanager
+def _ours(spec: Spec, module: str, holder: object = None, attribute: str = "") -> Iterator[None]:
+    """What goes wrong while a target is imported, or an attribute of `holder` looked up, is said
+    of the spec; strict: raised as it is."""
+    try:
+        yield
     except (Exception, SystemExit) as error:
         if strict() or isinstance(error, UnnoiseError):
             raise
-        problem = diagnose(error)
+        if attribute and isinstance(error, AttributeError):
+            problem = misspelt(module, holder, attribute)
+        else:
+            problem = diagnose(error, module, _distribution(spec))
         raise PluginError(
             f"{spec.name!r} ({spec.target}) cannot be loaded: {problem.message}", fix=problem.fix
         ) from error
-    return found
+
+
+def _distribution(spec: Spec) -> str:
+    """The distribution that provides it, or ""."""
+    claims = (claim for table in _registry().table.values() for claim in table.values())
+    return next((plugin.info.distribution for own, plugin in claims if own is spec), "")
 
 
 def enable(name: str) -> list[PluginInfo]:

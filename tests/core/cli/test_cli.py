@@ -332,7 +332,7 @@ def test_every_command_is_in_the_help(capsys):
     ("words", "parts"),
     [
         (["generat"], ["no such command", "did you mean 'generate'?"]),
-        (["generate", "circel", "--out", "x"], ["did you mean 'circle'?", "unnoise-circel"]),
+        (["generate", "circel", "--out", "x"], ["did you mean 'circle'?"]),
         (["generate", "--out", "x"], ["the domain comes first"]),
         (["generate", "circle"], ["ships no model"]),
         (["generate", "circle", "--out", "x", "--lable", "3"], ["--lable", "--label"]),
@@ -390,7 +390,7 @@ def test_a_domain_whose_library_is_missing(install, here, capsys):
     assert main(["plugins", "doctor"]) == 1
     out = capsys.readouterr().out
     assert "needs the library 'not_to_be_had'" in out
-    assert "mend:  pip install not_to_be_had" in out
+    assert "mend:  `pip check` lists what is missing" in out
 
 
 def test_doctor_is_content_with_a_healthy_plugin(circle, here, capsys):

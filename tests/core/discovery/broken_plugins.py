@@ -78,7 +78,7 @@ BROKEN = {
         "import not_to_be_had",
         "broken",
         "it needs the library 'not_to_be_had', which is not installed",
-        "pip install not_to_be_had, or: unnoise plugins disable missing-library",
+        "`pip check` lists what is missing, or: unnoise plugins disable missing-library",
     ),
     "prints": Broken(
         "print('good morning')\n"

@@ -275,12 +275,9 @@ def test_unknown_names_say_what_to_do(install, here):
     text = str(caught.value)
     assert "'wether'" in text
     assert "did you mean 'weather'?" in text
-    assert "pip install unnoise-wether" in text
+    assert "pip install" not in text
     with pytest.raises(PluginError, match="did you mean 'ddim'"):
         registry.find("samplers", "dddim")
-    with pytest.raises(PluginError) as caught:
-        registry.find("domains", "rm -rf; x")
-    assert "pip install" not in str(caught.value)
     with pytest.raises(PluginError, match="no plugin of this name"):
         registry.enable("wether")
     with pytest.raises(PluginError, match="cannot be switched off"):
@@ -304,7 +301,7 @@ def test_targets_are_imported_when_asked_for(install, here):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("import not_to_be_had.at_all", r"needs the library 'not_to_be_had'.*pip install"),
+        ("import not_to_be_had.at_all", r"needs the library 'not_to_be_had'.*`pip check`"),
         ("raise SystemExit(1)", "SystemExit: 1"),
         ("", "has no attribute 'Domain'"),
     ],
