@@ -10,7 +10,16 @@ import pytest
 import torch
 from beartype import BeartypeConf, beartype
 
-PACKAGES = ("spaces", "distributions", "kernels", "noise", "denoise", "samplers", "objectives")
+PACKAGES = (
+    "spaces",
+    "distributions",
+    "kernels",
+    "noise",
+    "denoise",
+    "codecs",
+    "samplers",
+    "objectives",
+)
 
 # Tests run beside each other on few cores; sums over several threads would not repeat either.
 torch.set_num_threads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pluggy import HookspecMarker
 
-from unnoise.specs import DomainSpec, KernelSpec, SamplerSpec, ScheduleSpec, SpaceSpec
+from unnoise.specs import CodecSpec, DomainSpec, KernelSpec, SamplerSpec, ScheduleSpec, SpaceSpec
 
 hookspec = HookspecMarker("unnoise")
 
@@ -32,3 +32,8 @@ def unnoise_samplers() -> list[SamplerSpec]:  # type: ignore[empty-body]
 @hookspec
 def unnoise_schedules() -> list[ScheduleSpec]:  # type: ignore[empty-body]
     """How much noise there is at which time."""
+
+
+@hookspec
+def unnoise_codecs() -> list[CodecSpec]:  # type: ignore[empty-body]
+    """What data are to a diffusion: scales, whitenings, autoencoders."""

@@ -28,7 +28,7 @@ API_VERSION: Final = 1
 
 hookimpl = HookimplMarker("unnoise")
 
-Kind = Literal["domains", "kernels", "spaces", "samplers", "schedules"]
+Kind = Literal["domains", "kernels", "spaces", "samplers", "schedules", "codecs"]
 State = Literal["ok", "broken", "conflict", "disabled", "ignored"]
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -47,7 +47,7 @@ def is_name(name: object) -> bool:
 
 @dataclass(frozen=True)
 class Spec:
-    """One thing that a plugin provides; see the five final classes below.
+    """One thing that a plugin provides; see the six final classes below.
 
     Parameters
     ----------
@@ -122,6 +122,11 @@ class ScheduleSpec(Spec):
     """How much noise at which time: its target is a `Schedule` class or a function making one."""
 
 
+@final
+class CodecSpec(Spec):
+    """What the data are to a diffusion: its target is a `Codec` class or a function making one."""
+
+
 KINDS: Final[Mapping[Kind, type[Spec]]] = MappingProxyType(
     {
         "domains": DomainSpec,
@@ -129,6 +134,7 @@ KINDS: Final[Mapping[Kind, type[Spec]]] = MappingProxyType(
         "spaces": SpaceSpec,
         "samplers": SamplerSpec,
         "schedules": ScheduleSpec,
+        "codecs": CodecSpec,
     }
 )
 

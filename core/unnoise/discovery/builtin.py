@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from unnoise.specs import KernelSpec, SamplerSpec, ScheduleSpec, SpaceSpec, hookimpl
+from unnoise.specs import CodecSpec, KernelSpec, SamplerSpec, ScheduleSpec, SpaceSpec, hookimpl
 
 _EXAMPLES: Final = "unnoise.testing.core_examples"
 
@@ -243,5 +243,42 @@ def unnoise_schedules() -> list[ScheduleSpec]:
             "of tokens, from a table",
             "unnoise.kernels:SurvivalTable",
             example=f"{_EXAMPLES}:survival_tables",
+        ),
+    ]
+
+
+@hookimpl
+def unnoise_codecs() -> list[CodecSpec]:
+    return [
+        CodecSpec("identity", "the state is the data", "unnoise.codecs:Identity"),
+        CodecSpec(
+            "affine",
+            "data moved and scaled by fixed numbers",
+            "unnoise.codecs:Affine",
+            example=f"{_EXAMPLES}:affine_codecs",
+        ),
+        CodecSpec(
+            "whitening",
+            "data moved and scaled by their condition",
+            "unnoise.codecs:Whitening",
+            example=f"{_EXAMPLES}:whitening_codecs",
+        ),
+        CodecSpec(
+            "autoencoder",
+            "codes of two networks",
+            "unnoise.codecs:Autoencoder",
+            example=f"{_EXAMPLES}:autoencoder_codecs",
+        ),
+        CodecSpec(
+            "chain",
+            "codecs one after the other",
+            "unnoise.codecs:Chain",
+            example=f"{_EXAMPLES}:chain_codecs",
+        ),
+        CodecSpec(
+            "product",
+            "one codec for each part",
+            "unnoise.codecs:ProductCodec",
+            example=f"{_EXAMPLES}:product_codecs",
         ),
     ]

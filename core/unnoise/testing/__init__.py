@@ -5,6 +5,7 @@ from unnoise.testing.exact import all_states, exact_bound, expectation
 from unnoise.testing.examples import Example
 from unnoise.testing.finite import FiniteOracle
 from unnoise.testing.kit import (
+    check_codec,
     check_denoiser,
     check_domain,
     check_kernel,
@@ -35,6 +36,7 @@ __all__ = [
     "Result",
     "Skip",
     "all_states",
+    "check_codec",
     "check_denoiser",
     "check_domain",
     "check_kernel",

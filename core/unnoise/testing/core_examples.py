@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from unnoise.codecs import (
+    Affine,
+    Autoencoder,
+    Chain,
+    Codec,
+    Identity,
+    ProductCodec,
+    Whitening,
+)
 from unnoise.kernels import (
     VE,
     Absorbing,
@@ -37,8 +46,9 @@ from unnoise.samplers import (
     UniPC,
     Warmup,
 )
-from unnoise.spaces import DataSpace, Euclidean, Product, Tokens, ZeroCoM
+from unnoise.spaces import DataSpace, Euclidean, Layout, Product, Tokens, ZeroCoM
 from unnoise.testing.examples import Example
+from unnoise.testing.linear_codec import linear_codec
 
 
 def tokens() -> list[DataSpace]:
@@ -133,3 +143,44 @@ def confidence() -> list[object]:
         Confidence(Order.RANDOM),
         Confidence(Order.LEFT_TO_RIGHT),
     ]
+
+
+def affine_codecs() -> list[object]:
+    columns = Affine(mean=(3.0, -1.0, 0.5), scale=(2.0, 0.1, 7.0))
+    points = Example(Affine(scale=4.0, space=ZeroCoM()), {"space": ZeroCoM()})
+    return [Affine.onto(0.0, 255.0), columns, points]
+
+
+def whitening_codecs() -> list[object]:
+    generator = torch.Generator().manual_seed(0)
+    guess = torch.randn(3, 4, 3, generator=generator, dtype=torch.float64)
+    spread = 0.1 + torch.rand(3, 1, 3, generator=generator, dtype=torch.float64)
+    condition = {"guess": guess, "spread": spread}
+    return [Example(Whitening("guess", "spread"), {"condition": condition})]
+
+
+def autoencoder_codecs() -> list[Codec]:
+    return [_linear()]
+
+
+def chain_codecs() -> list[Codec]:
+    return [Chain(_linear(), Affine(scale=0.2)), Chain(Affine(1.0, 2.0), Affine(scale=(1, 2, 3)))]
+
+
+def product_codecs() -> list[object]:
+    real = Layout.dense(3, (4, 3), dtype=torch.float64)
+    tokens = Layout.dense(3, (5,), dtype=torch.int64)
+    layout = Layout.product({"where": real, "what": tokens})
+    codec = ProductCodec({"where": _linear(), "what": Identity()})
+    data = {
+        "where": torch.linspace(-1, 1, 36, dtype=torch.float64).view(3, 4, 3),
+        "what": torch.arange(15).view(3, 5) % 4,
+    }
+    return [Example(codec, {"layout": layout, "data": data})]
+
+
+def _linear() -> Autoencoder:
+    """Three numbers of each row, two of its code."""
+    weight = torch.tensor([[1.0, 0.5], [0.5, -1.0], [0.0, 0.0]], dtype=torch.float64)
+    offset = torch.tensor([0.3, 0.0, -0.2], dtype=torch.float64)
+    return linear_codec(weight, offset, 0.4)

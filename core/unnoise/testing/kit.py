@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias, final
 
+from unnoise.codecs import Codec
 from unnoise.denoise import Condition, Denoiser
 from unnoise.discovery import registry
 from unnoise.discovery.domains import domain_named
@@ -16,9 +17,10 @@ from unnoise.errors import ConfigError, PluginError
 from unnoise.kernels import Schedule, TransitionKernel
 from unnoise.model import Model
 from unnoise.samplers import Sampler
-from unnoise.spaces import DataSpace, Layout
+from unnoise.spaces import DataSpace, Euclidean, Layout, State
 from unnoise.specs import Kind, PluginInfo
 from unnoise.testing import (
+    checks_codec,
     checks_denoiser,
     checks_domain,
     checks_kernel,
@@ -27,6 +29,7 @@ from unnoise.testing import (
     checks_schedule,
     checks_space,
 )
+from unnoise.testing.checks_codec import CodecCase
 from unnoise.testing.checks_denoiser import DenoiserCase
 from unnoise.testing.checks_domain import DomainCase
 from unnoise.testing.checks_plugin import PluginCase
@@ -115,6 +118,23 @@ def check_denoiser(
     return _report(example, expected_failed_checks, on_fail)
 
 
+def check_codec(
+    codec: Codec,
+    *,
+    layout: Layout | None = None,
+    condition: Condition = None,
+    data: State | None = None,
+    space: DataSpace | None = None,
+    seed: int = 0,
+    expected_failed_checks: Expected | None = None,
+    on_fail: OnFail = "raise",
+) -> Report:
+    """Check a codec on `data` of `layout` and with `condition`, by default normal numbers of shape
+    (3, 4, 3); `space` is the data's, Euclidean by default."""
+    told = {"layout": layout, "condition": condition, "data": data, "space": space, "seed": seed}
+    return _report(Example(codec, told), expected_failed_checks, on_fail)
+
+
 def check_domain(
     domain: str | Domain,
     *,
@@ -186,6 +206,10 @@ def checks_of(subject: object, name: str = "") -> tuple[Check, ...]:
     elif isinstance(thing, Denoiser):
         told = DenoiserCase(thing, given.get("layout"), given.get("condition"), seed)
         checks = bind(checks_denoiser.CHECKS, told, called)
+    elif isinstance(thing, Codec):
+        layout, condition, space = (given.get(n) for n in ("layout", "condition", "space"))
+        coded = CodecCase(thing, layout, condition, given.get("data"), space or Euclidean(), seed)
+        checks = bind(checks_codec.CHECKS, coded, called)
     elif isinstance(thing, (Domain, str)):
         checks = _domain_checks(thing, given, called)
     elif isinstance(thing, _Broken):
@@ -194,7 +218,7 @@ def checks_of(subject: object, name: str = "") -> tuple[Check, ...]:
         raise ConfigError(
             "nothing that can be checked",
             value=type(thing).__name__,
-            limit="a space, kernel, schedule, sampler, denoiser, domain or an Example of one",
+            limit="a space, kernel, schedule, sampler, denoiser, codec or domain, or an Example",
         )
     return expecting(checks, example.expected_failed_checks)
 
@@ -277,8 +301,8 @@ def parametrize_with_checks(
 
     Parameters
     ----------
-    subjects : spaces, kernels, schedules, samplers, denoisers, domains, `Example`s, or the names
-        of installed domains.
+    subjects : spaces, kernels, schedules, samplers, denoisers, codecs, domains, `Example`s, or the
+        names of installed domains.
     expected_failed_checks : names of checks that fail by design, with the reason of each. One that
         passes fails the test.
     """

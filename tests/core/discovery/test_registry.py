@@ -333,7 +333,7 @@ def test_damaged_metadata_does_not_stop_the_others(install, site, here, capsys):
 def test_the_core_provides_what_it_lists(here):
     (core,) = registry.named("core")
     assert core.state == "ok"
-    assert set(core.provides) == {"kernels", "spaces", "samplers", "schedules"}
+    assert set(core.provides) == {"kernels", "spaces", "samplers", "schedules", "codecs"}
     for kind, names in core.provides.items():
         for name in names:
             assert callable(registry.resolve(registry.find(kind, name)))
@@ -344,6 +344,7 @@ def test_the_core_provides_what_it_lists(here):
     [
         ("kernels", "unnoise.kernels", "TransitionKernel"),
         ("schedules", "unnoise.kernels", "Schedule"),
+        ("codecs", "unnoise.codecs", "Codec"),
         ("samplers", "unnoise.samplers", "Sampler"),
         ("spaces", "unnoise.spaces", "DataSpace"),
     ],
