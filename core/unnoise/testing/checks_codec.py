@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final, final
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from unnoise.codecs import Codec, Encoded
-from unnoise.denoise import Condition
 from unnoise.distributions import Gaussian
 from unnoise.errors import ConfigError, UnnoiseError
-from unnoise.noise import NoiseSource
-from unnoise.spaces import DataSpace, Euclidean, Layout, State, tensor
-from unnoise.testing.examples import random_state
+from unnoise.spaces import Layout, tensor
+from unnoise.testing.codec_case import (
+    CodecCase,
+    alike,
+    basis_of,
+    clean,
+    distance,
+    layouts_of,
+    named_states,
+    owners,
+    tensors,
+    tolerance,
+)
 from unnoise.testing.report import CheckFailed, Skip, require, within
 
 _EXACT = 1e-9  # of float64 arithmetic on numbers of order 1
 _DRAWS = 4000  # of a code, to compare its density with
 _SIGMAS = 8.0
 _LARGE = 16  # entries of a code up to which its density is integrated
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class CodecCase:
-    """A codec, and data to check it on: by default normal numbers of the layout."""
-
-    codec: Codec
-    given: Layout | None
-    condition: Condition
-    data: State | None
-    space: DataSpace
-    seed: int
-
-    @property
-    def layout(self) -> Layout:
-        if self.given is not None:
-            return self.given
-        return Layout.dense(3, (4, 3), dtype=torch.float64)
-
-    @property
-    def x(self) -> State:
-        if self.data is not None:
-            return self.data
-        if self.layout.fields:
-            raise Skip("data of a product are not drawn here; pass data=")
-        return random_state(self.space, self.layout, self.seed)
-
-    def noise(self, seed: int = 0, samples: range | None = None) -> NoiseSource:
-        return NoiseSource(self.seed + seed, samples or range(self.layout.batch))
-
-    @torch.no_grad()
-    def encoded(self, x: State | None = None, seed: int = 0) -> Encoded:
-        given = self.x if x is None else x
-        return self.codec.encode(given, self.layout, self.condition, self.noise(seed))
 
 
 def encodes(case: CodecCase) -> str | None:
@@ -70,16 +43,16 @@ def encodes(case: CodecCase) -> str | None:
     )
     require(not bool(density.isnan().any()), "log_density is NaN")
     said = case.codec.state_layout(data)
-    for name, z, layout, own in _states(found.state, found.layout, said):
+    for name, z, layout, own in named_states(found.state, found.layout, said):
         require(tuple(z.shape) == layout.shape, f"the state{name} has shape {tuple(z.shape)}")
         require(z.dtype == layout.dtype, f"the state{name} is {z.dtype}, layout {layout.dtype}")
         require(layout.batch == data.batch, f"{layout.batch} samples of {data.batch}")
-        require(_same(layout, own), f"state_layout says {own.shape}, not {layout.shape}")
+        require(alike(layout, own), f"state_layout says {own.shape}, not {layout.shape}")
         finite = torch.isfinite(layout.zero_padding(z))
         require(bool(finite.all()), f"the state{name} is not finite")
     back = case.codec.data_layout(said)
-    pairs = zip(_layouts(back), _layouts(data), strict=True)
-    require(all(_same(a, b) for a, b in pairs), "data_layout does not undo state_layout")
+    pairs = zip(layouts_of(back), layouts_of(data), strict=True)
+    require(all(alike(a, b) for a, b in pairs), "data_layout does not undo state_layout")
     return None
 
 
@@ -88,9 +61,9 @@ def embed_agrees(case: CodecCase) -> str:
     whole = case.encoded()
     with torch.no_grad():
         z, layout = case.codec.embed(case.x, case.layout, case.condition, case.noise())
-    for _, _, a, b in _states(whole.state, whole.layout, layout):
-        require(_same(a, b), f"a layout of {b.shape}, not {a.shape}")
-    return within(_distance(whole.state, z), _EXACT, "difference of embed and encode")
+    for _, _, a, b in named_states(whole.state, whole.layout, layout):
+        require(alike(a, b), f"a layout of {b.shape}, not {a.shape}")
+    return within(distance(whole.state, z), _EXACT, "difference of embed and encode")
 
 
 def round_trip(case: CodecCase) -> str:
@@ -99,14 +72,14 @@ def round_trip(case: CodecCase) -> str:
     with torch.no_grad():
         law = case.codec.decode(found.state, found.layout, case.condition)
         drawn = law.sample(case.noise(1))
-    for name, x, layout, _ in _states(drawn, case.layout, case.layout):
+    for name, x, layout, _ in named_states(drawn, case.layout, case.layout):
         require(tuple(x.shape) == layout.shape, f"decoded data{name} have shape {tuple(x.shape)}")
         require(x.dtype == layout.dtype, f"decoded data{name} are {x.dtype}, not {layout.dtype}")
     if not case.codec.invertible:
         return "a law of the data's layout"
-    scale = 1 + max(float(x.abs().max()) for x in _tensors(case.x))
-    error = _distance(_clean(case.x, case.layout), drawn) / scale
-    return within(error, _tolerance(found.state), "relative error of decode(encode(x))")
+    scale = 1 + max(float(x.abs().max()) for x in tensors(case.x))
+    error = distance(clean(case.x, case.layout), drawn) / scale
+    return within(error, tolerance(found.state), "relative error of decode(encode(x))")
 
 
 def log_density_is_the_jacobian(case: CodecCase) -> str:
@@ -117,14 +90,14 @@ def log_density_is_the_jacobian(case: CodecCase) -> str:
     if isinstance(x, dict) or not x.dtype.is_floating_point:
         raise Skip("for data that are one real tensor")
     own = case.encoded().log_density
-    owner = _owners(layout)
+    owner = owners(layout)
 
     def flat(v: Tensor) -> Tensor:
         z, _ = case.codec.embed(v.view(layout.shape), layout, case.condition)
         return tensor(z).flatten()
 
     jacobian = torch.autograd.functional.jacobian(flat, x.flatten().double())  # type: ignore[no-untyped-call]
-    basis = _basis(case.space, layout)
+    basis = basis_of(case.space, layout)
     worst = 0.0
     for k in range(layout.batch):
         rows = owner == k
@@ -153,7 +126,7 @@ def push_keeps_probability(case: CodecCase) -> str:
     left = pushed.log_prob(tensor(case.x))
     right = law.log_prob(z) + found.log_density
     scale = 1 + float(right.abs().max())
-    limit = max(1e-7, 10 * _tolerance(found.state))
+    limit = max(1e-7, 10 * tolerance(found.state))
     return within(float((left - right).abs().max()) / scale, limit, "relative error of the density")
 
 
@@ -194,13 +167,13 @@ def noise_source_is_used(case: CodecCase) -> str | None:
     first = case.encoded()
     torch.manual_seed(case.seed + 99)
     again = case.encoded()
-    require(_distance(first.state, again.state) == 0, "codes do not repeat with the same noise")
+    require(distance(first.state, again.state) == 0, "codes do not repeat with the same noise")
     require(
         bool(torch.equal(first.log_density, again.log_density)),
         "log_density does not repeat with the same noise",
     )
     other = case.encoded(seed=7)
-    moved = _distance(first.state, other.state)
+    moved = distance(first.state, other.state)
     if case.codec.invertible:
         require(moved == 0, "an invertible codec depends on noise")
     else:
@@ -220,8 +193,8 @@ def samples_stand_alone(case: CodecCase) -> str:
         with torch.no_grad():
             one = case.codec.encode(x[rows], part, told, case.noise(0, range(k, k + 1)))
         worst = max(worst, float((one.log_density - whole.log_density[k]).abs()))
-        worst = max(worst, _distance(tensor(whole.state)[k : k + 1], one.state))
-    limit = max(1e-6, _tolerance(whole.state))
+        worst = max(worst, distance(tensor(whole.state)[k : k + 1], one.state))
+    limit = max(1e-6, tolerance(whole.state))
     return within(worst, limit, "difference of a sample in the batch and alone")
 
 
@@ -235,7 +208,7 @@ def condition_matters(case: CodecCase) -> str:
         if not value.dtype.is_floating_point:
             continue
         changed = replace(case, condition={**case.condition, name: 1.25 * value + 0.1})
-        worst = max(worst, _distance(before.state, changed.encoded().state))
+        worst = max(worst, distance(before.state, changed.encoded().state))
     require(worst > 0, "no real entry of the condition changes a state")
     return f"states move by {worst:.2g}"
 
@@ -261,7 +234,7 @@ def padding_is_ignored(case: CodecCase) -> str:
         rest = tensor(value) - own.zero_padding(tensor(value))
         require(not bool(rest.any()), f"padding of the {what} is not zero")
     worst = max(
-        _distance(one.state, _clean(other.state, other.layout)),
+        distance(one.state, clean(other.state, other.layout)),
         float((one.log_density - other.log_density).abs().max()),
     )
     if case.condition is None:
@@ -271,7 +244,7 @@ def padding_is_ignored(case: CodecCase) -> str:
                 single = case.codec.encode(
                     x[k : k + 1, :n], alone, None, case.noise(0, range(k, k + 1))
                 )
-            worst = max(worst, _distance(tensor(one.state)[k : k + 1, :n], single.state))
+            worst = max(worst, distance(tensor(one.state)[k : k + 1, :n], single.state))
             worst = max(worst, float((single.log_density - one.log_density[k]).abs()))
     return within(worst, 1e-6, "difference by padding")
 
@@ -298,7 +271,7 @@ def ragged_batches(case: CodecCase) -> str:
             part = ragged.sample(rows, k)
             single = case.codec.encode(part, alone, None, case.noise(0, range(k, k + 1)))
         own = together.layout.sample(together.state, k)
-        worst = max(worst, _distance(own, single.state))
+        worst = max(worst, distance(own, single.state))
         worst = max(worst, float((single.log_density - together.log_density[k]).abs()))
     return within(worst, 1e-6, "difference to single samples")
 
@@ -335,7 +308,7 @@ def weights_round_trip(case: CodecCase) -> str:
             parameter.add_(0.5)
     case.codec.load_state_dict(weights)
     after = case.encoded()
-    return within(_distance(before.state, after.state), 0.0, "difference after loading")
+    return within(distance(before.state, after.state), 0.0, "difference after loading")
 
 
 CHECKS: Final[tuple[Callable[[CodecCase], str | None], ...]] = (
@@ -361,67 +334,3 @@ def _points(case: CodecCase) -> tuple[Tensor, Layout]:
     if isinstance(x, dict) or layout.shape[:2] != (3, 4) or layout.index is not None:
         raise Skip("for data of shape (3, 4, ..)")
     return x, replace(layout, mask=None)
-
-
-def _basis(space: DataSpace, layout: Layout) -> Tensor:
-    """(entries, directions): orthonormal directions in which data move, each of one sample."""
-    size = math.prod(layout.shape)
-    if isinstance(space, Euclidean):
-        real = layout.zero_padding(torch.ones(layout.shape, dtype=torch.float64)).flatten()
-        return torch.eye(size, dtype=torch.float64)[:, real > 0]
-    unit = torch.eye(size, dtype=torch.float64).view(size, *layout.shape)
-    projected = torch.stack([tensor(space.project(u, layout)).flatten() for u in unit], 1)
-    owner, found = _owners(layout), []
-    for k in range(layout.batch):
-        rows = owner == k
-        values, vectors = torch.linalg.eigh(projected[rows][:, rows])
-        whole = torch.zeros(size, int((values > 0.5).sum()), dtype=torch.float64)
-        whole[rows] = vectors[:, values > 0.5]
-        found.append(whole)
-    return torch.cat(found, 1)
-
-
-def _owners(layout: Layout) -> Tensor:
-    """The sample of each entry of a flattened state; -1 in the padding."""
-    rows = torch.arange(layout.batch) if layout.index is None else layout.index
-    whole = (rows + 1).view(-1, *(1,) * (len(layout.shape) - 1)).expand(layout.shape)
-    return (layout.zero_padding(whole.contiguous()) - 1).flatten()
-
-
-def _tolerance(z: State) -> float:
-    """Of arithmetic in the precision of the state."""
-    return max(
-        1000 * torch.finfo(v.dtype).eps if v.dtype.is_floating_point else 0.0 for v in _tensors(z)
-    )
-
-
-def _same(a: Layout, b: Layout) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.batch == b.batch
-
-
-def _layouts(layout: Layout) -> list[Layout]:
-    return list(layout.fields.values()) if layout.fields else [layout]
-
-
-def _tensors(x: State) -> list[Tensor]:
-    return list(x.values()) if isinstance(x, dict) else [x]
-
-
-def _states(x: State, *layouts: Layout) -> list[tuple[str, Tensor, Layout, Layout]]:
-    one, two = layouts
-    if isinstance(x, dict):
-        return [(f" {name!r}", value, one[name], two[name]) for name, value in x.items()]
-    return [("", x, one, two)]
-
-
-def _clean(x: State, layout: Layout) -> State:
-    if isinstance(x, dict):
-        return {name: layout[name].zero_padding(value) for name, value in x.items()}
-    return layout.zero_padding(x)
-
-
-def _distance(a: State, b: State) -> float:
-    if isinstance(a, Mapping):
-        assert isinstance(b, dict)
-        return max(_distance(a[name], b[name]) for name in a)
-    return float((a.double() - tensor(b).double()).abs().max()) if a.numel() else 0.0
