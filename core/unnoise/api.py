@@ -32,7 +32,8 @@ def generate(domain: str, *, model: str | Path | Model | None = None, **request:
     num_samples : samples per input, 1 to 1,000,000 in all.
     steps : number of steps, or the decreasing times of a grid; the model's own by default.
     grid : how that number of steps is spread: uniform, quadratic, linspace, karras or log_snr.
-    sampler : a name (`unnoise samplers`) or a Sampler; the model's own by default.
+    sampler : a name (`unnoise samplers`), with arguments as in "edm(churn=20)", or a Sampler; the
+        model's own by default.
     seed : sample i of a seed is the same at any batch size, order, process and device.
     device : "cpu", "cuda", ...; a GPU when there is one.
     batch_size : samples run at once, 64 by default.

@@ -25,7 +25,11 @@ _FLAGS = [
     flag("num_samples", int, "samples for each input", 1),
     flag("steps", int, "steps from noise to data; default: the model's own"),
     flag("grid", str, "uniform, quadratic, linspace, karras or log_snr; default: the model's own"),
-    flag("sampler", str, "see `unnoise samplers`; default: the model's own"),
+    flag(
+        "sampler",
+        str,
+        "see `unnoise samplers`; with arguments as in 'edm(churn=20)'; default: the model's own",
+    ),
     flag("seed", int, "the same seed gives the same samples", 0),
     flag("model", str, "a bundle folder or a hub id; default: the domain's shipped model"),
     flag("device", str, "cpu, cuda, ...; default: a GPU when there is one"),

@@ -27,7 +27,8 @@ def domains(*, json: bool = False) -> str:
 
 
 def samplers(*, json: bool = False) -> str:
-    """The ways from noise to data; `--sampler NAME` chooses one.
+    """The ways from noise to data; `--sampler NAME` chooses one, `--sampler 'NAME(eta=1)'` with
+    arguments.
 
     Parameters
     ----------

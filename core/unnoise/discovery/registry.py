@@ -41,6 +41,13 @@ def domains() -> dict[str, DomainInfo]:
     return found
 
 
+def packages() -> dict[str, tuple[str, str]]:
+    """Name and version of the distribution of every plugin found, by its top package."""
+    found = {"unnoise": _registry().plugins[0]}
+    found |= {p.module.partition(".")[0]: p for p in _registry().plugins if p.module}
+    return {package: (p.info.distribution, p.info.version) for package, p in found.items()}
+
+
 def named(name: str) -> list[PluginInfo]:
     """The plugins that `name` (a plugin's or a distribution's) means; at least one."""
     return [plugin.info for plugin in _named(name)]

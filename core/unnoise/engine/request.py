@@ -11,7 +11,8 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from unnoise.errors import ConfigError, InputError, LimitExceeded, nearest
+from unnoise.engine.named import named_sampler
+from unnoise.errors import InputError, LimitExceeded, nearest
 from unnoise.kernels import TransitionKernel
 from unnoise.samplers import DDIM, Ancestral, Sampler, grids
 
@@ -134,15 +135,7 @@ def chosen_sampler(chosen: str | Sampler | None, gaussian: bool) -> Sampler:
         raise InputError(
             "sampler is a name or a Sampler", value=chosen, fix="see `unnoise samplers`"
         )
-    from unnoise.discovery.registry import (  # names are looked up only when one is given
-        find,
-        resolve,
-    )
-
-    kind = resolve(find("samplers", chosen))
-    if not isinstance(kind, type) or not issubclass(kind, Sampler):
-        raise ConfigError(f"sampler {chosen!r} is not an unnoise Sampler", value=kind)
-    return kind()
+    return named_sampler(chosen)
 
 
 def chosen_grid(

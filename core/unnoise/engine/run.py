@@ -7,14 +7,15 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any, final
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from unnoise.discovery.parts import versions
 from unnoise.domain import Task, Trained
+from unnoise.engine.named import spelled
 from unnoise.engine.output import Output
 from unnoise.engine.request import (
     checked_steps,
@@ -134,6 +135,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
     state: State = torch.empty(len(ids), 0)  # of a plan without tasks
     whole = state  # of the last task that was about all samples
     used: list[str] = []  # the sampler of each task
+    took = versions(run.model.domain, run.model.denoiser, run.sampler, run.observation)
     try:
         while True:
             try:
@@ -141,7 +143,8 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
             except StopIteration as stop:
                 samples = list(stop.value)
                 break
-            used.append(repr(task.sampler or run.sampler))
+            used.append(spelled(task.sampler or run.sampler))
+            took |= versions(task)
             state = _run_task(run, task, noise, frames, index, batches, len(ids))
             if task.rows is None or len(task.rows) == len(ids):
                 whole = state
@@ -154,7 +157,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
             value=len(samples),
             limit=len(ids),
         )
-    provenance = _provenance(run, ids, used, calls, time.monotonic() - begun)
+    provenance = _provenance(run, ids, used, took, calls, time.monotonic() - begun)
     if counts := run.model.domain.counts(samples):
         provenance["counts"] = dict(counts)
     return Output(samples, _cpu(whole), provenance, frames, run.model.domain)
@@ -293,21 +296,25 @@ def _check_finite(x: State, t: float, layout: Layout) -> None:
 
 
 def _provenance(
-    run: _Run, ids: list[int], used: list[str], calls: int, seconds: float
+    run: _Run,
+    ids: list[int],
+    used: list[str],
+    took: dict[str, str],
+    calls: int,
+    seconds: float,
 ) -> dict[str, Any]:
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    versions["unnoise"] = version("unnoise")
+    own = {"python": platform.python_version(), "torch": torch.__version__}
     return {
         "domain": run.model.domain.name,
         "model": run.model.hash,
         "seed": run.seed,
         "ids": ids,
-        "sampler": ", ".join(dict.fromkeys(used)) or repr(run.sampler),
+        "sampler": ", ".join(dict.fromkeys(used)) or spelled(run.sampler),
         "steps": run.steps if isinstance(run.steps, int) else list(run.steps),
         "grid": run.grid or ("uniform" if isinstance(run.steps, int) else "custom"),
         "evaluations": calls,
         "seconds": round(seconds, 3),
         "device": str(run.device),
         "request": json.loads(run.request.model_dump_json(exclude_none=True, fallback=str)),
-        "versions": versions,
+        "versions": {**own, **dict(sorted(took.items()))},
     }
