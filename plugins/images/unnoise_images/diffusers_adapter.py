@@ -193,6 +193,12 @@ def load_diffusers(folder: str | Path) -> Model:
             value=config.get("_class_name"),
             limit="UNet2DModel",
         )
+    if "auto_map" in config:
+        raise BundleError(
+            "this folder brings code of its own, which is never run",
+            value=str(path / "config.json"),
+            limit="a UNet2DModel of diffusers itself, without auto_map",
+        )
     unet = _unet(path)
     size = unet.config.sample_size
     if size is None or unet.config.in_channels != unet.config.out_channels:

@@ -23,12 +23,18 @@ from unnoise.errors import BundleError, InputError
 from unnoise.model import Model
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.domain import Text
-from unnoise_text.network import Encoder
+from unnoise_text.network import Encoder, attention_of
 from unnoise_text.noise import kernel_of
-from unnoise_text.vocabulary import Outside, read_tokenizer
+from unnoise_text.vocabulary import Outside, not_loaded, read_tokenizer
 
 _LONGEST: Final = 1024
-_NOT_SETTINGS: Final = ("_name_or_path", "architectures", "model_type", "transformers_version")
+_NOT_SETTINGS: Final = (
+    "_name_or_path",
+    "architectures",
+    "model_type",
+    "transformers_version",
+    "auto_map",
+)
 _DTYPES: Final = ("dtype", "torch_dtype")
 
 
@@ -100,13 +106,13 @@ def _network(path: Path) -> Any:
     from transformers import AutoConfig, AutoModelForMaskedLM  # slow to import
 
     try:
-        configuration = AutoConfig.from_pretrained(str(path), local_files_only=True)
+        configuration = AutoConfig.from_pretrained(
+            str(path), local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
-        raise InputError(
-            "transformers cannot read this config.json",
-            value=str(path),
-            fix=str(error).splitlines()[0][:200],
-        ) from error
+        what = "transformers cannot read this config.json"
+        raise not_loaded(path, what, error) from error
+    attention_of(configuration)
     names = " ".join(configuration.architectures or ())
     causal = "CausalLM" in names or "LMHead" in names or getattr(configuration, "is_decoder", False)
     if causal or type(configuration) not in AutoModelForMaskedLM._model_mapping:
@@ -119,7 +125,11 @@ def _network(path: Path) -> Any:
         )
     try:
         model, report = AutoModelForMaskedLM.from_pretrained(
-            str(path), local_files_only=True, use_safetensors=True, output_loading_info=True
+            str(path),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:  # whatever transformers and safetensors raise on what they find
         raise BundleError(

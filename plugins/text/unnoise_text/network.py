@@ -112,11 +112,11 @@ def build(architecture: str, entries: Mapping[str, Any]) -> nn.Module:
             value=architecture,
             fix=str(error).splitlines()[0][:200],
         ) from error
-    asked = getattr(configuration, "_attn_implementation", None)  # settings may choose one
+    asked = attention_of(configuration)
     for implementation in (asked,) if asked else ("sdpa", "eager"):
         try:
             model: nn.Module = AutoModelForMaskedLM.from_config(
-                configuration, attn_implementation=implementation
+                configuration, attn_implementation=implementation, trust_remote_code=False
             )
         except ValueError as error:
             if "scaled_dot_product_attention" in str(error) and implementation == "sdpa":
@@ -128,3 +128,19 @@ def build(architecture: str, entries: Mapping[str, Any]) -> nn.Module:
             ) from error
         return model
     raise AssertionError
+
+
+def attention_of(configuration: Any) -> str | None:
+    """The implementation of attention that settings choose, if any.
+
+    Raises ConfigError for one with a "/": transformers fetches that from the hub, and runs it.
+    """
+    asked = getattr(configuration, "_attn_implementation", None)
+    if asked is not None and (not isinstance(asked, str) or "/" in asked):
+        raise ConfigError(
+            "this implementation of attention is code from the hub, which is never run",
+            value=asked,
+            limit="one of transformers itself",
+            fix="e.g. eager or sdpa",
+        )
+    return asked

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
-from unnoise.errors import ConfigError, InputError
+from unnoise.errors import BundleError, ConfigError, InputError, UnnoiseError
 
 Outside: TypeAlias = Literal["error", "drop", "map"]
 
@@ -228,13 +228,12 @@ def read_tokenizer(folder: str | Path, outside: Outside) -> Subwords:
     from transformers import AutoTokenizer  # slow to import
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(path), local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # whatever transformers raises on files that it cannot read
-        raise InputError(
-            "this folder holds no tokenizer that transformers can read",
-            value=str(folder),
-            fix=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}",
-        ) from error
+        what = "this folder holds no tokenizer that transformers can read"
+        raise not_loaded(path, what, error) from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise InputError(
@@ -249,6 +248,22 @@ def read_tokenizer(folder: str | Path, outside: Outside) -> Subwords:
         end=tokenizer.eos_token_id,
         outside=outside,
     )
+
+
+def not_loaded(folder: Path, what: str, error: Exception) -> UnnoiseError:
+    """What to raise for a folder that transformers refuses: `what`, or that it wants to run code
+    of its own (an `auto_map` in a configuration)."""
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file() and b'"auto_map"' in path.read_bytes():
+            return BundleError(
+                "this folder brings code of its own, which is never run",
+                value=str(path),
+                limit="architectures and tokenizers of transformers itself",
+                fix="use a model that needs no trust_remote_code",
+            )
+    said = (str(error).splitlines() or [""])[0][:200]
+    return InputError(what, value=str(folder), fix=f"{type(error).__name__}: {said}")
 
 
 def learned_tokenizer(texts: Iterable[str], size: int, outside: Outside) -> Subwords:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -48,6 +50,20 @@ def folder(tmp_path):
     save_network(tmp_path)
     save_tokenizer(tmp_path)
     return tmp_path
+
+
+def test_code_beside_a_network_that_transformers_has_itself_is_left_alone(folder):
+    own = {"AutoConfig": "own.Config", "AutoModelForMaskedLM": "own.Model"}
+    for name, entries in (
+        ("config.json", own),
+        ("tokenizer_config.json", {"AutoTokenizer": ["own.T", None]}),
+    ):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**content, "auto_map": entries}))
+    (folder / "own.py").write_text("raise AssertionError('the code of the folder ran')\n")
+    model = load_masked_lm(folder)
+    assert model.configuration.architecture == "bert"
+    assert "auto_map" not in model.configuration.settings
 
 
 def test_it_is_a_denoiser_of_the_absorbing_kernel(folder):
