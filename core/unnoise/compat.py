@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
+from typing import cast
 
 _COMPILED = "torchaudio._extension"
 
@@ -17,17 +18,31 @@ _COMPILED = "torchaudio._extension"
 def without_broken_torchaudio() -> None:
     """Replace the compiled part of torchaudio by nothing, when and only when it cannot load.
 
-    What torchaudio does in Python then works, and everything else says that it is missing. Call it
-    before importing a library that may import torchaudio.
+    What torchaudio does in Python then works, and everything else says that it is missing. A
+    torchaudio that cannot be imported even so is as good as not installed: for this process it is
+    hidden. Call it before importing a library that may import torchaudio: models of transformers
+    and diffusers do, wherever `importlib.util.find_spec` finds one.
     """
-    if _COMPILED in sys.modules or importlib.util.find_spec("torchaudio") is None:
+    if "torchaudio" in sys.modules or importlib.util.find_spec("torchaudio") is None:
         return
+    if _imported():
+        return
+    sys.modules[_COMPILED] = _nothing()
+    if not _imported():
+        sys.modules["torchaudio"] = cast(
+            ModuleType, None
+        )  # what find_spec reads as "there is none"
+
+
+def _imported() -> bool:
+    """Import torchaudio; when that fails, leave nothing of it behind."""
     try:
         importlib.import_module("torchaudio")
-    except OSError:
+    except Exception:  # OSError from the loader, RuntimeError for another CUDA, ImportError
         for name in [n for n in sys.modules if n.partition(".")[0] == "torchaudio"]:
             del sys.modules[name]
-        sys.modules[_COMPILED] = _nothing()
+        return False
+    return True
 
 
 def _nothing() -> ModuleType:

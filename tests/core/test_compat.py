@@ -45,6 +45,18 @@ def test_a_compiled_part_that_does_not_load_is_replaced(torchaudio):
     assert extension._check_cuda_version() is None
 
 
+@pytest.mark.parametrize("error", ["OSError", "RuntimeError", "ImportError"])
+def test_one_that_cannot_be_imported_even_so_is_hidden(torchaudio, tmp_path, error):
+    torchaudio("")
+    (tmp_path / "torchaudio" / "__init__.py").write_text(f"raise {error}('not this torch')\n")
+    without_broken_torchaudio()
+    assert importlib.util.find_spec("torchaudio") is None  # what transformers and diffusers ask
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("torchaudio")
+    without_broken_torchaudio()  # and asking again changes nothing
+    assert importlib.util.find_spec("torchaudio") is None
+
+
 def test_a_compiled_part_that_loads_is_left_alone(torchaudio):
     torchaudio("_IS_ALIGN_AVAILABLE = True\ndef fail_if_no_align(f): return f\n")
     without_broken_torchaudio()

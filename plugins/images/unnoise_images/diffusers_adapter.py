@@ -25,6 +25,7 @@ from typing import Any, Final, final
 import numpy as np
 from torch import Tensor, nn
 
+from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Clean, Condition, NetworkDenoiser, Noise, Parametrization, V
 from unnoise.errors import BundleError, ConfigError, InputError, PluginError, nearest
 from unnoise.kernels import BetaTable, GaussianKernel
@@ -229,6 +230,7 @@ def load_diffusers(folder: str | Path) -> Model:
 
 
 def _unet(path: Path) -> Any:
+    without_broken_torchaudio()
     try:
         from diffusers import UNet2DModel
     except ImportError as error:

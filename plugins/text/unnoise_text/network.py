@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Condition
 from unnoise.errors import ConfigError
 from unnoise.spaces import Layout
@@ -99,8 +100,6 @@ def network_of(configuration: Configuration) -> Encoder:
 
 def build(architecture: str, entries: Mapping[str, Any]) -> nn.Module:
     """A masked language model of transformers with fresh weights."""
-    from unnoise.compat import without_broken_torchaudio
-
     without_broken_torchaudio()
     from transformers import AutoConfig, AutoModelForMaskedLM  # slow to import
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
+from unnoise.compat import without_broken_torchaudio
 from unnoise.errors import BundleError, ConfigError, InputError, UnnoiseError
 
 Outside: TypeAlias = Literal["error", "drop", "map"]
@@ -225,6 +226,7 @@ def read_tokenizer(folder: str | Path, outside: Outside) -> Subwords:
             value=str(folder),
             limit=f"characters, {BPE}SIZE, or a folder with tokenizer.json",
         )
+    without_broken_torchaudio()
     from transformers import AutoTokenizer  # slow to import
 
     try:
