@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unnoise.api import generate as generate
     from unnoise.api import generate_iter as generate_iter
     from unnoise.api import load as load
+    from unnoise.api import reload as reload
     from unnoise.discovery.registry import domains as domains
     from unnoise.discovery.registry import plugins as plugins
     from unnoise.domain import Domain as Domain
@@ -46,6 +47,7 @@ _HOME = {
     "hookimpl": "specs",
     "load": "api",
     "plugins": "discovery.registry",
+    "reload": "api",
     "train": "training.train",
 }
 """Where each public name lives. No module may have the name of a function listed here: importing

@@ -12,14 +12,16 @@ from pydantic import ValidationError
 from unnoise.denoise.analytic import restored
 from unnoise.discovery.domains import domain_named
 from unnoise.discovery.registry import domains
+from unnoise.discovery.reloading import loaded, reimport, unchanged
 from unnoise.domain import Domain
 from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter as run
 from unnoise.errors import BundleError
 from unnoise.model import Model
+from unnoise.specs import PluginInfo
 from unnoise.storage.bundle import CONFIG, fit_weights, read_bundle
 
-__all__ = ["Output", "domain_named", "generate", "generate_iter", "load"]
+__all__ = ["Output", "domain_named", "generate", "generate_iter", "load", "reload"]
 
 
 def generate(domain: str, *, model: str | Path | Model | None = None, **request: Any) -> Output:
@@ -94,15 +96,34 @@ def load(source: str | Path) -> Model:
     return Model(domain, denoiser.eval(), configuration, bundle.defaults, bundle.card, bundle.hash)
 
 
+def reload(name: str | None = None) -> list[PluginInfo]:
+    """Take up the code of a plugin as it is now, or of all plugins, and forget models that were
+    made by what it was: for those who edit a plugin while Python runs.
+
+    Returns what `unnoise.plugins` says afterwards. Objects that exist, and names that were imported
+    from the plugin before, are of the old code: load and import them again.
+
+    Raises PluginError when there is no such plugin, or a module of it cannot be imported.
+    """
+    _cached_at.cache_clear()
+    return reimport(name)
+
+
 @lru_cache(maxsize=4)
-def _cached_at(folder: Path, changed: float) -> Model:
-    return load(folder)
+def _cached_at(folder: Path, changed: float) -> tuple[Model, dict[str, object]]:
+    """The model, and marks of the code that made it."""
+    return load(folder), loaded()
 
 
 def _cached(folder: Path) -> Model:
-    """The model in `folder`, read again only when its configuration has changed."""
+    """The model in `folder`, read again only when its configuration or a plugin's code changed."""
     config = folder / CONFIG
-    return _cached_at(folder, config.stat().st_mtime if config.exists() else 0.0)
+    changed = config.stat().st_mtime if config.exists() else 0.0
+    model, code = _cached_at(folder, changed)
+    if not unchanged(code):
+        _cached_at.cache_clear()
+        model, _ = _cached_at(folder, changed)
+    return model
 
 
 def _folder(source: str | Path) -> Path:
