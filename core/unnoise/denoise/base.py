@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor, nn
 
-from unnoise.distributions import Dirac, Distribution, Gaussian
+from unnoise.distributions import Dirac, Distribution, Gaussian, Implicit
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.spaces import Euclidean, Layout, State, Time
@@ -55,7 +55,11 @@ def check_range(clip: Range, kernel: TransitionKernel) -> None:
 
 def clipped(law: Distribution, clip: Range, layout: Layout) -> Distribution:
     """`law` with its mean clamped to the range; the spread stays."""
-    if clip is None or not isinstance(law.mean, Tensor):
+    if clip is None:
+        return law
+    if isinstance(law, Implicit):
+        return law.then(lambda point: clipped(point, clip, layout))
+    if not isinstance(law.mean, Tensor):
         return law
     if isinstance(law, Gaussian):
         return Gaussian(law.mean.clamp(*clip), law.std, law.space, law.layout)

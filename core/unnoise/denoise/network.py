@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import final
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from unnoise.denoise.base import Condition, Denoiser, check_range, clipped
 from unnoise.denoise.parametrizations import Parametrization
 from unnoise.distributions import Distribution
-from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
+from unnoise.kernels import TransitionKernel
 from unnoise.spaces import Layout, State, Time
 
 
@@ -42,7 +43,7 @@ class NetworkDenoiser(Denoiser):
         check_range(clip, kernel)
         self.network = network
         self.kernel = kernel
-        self.schedules = nn.ModuleDict(_learned(kernel))  # their parameters are ours too
+        self.learned = nn.ModuleList(_outermost(kernel.modules()))  # trained and saved with us
         self.parametrization = parametrization
         self.clip = clip
 
@@ -73,11 +74,8 @@ class NetworkDenoiser(Denoiser):
         return result
 
 
-def _learned(kernel: TransitionKernel, name: str = "schedule") -> dict[str, nn.Module]:
-    """The schedules of a kernel that have parameters, by the name of their part."""
-    if isinstance(kernel, ProductKernel):
-        found = [_learned(part, part_name) for part_name, part in kernel.parts.items()]
-        return {key: module for each in found for key, module in each.items()}
-    if isinstance(kernel, GaussianKernel) and isinstance(kernel.schedule, nn.Module):
-        return {name: kernel.schedule}
-    return {}
+def _outermost(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Those that are inside no other of them, each once."""
+    unique = list(dict.fromkeys(modules))
+    inner = {child for module in unique for child in module.modules() if child is not module}
+    return [module for module in unique if module not in inner]

@@ -9,12 +9,14 @@ from unnoise.distributions.distributions import (
     inverse_cdf,
     one_hot_log,
 )
+from unnoise.distributions.implicit import Implicit
 
 __all__ = [
     "Categorical",
     "Dirac",
     "Distribution",
     "Gaussian",
+    "Implicit",
     "Product",
     "inverse_cdf",
     "one_hot_log",

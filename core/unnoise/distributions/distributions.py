@@ -1,7 +1,21 @@
 """Distributions over states: what kernels and denoisers return.
 
-Every distribution knows the layout of its batch, so that `log_prob` and `kl` are per sample, (B,),
-in nats, with padding left out.
+    log_prob(x)   log p(x)
+    kl(other)     KL(p || q) = E_p[log p - log q]
+    entropy()     H(p) = -E_p[log p]
+
+with respect to the counting measure for categories and to Lebesgue measure for real states. On the
+d degrees of freedom of a sample (entries of a mask, or the directions that a constrained space
+leaves free)
+
+    N(m, s^2):     log p = -sum((x - m) / s)^2 / 2 - sum log s - d log(2 pi) / 2
+                   KL = sum((s / s')^2 + ((m - m') / s')^2 - 1) / 2 + sum log(s' / s)
+                   H  = sum log s + d (1 + log(2 pi)) / 2
+    categories:    log p = sum log p_x,   KL = sum p (log p - log q),   H = -sum p log p
+    products:      the sum over independent parts
+
+Every distribution knows the layout of its batch, so that all three are per sample, (B,), in nats,
+with padding left out.
 """
 
 from __future__ import annotations
@@ -49,6 +63,14 @@ class Distribution(ABC):
     def kl(self, other: Distribution) -> Float[Tensor, " batch"]:
         """(B,) Kullback-Leibler divergence KL(self || other), nats."""
 
+    def entropy(self) -> Float[Tensor, " batch"]:
+        """(B,) -E log p, nats. InputError for a law that has it in no closed form."""
+        raise InputError("this law has no entropy in closed form", value=type(self).__name__)
+
+    def explicit(self, noise: NoiseSource) -> Distribution:
+        """This law, with what is known by its samples alone replaced by one draw of it."""
+        return self
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -90,6 +112,14 @@ class Dirac(Distribution):
         if isinstance(other, Gaussian):
             return torch.full_like(other._dim(), math.inf)
         return -other.log_prob(self.value)
+
+    def entropy(self) -> Float[Tensor, " batch"]:
+        """0 for categories (whole numbers); -inf for real states, which have no density."""
+        values = self.value if isinstance(self.value, dict) else {"": self.value}
+        real = any(v.dtype.is_floating_point for v in values.values())
+        layout = self.layout or _dense(next(iter(values.values())))
+        sizes = torch.zeros(layout.batch, dtype=torch.float64, device=layout.device)
+        return sizes - math.inf if real else sizes
 
 
 @final
@@ -140,8 +170,10 @@ class Gaussian(Distribution):
         return -0.5 * squares - volume - 0.5 * math.log(2 * math.pi) * self._dim()
 
     def kl(self, other: Distribution) -> Float[Tensor, " batch"]:
-        if not isinstance(other, Gaussian):
+        if isinstance(other, Dirac | Categorical):
             return torch.full_like(self._dim(), math.inf)
+        if not isinstance(other, Gaussian):
+            raise InputError("no divergence between a Gaussian and", value=type(other).__name__)
         volume = other._log_volume() - self._log_volume()
         if self.elementwise or other.elementwise:
             ratio = torch.as_tensor(self.scale / other.scale).expand(self.mean.shape)
@@ -150,6 +182,10 @@ class Gaussian(Distribution):
             trace = (self.std / other.std) ** 2 * self._dim()
         shift = self._layout.sum(((self.mean - other.mean) / other.scale) ** 2)
         return 0.5 * (trace + shift - self._dim()) + volume
+
+    def entropy(self) -> Float[Tensor, " batch"]:
+        """InputError where the std is 0, as for `log_prob`."""
+        return self._log_volume() + 0.5 * (1 + math.log(2 * math.pi)) * self._dim()
 
     @property
     def _layout(self) -> Layout:
@@ -228,6 +264,11 @@ class Categorical(Distribution):
             raise InputError("no divergence between categories and", value=type(other).__name__)
         return self._layout.sum(_by_rows(_kl_rows, self.log_probs, other.log_probs))
 
+    def entropy(self) -> Float[Tensor, " batch"]:
+        """A category of probability 0 adds nothing."""
+        zeros = torch.zeros_like(self.log_probs[..., :1]).expand(self.log_probs.shape)
+        return -self._layout.sum(_by_rows(_kl_rows, self.log_probs, zeros))
+
     @property
     def _layout(self) -> Layout:
         return self.layout or _dense(self.log_probs[..., 0], torch.int64)
@@ -259,6 +300,12 @@ class Product(Distribution):
         if not isinstance(other, Product) or set(other.parts) != set(self.parts):
             raise InputError("the other law has other parts", limit=sorted(self.parts))
         return _total([part.kl(other.parts[name]) for name, part in self.parts.items()])
+
+    def entropy(self) -> Float[Tensor, " batch"]:
+        return _total([part.entropy() for part in self.parts.values()])
+
+    def explicit(self, noise: NoiseSource) -> Product:
+        return Product({name: part.explicit(noise) for name, part in self.parts.items()})
 
 
 def one_hot_log(

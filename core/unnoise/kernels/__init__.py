@@ -1,12 +1,13 @@
-"""Transition kernels, their schedules and corruptions."""
+"""Processes, transition kernels, their schedules and corruptions."""
 
-from unnoise.kernels.base import TransitionKernel, check_time, check_times, training_times
+from unnoise.kernels.base import TransitionKernel
 from unnoise.kernels.categorical import CategoricalKernel, corruption_of
 from unnoise.kernels.corruptions import Absorbing, BayesCorruption, Corruption, Uniform
 from unnoise.kernels.dense import DenseCorruption, Matrices, RandomWalk
 from unnoise.kernels.gaussian import GaussianKernel
 from unnoise.kernels.information import information_times, mutual_information
 from unnoise.kernels.learned import Interior, LearnedSchedule, LinearInterior, MonotoneInterior
+from unnoise.kernels.process import Process, check_time, check_times, training_times
 from unnoise.kernels.product import ProductKernel
 from unnoise.kernels.schedules import (
     VE,
@@ -37,6 +38,7 @@ __all__ = [
     "LinearInterior",
     "Matrices",
     "MonotoneInterior",
+    "Process",
     "ProductKernel",
     "RandomWalk",
     "Schedule",

@@ -1,17 +1,31 @@
-"""The categorical kernel: tokens moved by a corruption."""
+"""The categorical kernel: tokens moved by a corruption.
+
+    q(x_t = j | x_s = i) = Q(s, t)[i, j],    q(x_t | x_0) = Q(0, t)[x_0, .],    rows = from.
+
+Bayes' posterior of one token, and the two ways to integrate it over p0_i = p(x_0 = i | x_t),
+
+    q(x_s | x_t, x_0 = i) = Q(0, s)[i, x_s] Q(s, t)[x_s, x_t] / Q(0, t)[i, x_t]
+    mixture:  sum_i p0_i q(x_s | x_t, x_0 = i)
+    joint:    sum_i p0_i Q(0, s)[i, x_s] Q(s, t)[x_s, x_t], normalised.
+
+The mixture is exact; D3PM uses the other. They are one where Q(0, t)[i, x_t] is the same for every
+i that is possible, as for `Absorbing`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unnoise.distributions import Categorical, Dirac, Distribution, one_hot_log
+from unnoise.distributions import Categorical, Dirac, Distribution, Implicit, one_hot_log
 from unnoise.errors import ConfigError, InputError
-from unnoise.kernels.base import TransitionKernel, check_time, check_times
+from unnoise.kernels.base import TransitionKernel
 from unnoise.kernels.corruptions import Corruption
+from unnoise.kernels.process import check_time, check_times
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State, Time, Tokens, tensor
 
@@ -44,6 +58,9 @@ class CategoricalKernel(TransitionKernel):
     def steps(self) -> int | None:
         return self.corruption.steps
 
+    def modules(self) -> Iterable[nn.Module]:
+        return self.corruption.modules()
+
     def marginal(self, x0: State, t: Time, layout: Layout) -> Categorical:
         check_time(t)
         return self._moved(x0, 0.0, t, layout)
@@ -59,14 +76,11 @@ class CategoricalKernel(TransitionKernel):
 
     def reverse(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
-    ) -> Categorical:
+    ) -> Categorical | Implicit:
         check_times(s, t)
-        x_t = _tokens(x_t)
-        log_p0 = self._log_probs(x0, x_t)
-        rule = self.corruption.log_posterior
-        if self.posterior == "joint" and isinstance(x0, Categorical):
-            rule = self.corruption.log_joint
-        return Categorical(rule(log_p0, x_t, t, s, layout), layout)
+        if isinstance(x0, Implicit):
+            return x0.then(lambda point: self._step(x_t, point, t, s, layout))
+        return self._step(x_t, x0, t, s, layout)
 
     def prior(self, layout: Layout) -> Categorical:
         log_prior = self.corruption.log_prior(self.space.vocab).to(layout.device)
@@ -74,7 +88,16 @@ class CategoricalKernel(TransitionKernel):
 
     def reconstruction(self, x_t: State, x0: Distribution, t: Time, layout: Layout) -> Categorical:
         """The step from t to 0."""
-        return self.reverse(x_t, x0, t, 0.0, layout)
+        check_times(0.0, t)
+        return self._step(x_t, x0, t, 0.0, layout)
+
+    def _step(self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout) -> Categorical:
+        x_t = _tokens(x_t)
+        log_p0 = self._log_probs(x0, x_t)
+        rule = self.corruption.log_posterior
+        if self.posterior == "joint" and isinstance(x0, Categorical):
+            rule = self.corruption.log_joint
+        return Categorical(rule(log_p0, x_t, t, s, layout), layout)
 
     def _moved(self, x: State, s: Time, t: Time, layout: Layout) -> Categorical:
         table = self.corruption.log_rows(_tokens(x), s, t, self.space.vocab, layout)

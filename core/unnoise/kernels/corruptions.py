@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
 import torch
 from jaxtyping import Float, Float64, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from unnoise.distributions import inverse_cdf, one_hot_log
 from unnoise.errors import ConfigError
@@ -35,6 +36,10 @@ class Corruption(ABC):
     @abstractmethod
     def steps(self) -> int | None:
         """T when Q is given at times i / T, else None."""
+
+    def modules(self) -> Iterable[nn.Module]:
+        """Those of its schedule, if that is learned."""
+        return ()
 
     @abstractmethod
     def check(self, k: int) -> None:
@@ -105,6 +110,9 @@ class Uniform(BayesCorruption):
     def steps(self) -> int | None:
         return self.schedule.steps
 
+    def modules(self) -> Iterable[nn.Module]:
+        return self.schedule.modules()
+
     def check(self, k: int) -> None:
         """Any K."""
 
@@ -154,6 +162,9 @@ class Absorbing(Corruption):
     @property
     def steps(self) -> int | None:
         return self.schedule.steps
+
+    def modules(self) -> Iterable[nn.Module]:
+        return self.schedule.modules()
 
     def check(self, k: int) -> None:
         if not 0 <= self.mask < k:

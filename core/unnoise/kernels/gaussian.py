@@ -1,18 +1,33 @@
-"""The Gaussian kernel: x_t = alpha_t x_0 + sigma_t eps on any linear space."""
+"""The Gaussian kernel: x_t = alpha_t x_0 + sigma_t eps on any linear space.
+
+    q(x_t | x_0) = N(alpha_t x_0, sigma_t^2)
+    q(x_t | x_s) = N((alpha_t / alpha_s) x_s, sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2)
+
+With r = alpha_t sigma_s / (alpha_s sigma_t) and x_0 known, Bayes' posterior and the family around
+it (Song 2021, DDIM) are
+
+    q_eta(x_s | x_t, x_0) = N(alpha_s x_0 + k (x_t - alpha_t x_0), c^2),
+    c = eta sigma_s sqrt(1 - r^2),    k = sqrt(sigma_s^2 - c^2) / sigma_t,
+
+the posterior at eta = 1. Over x_0 ~ N(m, v) that is N(alpha_s m + k (x_t - alpha_t m), c^2 +
+(alpha_s - k alpha_t)^2 v).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final, overload
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from unnoise.distributions import Dirac, Distribution, Gaussian
+from unnoise.distributions import Dirac, Distribution, Gaussian, Implicit
 from unnoise.errors import InputError
-from unnoise.kernels.base import TransitionKernel, check_time, check_times
+from unnoise.kernels.base import TransitionKernel
+from unnoise.kernels.process import check_time, check_times
 from unnoise.kernels.schedules import Schedule
 from unnoise.spaces import DataSpace, Layout, State, Time, tensor
 
@@ -33,6 +48,9 @@ class GaussianKernel(TransitionKernel):
     def steps(self) -> int | None:
         return self.schedule.steps
 
+    def modules(self) -> Iterable[nn.Module]:
+        return self.schedule.modules()
+
     def marginal(self, x0: State, t: Time, layout: Layout) -> Gaussian:
         """N(alpha_t x_0, sigma_t^2)."""
         check_time(t)
@@ -48,23 +66,38 @@ class GaussianKernel(TransitionKernel):
         variance = self.schedule.sigma(t) ** 2 - (ratio * self.schedule.sigma(s)) ** 2
         return Gaussian(layout.expand(ratio, x_s) * x_s, _root(variance), self.space, layout)
 
-    def reverse(self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout) -> Gaussian:
-        """The posterior of x_s, integrated over a Dirac or Gaussian law of x_0."""
+    @overload
+    def reverse(
+        self, x_t: State, x0: Dirac | Gaussian, t: Time, s: Time, layout: Layout
+    ) -> Gaussian: ...
+    @overload
+    def reverse(
+        self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
+    ) -> Gaussian | Implicit: ...
+    def reverse(
+        self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
+    ) -> Gaussian | Implicit:
+        """The posterior of x_s, integrated over a Dirac, Gaussian or Implicit law of x_0."""
         return self.bridge(x_t, x0, t, s, layout, eta=1.0)
 
+    @overload
+    def bridge(
+        self, x_t: State, x0: Dirac | Gaussian, t: Time, s: Time, layout: Layout, eta: float
+    ) -> Gaussian: ...
+    @overload
     def bridge(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout, eta: float
-    ) -> Gaussian:
-        """The family of non-Markovian posteriors with the same marginals (Song 2021, DDIM).
+    ) -> Gaussian | Implicit: ...
+    def bridge(
+        self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout, eta: float
+    ) -> Gaussian | Implicit:
+        """q_eta(x_s | x_t, x_0), 0 <= eta <= 1, integrated over the law of x_0.
 
-        With r = alpha_t sigma_s / (alpha_s sigma_t), the posterior's variance is
-        v = sigma_s^2 (1 - r^2), and with c = eta sqrt(v) and k = sqrt(sigma_s^2 - c^2) / sigma_t
-
-            x_s = alpha_s x_0 + k (x_t - alpha_t x_0) + c z.
-
-        eta = 1 is Bayes' posterior, eta = 0 is deterministic. A Gaussian law of x_0 adds
-        (alpha_s - k alpha_t)^2 Var[x_0]: with the exact variance, Analytic-DPM's optimum.
+        eta = 0 is deterministic for a point; a Gaussian law adds its own variance, with the exact
+        one Analytic-DPM's optimum.
         """
+        if isinstance(x0, Implicit):
+            return x0.then(lambda point: self.bridge(x_t, point, t, s, layout, eta))
         check_times(s, t)
         x_t = tensor(x_t)
         alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)

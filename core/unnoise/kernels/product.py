@@ -1,13 +1,22 @@
-"""The product kernel: several processes that share their clock."""
+"""The product kernel: several processes that share their clock.
+
+    q(x_t | x_s)      = prod_n q_n(x_t^n | x_s^n)
+    q(x_s | x_t, x_0) = prod_n q_n(x_s^n | x_t^n, x_0^n)
+
+Given x_0 the parts are independent; p(x_0 | x_t) couples them. A law of x_0 whose parts are
+independent gives a step whose parts are, which is exact as steps become small.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
+from torch import nn
+
 from unnoise import distributions, spaces
-from unnoise.distributions import Dirac, Distribution
+from unnoise.distributions import Dirac, Distribution, Implicit
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels.base import TransitionKernel
 from unnoise.spaces import Layout, State, Time, parts
@@ -33,6 +42,10 @@ class ProductKernel(TransitionKernel):
     def steps(self) -> int | None:
         return next((k.steps for k in self.parts.values() if k.steps is not None), None)
 
+    def modules(self) -> Iterator[nn.Module]:
+        for kernel in self.parts.values():
+            yield from kernel.modules()
+
     def marginal(self, x0: State, t: Time, layout: Layout) -> distributions.Product:
         x = parts(x0, self.parts)
         return self._each(lambda n, k: k.marginal(x[n], t, layout[n]))
@@ -43,9 +56,20 @@ class ProductKernel(TransitionKernel):
 
     def reverse(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
-    ) -> distributions.Product:
+    ) -> distributions.Product | Implicit:
+        if isinstance(x0, Implicit):  # of all parts together
+            return x0.then(lambda point: self.reverse(x_t, point, t, s, layout))
         x, p = parts(x_t, self.parts), self._laws(x0, layout)
         return self._each(lambda n, k: k.reverse(x[n], p[n], t, s, layout[n]))
+
+    def bridge(
+        self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout, eta: float
+    ) -> distributions.Product | Implicit:
+        """Of each part, its own: eta counts for those that have a choice."""
+        if isinstance(x0, Implicit):
+            return x0.then(lambda point: self.bridge(x_t, point, t, s, layout, eta))
+        x, p = parts(x_t, self.parts), self._laws(x0, layout)
+        return self._each(lambda n, k: k.bridge(x[n], p[n], t, s, layout[n], eta))
 
     def prior(self, layout: Layout) -> distributions.Product:
         return self._each(lambda n, k: k.prior(layout[n]))

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unnoise.errors import ConfigError
 from unnoise.spaces import Time
@@ -51,6 +51,10 @@ class Schedule(ABC):
     @abstractmethod
     def d_sigma(self, t: Time) -> Time:
         """d sigma / dt."""
+
+    def modules(self) -> Iterable[nn.Module]:
+        """None; a schedule with parameters is a module, and has torch's `modules`."""
+        return ()
 
     def log_snr(self, t: Time) -> Time:
         """log(alpha^2 / sigma^2); inf at t = 0, -inf where alpha is 0."""

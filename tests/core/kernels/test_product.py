@@ -88,6 +88,7 @@ def test_every_line_is_that_of_the_parts(s, t):
         "known": KERNEL.reverse(x, Dirac(x0, LAYOUT), t, s, LAYOUT),
         "reconstruction": KERNEL.reconstruction(x, law(), t, LAYOUT),
         "prior": KERNEL.prior(LAYOUT),
+        "bridge": KERNEL.bridge(x, law(), t, s, LAYOUT, 0.3),
     }
     for name, kernel in KERNEL.parts.items():
         layout, part, p = LAYOUT[name], x[name], law().parts[name]
@@ -98,6 +99,7 @@ def test_every_line_is_that_of_the_parts(s, t):
             "known": kernel.reverse(part, Dirac(x0[name], layout), t, s, layout),
             "reconstruction": kernel.reconstruction(part, p, t, layout),
             "prior": kernel.prior(layout),
+            "bridge": kernel.bridge(part, p, t, s, layout, 0.3),
         }
         for line, one in expected.items():
             same(whole[line].parts[name], one)

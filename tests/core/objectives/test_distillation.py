@@ -183,7 +183,7 @@ def test_a_learned_schedule_stays():
     batch = Batch(x0, Euclidean().layout(x0))
     objective(student, batch, NoiseSource(0, range(8))).sum().backward()
     assert student.network.w.grad.abs().min() > 0
-    learned = list(student.schedules.parameters())
+    learned = list(student.learned.parameters())
     assert learned
     assert all(p.grad is None for p in learned)
 

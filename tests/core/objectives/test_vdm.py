@@ -149,9 +149,9 @@ def batch(n, seed=0):
 def test_a_learned_schedule_is_trained_and_saved_with_the_network():
     denoiser = model(MonotoneInterior(4))
     names = dict(denoiser.named_parameters())
-    assert {"schedules.schedule.first", "schedules.schedule.span", "network.w"} <= set(names)
+    assert {"learned.0.first", "learned.0.span", "network.w"} <= set(names)
     twin = copy.deepcopy(denoiser)
-    assert twin.kernel.schedule is twin.schedules["schedule"]
+    assert twin.kernel.schedule is twin.learned[0]
     assert twin.kernel.schedule is not denoiser.kernel.schedule
 
 

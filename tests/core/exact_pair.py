@@ -1,0 +1,97 @@
+"""A real number and a category that depend on each other, with their exact denoisers.
+
+    c ~ P,    x | c ~ N(M_c, S_c^2)
+
+Behind a noisy pair the law of (x_0, c_0) is a mixture over the categories, by enumeration.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from unnoise.denoise import Denoiser
+from unnoise.distributions import Categorical, Gaussian, Implicit, Product, inverse_cdf
+from unnoise.kernels import CategoricalKernel, GaussianKernel, ProductKernel
+from unnoise.noise import NoiseSource
+from unnoise.spaces import Euclidean, Layout, Tokens
+
+D = torch.float64
+P = torch.tensor([0.5, 0.3, 0.2], dtype=D)
+M = torch.tensor([-1.0, 0.4, 1.6], dtype=D)
+S = torch.tensor([0.5, 0.2, 0.3], dtype=D)
+
+
+def pair_kernel(schedule, corruption) -> ProductKernel:
+    """Of {"x": (B,), "c": (B,)}; the vocabulary has one more token than there are categories."""
+    real = GaussianKernel(Euclidean(), schedule)
+    return ProductKernel({"x": real, "c": CategoricalKernel(Tokens(4), corruption)})
+
+
+def pair_layout(batch: int) -> Layout:
+    parts = {"x": Layout.dense(batch, dtype=D), "c": Layout.dense(batch, dtype=torch.int64)}
+    return Layout.product(parts)
+
+
+class Behind:
+    """p(x_0, c_0 | x_t, c_t): a mixture over c_0, with weights (B, 3), means and variances."""
+
+    def __init__(self, kernel, x_t, t):
+        schedule = kernel.parts["x"].schedule
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        x, c_t = x_t["x"][:, None], x_t["c"]
+        total = alpha**2 * S**2 + sigma**2
+        log_q = kernel.parts["c"].marginal(torch.arange(3), t, pair_layout(3)["c"]).log_probs
+        logs = P.log() - (x - alpha * M) ** 2 / total / 2 - total.log() / 2 + log_q[:, c_t].mT
+        self.weights = logs.softmax(-1)
+        self.means = M + alpha * S**2 / total * (x - alpha * M)
+        self.variances = S**2 * sigma**2 / total
+
+    def sample(self, noise: NoiseSource, layout: Layout):
+        c = inverse_cdf(self.weights.log(), noise.uniform(layout["c"]))
+        mean = self.means.gather(1, c[:, None])[:, 0]
+        return {"x": mean + self.variances[c].sqrt() * noise.normal(layout["x"]), "c": c}
+
+    def apart(self, layout: Layout) -> Product:
+        """The law whose parts are independent, each with its own moments or probabilities."""
+        mean = (self.weights * self.means).sum(1)
+        variance = (self.weights * (self.variances + (self.means - mean[:, None]) ** 2)).sum(1)
+        log_p = torch.cat([self.weights, torch.zeros_like(self.weights[:, :1])], 1).log()
+        x = Gaussian(mean, variance.sqrt(), Euclidean(), layout["x"])
+        return Product({"x": x, "c": Categorical(log_p, layout["c"])})
+
+
+class ExactPair(Denoiser):
+    """Both parts together by draws, or apart."""
+
+    def __init__(self, kernel: ProductKernel, together: bool) -> None:
+        super().__init__()
+        self.kernel, self.together = kernel, together
+
+    def forward(self, x_t, t, layout, condition=None):
+        behind = Behind(self.kernel, x_t, t)
+        if self.together:
+            return Implicit(lambda noise: behind.sample(noise, layout), layout)
+        return behind.apart(layout)
+
+
+def moments(x) -> torch.Tensor:
+    """P(c), E[x 1_c] and E[x^2 1_c] of samples, as one vector (9,)."""
+    one = torch.nn.functional.one_hot(x["c"], 4)[:, :3].to(D)
+    rows = [one, one * x["x"][:, None], one * x["x"][:, None] ** 2]
+    return torch.cat([row.mean(0) for row in rows])
+
+
+EXACT = torch.cat([P, P * M, P * (M**2 + S**2)])
+FOURTH = torch.cat([P, P * (M**2 + S**2), P * (M**4 + 6 * M**2 * S**2 + 3 * S**4)])
+
+
+def worst(x) -> float:
+    """The largest deviation of the moments from the exact ones, in standard errors."""
+    n = len(x["c"])
+    return float(((moments(x) - EXACT).abs() / ((FOURTH - EXACT**2) / n).sqrt()).max())
+
+
+def normal_cdf(x: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (1 + torch.erf(x / math.sqrt(2)))
