@@ -1,7 +1,7 @@
 """Denoisers, parametrizations and guidance."""
 
 from unnoise.denoise.analytic import AnalyticVariance, analytic_variance
-from unnoise.denoise.base import Condition, Denoiser
+from unnoise.denoise.base import Condition, Denoiser, check_condition
 from unnoise.denoise.categorical import Ratio, entropy_rate, score_entropy
 from unnoise.denoise.features import fourier_features
 from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
@@ -21,6 +21,7 @@ from unnoise.denoise.parametrizations import (
     Parametrization,
     Score,
     V,
+    expect,
 )
 from unnoise.denoise.tempered import Tempered
 from unnoise.denoise.variance import LearnedVariance, UnitVariance
@@ -51,7 +52,9 @@ __all__ = [
     "UnitVariance",
     "V",
     "analytic_variance",
+    "check_condition",
     "entropy_rate",
+    "expect",
     "fourier_features",
     "score_entropy",
 ]

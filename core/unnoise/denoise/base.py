@@ -9,12 +9,39 @@ from typing import TYPE_CHECKING, TypeAlias
 from torch import Tensor, nn
 
 from unnoise.distributions import Dirac, Distribution, Gaussian, Implicit
-from unnoise.errors import ConfigError
+from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.spaces import Euclidean, Layout, State, Time
 
 Condition: TypeAlias = "Mapping[str, Tensor] | None"
-"""What a denoiser is told beside the state: tensors with one leading row per sample."""
+"""What a denoiser is told beside the state: tensors with one leading row per sample. Beside a
+ragged state they may have rows of their own, such as bonds beside atoms."""
+
+
+def check_condition(condition: Condition, layout: Layout) -> None:
+    """InputError unless `condition` is a mapping of tensors with the rows of the batch."""
+    if condition is None:
+        return
+    if not isinstance(condition, Mapping):
+        raise InputError(
+            "a condition is a mapping of tensors by name",
+            value=type(condition).__name__,
+            fix='for example {"label": labels}',
+        )
+    ragged = layout.index is not None or any(p.index is not None for p in layout.fields.values())
+    for name, value in condition.items():
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"the condition {name!r} is no tensor",
+                value=type(value).__name__,
+                fix="convert it with torch.as_tensor",
+            )
+        if not ragged and value.shape[:1] != (layout.batch,):
+            raise InputError(
+                f"the condition {name!r} has other rows than the batch",
+                value=tuple(value.shape),
+                limit=f"({layout.batch}, ...), one row per sample",
+            )
 
 
 class Denoiser(nn.Module, ABC):

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from unnoise.denoise.base import Condition, Denoiser, check_range, clipped
+from unnoise.denoise.base import Condition, Denoiser, check_condition, check_range, clipped
 from unnoise.denoise.parametrizations import Parametrization
 from unnoise.distributions import Distribution
 from unnoise.kernels import TransitionKernel
@@ -62,7 +62,14 @@ class NetworkDenoiser(Denoiser):
         condition: Condition = None,
         kernel: TransitionKernel | None = None,
     ) -> State:
-        """The network's raw output; `kernel` stands in for its own."""
+        """The network's raw output; `kernel` stands in for its own.
+
+        Raises
+        ------
+        InputError : a condition that is no tensor, or has other rows than the batch.
+        ConfigError : the output has another shape than the parametrization reads.
+        """
+        check_condition(condition, layout)
         kernel = self.kernel if kernel is None else kernel
         label = self.parametrization.label(kernel, t)
         if isinstance(label, Tensor):
@@ -71,6 +78,7 @@ class NetworkDenoiser(Denoiser):
             label = torch.full((layout.batch,), label, device=layout.device)
         inputs = self.parametrization.inputs(kernel, x_t, t, layout)
         result: State = self.network(inputs, label, layout, condition)
+        self.parametrization.check_output(kernel, result, x_t)
         return result
 
 

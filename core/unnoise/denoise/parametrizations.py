@@ -43,6 +43,16 @@ class Parametrization(ABC):
     def label(self, kernel: TransitionKernel, t: Time) -> Time:
         """What the network sees of the time."""
 
+    def check_output(self, kernel: TransitionKernel, output: State, x_t: State) -> None:
+        """Raise ConfigError unless a network's `output` has the shape that `law` reads: broadcast,
+        a wrong one would train and generate something else. See `expect`. By default any tensors
+        pass."""
+        if not isinstance(output, Tensor | dict):
+            raise ConfigError(
+                "a network puts out a tensor, or a dict with one per part",
+                value=type(output).__name__,
+            )
+
     @abstractmethod
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
@@ -60,6 +70,17 @@ class Parametrization(ABC):
         layout: Layout,
     ) -> Float[Tensor, " batch"]:
         """(B,) mean training loss per entry: squared error to the target, or cross-entropy."""
+
+
+def expect(output: State, shape: tuple[int, ...], what: str) -> None:
+    """ConfigError unless the output of a network is one tensor of this shape."""
+    if not isinstance(output, Tensor) or output.shape != shape:
+        raise ConfigError(
+            f"the network puts out another shape than {what}",
+            value=tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__,
+            limit=tuple(shape),
+            fix="change its last layer; a size of 1 is not repeated",
+        )
 
 
 class Affine(NamedTuple):
@@ -90,6 +111,9 @@ class GaussianParametrization(Parametrization):
                 value=type(schedule).__name__,
                 fix="use the Clean, V or Flow parametrization",
             )
+
+    def check_output(self, kernel: TransitionKernel, output: State, x_t: State) -> None:
+        expect(output, tensor(x_t).shape, "its state")
 
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
@@ -204,7 +228,12 @@ class EDM(GaussianParametrization):
 
 
 class CategoricalParametrization(Parametrization):
-    """Networks for tokens put out logits (rows, ..., K) over x_0."""
+    """Networks for tokens put out logits (rows, ..., K) over x_0, K the vocabulary."""
+
+    def check_output(self, kernel: TransitionKernel, output: State, x_t: State) -> None:
+        assert isinstance(kernel, CategoricalKernel)  # `check` has seen to it
+        shape = (*tensor(x_t).shape, kernel.space.vocab)
+        expect(output, shape, "a row over the vocabulary for each token")
 
     @abstractmethod
     def law(
@@ -309,6 +338,18 @@ class Joint(Parametrization):
 
     def label(self, kernel: TransitionKernel, t: Time) -> Time:
         return t
+
+    def check_output(self, kernel: TransitionKernel, output: State, x_t: State) -> None:
+        if isinstance(output, Tensor) or set(output) != set(self.parts):
+            raise ConfigError(
+                "the network puts out other parts than the state has",
+                value=type(output).__name__ if isinstance(output, Tensor) else sorted(output),
+                limit=sorted(self.parts),
+                fix="return a dict with one tensor per part",
+            )
+        kernels, x_t = _kernels(kernel), parts(x_t, self.parts)
+        for name, part in self.parts.items():
+            part.check_output(kernels[name], output[name], x_t[name])
 
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout

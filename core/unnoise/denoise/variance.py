@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise.base import Condition, Denoiser
-from unnoise.denoise.parametrizations import GaussianParametrization, Parametrization
+from unnoise.denoise.parametrizations import GaussianParametrization, Parametrization, expect
 from unnoise.distributions import Distribution, Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
@@ -56,6 +56,11 @@ class LearnedVariance(Parametrization):
 
     def label(self, kernel: TransitionKernel, t: Time) -> Time:
         return self.mean.label(kernel, t)
+
+    def check_output(self, kernel: TransitionKernel, output: State, x_t: State) -> None:
+        shape = list(tensor(x_t).shape)
+        shape[self.axis] *= 2
+        expect(output, tuple(shape), "its state with twice the channels")
 
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout

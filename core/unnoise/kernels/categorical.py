@@ -63,11 +63,11 @@ class CategoricalKernel(TransitionKernel):
 
     def marginal(self, x0: State, t: Time, layout: Layout) -> Categorical:
         check_time(t)
-        return self._moved(x0, 0.0, t, layout)
+        return self._moved(self._data(x0), 0.0, t, layout)
 
     def noisy(self, x0: State, t: Time, layout: Layout, noise: NoiseSource) -> State:
         check_time(t)
-        x0, u = _tokens(x0), noise.uniform(layout)
+        x0, u = self._data(x0), noise.uniform(layout)
         return layout.zero_padding(self.corruption.draw(x0, 0.0, t, u, self.space.vocab, layout))
 
     def transition(self, x_s: State, s: Time, t: Time, layout: Layout) -> Categorical:
@@ -98,6 +98,21 @@ class CategoricalKernel(TransitionKernel):
         if self.posterior == "joint" and isinstance(x0, Categorical):
             rule = self.corruption.log_joint
         return Categorical(rule(log_p0, x_t, t, s, layout), layout)
+
+    def _data(self, x0: State) -> Tensor:
+        """Clean tokens, which come from outside. On an accelerator their values are not read: that
+        would wait for it."""
+        x = _tokens(x0)
+        if x.is_cpu and x.numel():
+            low, high = torch.aminmax(x)
+            if low < 0 or high >= self.space.vocab:
+                raise InputError(
+                    "token out of range",
+                    value=(int(low), int(high)),
+                    limit=f"0 to {self.space.vocab - 1}",
+                    fix="the vocabulary of the kernel is smaller than that of the data",
+                )
+        return x
 
     def _moved(self, x: State, s: Time, t: Time, layout: Layout) -> Categorical:
         table = self.corruption.log_rows(_tokens(x), s, t, self.space.vocab, layout)

@@ -19,7 +19,7 @@ from typing import final
 
 import torch
 
-from unnoise.distributions import Categorical, Dirac, Distribution
+from unnoise.distributions import Categorical, Dirac, Distribution, Implicit
 from unnoise.errors import InputError
 from unnoise.kernels import TransitionKernel, check_time, check_times
 from unnoise.spaces import DataSpace, Euclidean, Layout
@@ -169,6 +169,8 @@ class WrappedNormal(TransitionKernel):
     def reverse(self, x_t, x0, t, s, layout):
         """The posterior, averaged over the atoms or the nodes of the law of x_0."""
         check_times(s, t)
+        if isinstance(x0, Implicit):
+            return x0.then(lambda point: self.reverse(x_t, point, t, s, layout))
         if not isinstance(x0, Dirac | Wrapped):
             raise InputError("a law of angles is needed", value=type(x0).__name__)
         atoms = x0.nodes() if isinstance(x0, Wrapped) else _around(x0.value, 0.0, layout)

@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from unnoise.denoise import NetworkDenoiser, Parametrization
+from unnoise.denoise import NetworkDenoiser, Parametrization, expect
 from unnoise.domain import Batch, Domain, Task
 from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout
@@ -54,6 +54,9 @@ class Nodes(Parametrization):
     def label(self, kernel, t):
         sigma = kernel.sigma(t)
         return sigma.log() if isinstance(sigma, torch.Tensor) else math.log(sigma)
+
+    def check_output(self, kernel, output, x_t):
+        expect(output, (*x_t.shape, NODES), "a row over the places for each angle")
 
     def window(self, kernel, t, output, layout):
         """sigma_t and how far the places reach, in shapes that multiply the output."""
