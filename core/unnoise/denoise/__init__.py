@@ -8,7 +8,6 @@ from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
 from unnoise.denoise.labels import ByLogSNR
 from unnoise.denoise.network import NetworkDenoiser
 from unnoise.denoise.parametrizations import (
-    EDM,
     Affine,
     CategoricalParametrization,
     Clean,
@@ -19,6 +18,7 @@ from unnoise.denoise.parametrizations import (
     Masked,
     Noise,
     Parametrization,
+    Preconditioned,
     Score,
     V,
     expect,
@@ -27,7 +27,6 @@ from unnoise.denoise.tempered import Tempered
 from unnoise.denoise.variance import LearnedVariance, UnitVariance
 
 __all__ = [
-    "EDM",
     "Affine",
     "AnalyticVariance",
     "ByLogSNR",
@@ -46,6 +45,7 @@ __all__ = [
     "NetworkDenoiser",
     "Noise",
     "Parametrization",
+    "Preconditioned",
     "Ratio",
     "Score",
     "Tempered",

@@ -203,7 +203,7 @@ class Flow(Direct):
 
 @final
 @dataclass(frozen=True)
-class EDM(GaussianParametrization):
+class Preconditioned(GaussianParametrization):
     """The preconditioning of Karras 2022, with s = sigma / alpha and data of std `sigma_data`:
     c_skip = sd^2/(s^2 + sd^2), c_out = s sd/sqrt(s^2 + sd^2), c_in = 1/sqrt(s^2 + sd^2),
     label ln(s)/4."""

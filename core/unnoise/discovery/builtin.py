@@ -47,7 +47,7 @@ def unnoise_spaces() -> list[SpaceSpec]:
         SpaceSpec(
             "product",
             "several spaces together",
-            "unnoise.spaces:Product",
+            "unnoise.spaces:ProductSpace",
             example=f"{_EXAMPLES}:products",
         ),
     ]

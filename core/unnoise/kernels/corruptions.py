@@ -22,7 +22,7 @@ from unnoise.errors import ConfigError
 from unnoise.kernels.schedules import Linear, Schedule
 from unnoise.spaces import Layout, Time
 
-Categories: TypeAlias = Int64[Tensor, "*rows"]
+Indices: TypeAlias = Int64[Tensor, "*rows"]
 LogTable: TypeAlias = Float[Tensor, "*rows k"]
 Uniforms: TypeAlias = Float64[Tensor, "*rows"]
 
@@ -46,24 +46,22 @@ class Corruption(ABC):
         """Raise ConfigError unless this corruption acts on K states."""
 
     @abstractmethod
-    def log_rows(self, x_s: Categories, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
+    def log_rows(self, x_s: Indices, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
         """log q(x_t = . | x_s)."""
 
-    def draw(
-        self, x_s: Categories, s: Time, t: Time, u: Uniforms, k: int, layout: Layout
-    ) -> Categories:
+    def draw(self, x_s: Indices, s: Time, t: Time, u: Uniforms, k: int, layout: Layout) -> Indices:
         """x_t given x_s: where the distribution function of `log_rows` passes u in [0, 1)."""
         return inverse_cdf(self.log_rows(x_s, s, t, k, layout), u, layout)
 
     @abstractmethod
     def log_posterior(
-        self, log_p0: LogTable, x_t: Categories, t: Time, s: Time, layout: Layout
+        self, log_p0: LogTable, x_t: Indices, t: Time, s: Time, layout: Layout
     ) -> LogTable:
         """log of sum_i p0_i q(x_s = . | x_t, x_0 = i), the exact mixture, normalised."""
 
     @abstractmethod
     def log_joint(
-        self, log_p0: LogTable, x_t: Categories, t: Time, s: Time, layout: Layout
+        self, log_p0: LogTable, x_t: Indices, t: Time, s: Time, layout: Layout
     ) -> LogTable:
         """log of sum_i p0_i q(x_s = ., x_t | x_0 = i), normalised: the form of D3PM."""
 
@@ -80,11 +78,11 @@ class BayesCorruption(Corruption):
         """log of w Q(s, t)."""
 
     @abstractmethod
-    def column(self, x_t: Categories, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
+    def column(self, x_t: Indices, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
         """log q(x_t | x_s = .), in the shape and dtype of `like`."""
 
     def log_posterior(
-        self, log_p0: LogTable, x_t: Categories, t: Time, s: Time, layout: Layout
+        self, log_p0: LogTable, x_t: Indices, t: Time, s: Time, layout: Layout
     ) -> LogTable:
         # q(x_t | x_s) sum_i p0_i / q(x_t | x_0 = i) q(x_s | x_0 = i)
         evidence = self.column(x_t, 0.0, t, log_p0, layout)
@@ -92,7 +90,7 @@ class BayesCorruption(Corruption):
         return self.log_joint(log_w, x_t, t, s, layout)
 
     def log_joint(
-        self, log_p0: LogTable, x_t: Categories, t: Time, s: Time, layout: Layout
+        self, log_p0: LogTable, x_t: Indices, t: Time, s: Time, layout: Layout
     ) -> LogTable:
         clean = not isinstance(s, Tensor) and s == 0
         log_q = log_p0 if clean else self.push(log_p0, 0.0, s, layout)
@@ -116,15 +114,13 @@ class Uniform(BayesCorruption):
     def check(self, k: int) -> None:
         """Any K."""
 
-    def log_rows(self, x_s: Categories, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
+    def log_rows(self, x_s: Indices, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
         a = _survival(self.schedule, s, t, x_s.ndim, layout)
         table = torch.log((1 - a) / k)[..., None].expand(*x_s.shape, k).clone()
         stay = torch.log(a + (1 - a) / k).expand(x_s.shape)
         return table.scatter_(-1, x_s[..., None], stay[..., None])
 
-    def draw(
-        self, x_s: Categories, s: Time, t: Time, u: Uniforms, k: int, layout: Layout
-    ) -> Categories:
+    def draw(self, x_s: Indices, s: Time, t: Time, u: Uniforms, k: int, layout: Layout) -> Indices:
         a = _survival(self.schedule, s, t, x_s.ndim, layout)
         below = x_s * ((1 - a) / k)  # of the distribution function
         each = ((1 - a) / k).clamp(min=torch.finfo(torch.float64).tiny)
@@ -140,7 +136,7 @@ class Uniform(BayesCorruption):
             log_w + a.log().to(log_w.dtype), log_w.logsumexp(-1, keepdim=True) + move
         )
 
-    def column(self, x_t: Categories, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
+    def column(self, x_t: Indices, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
         # Q is symmetric
         return self.log_rows(x_t, s, t, like.shape[-1], layout).to(like.dtype)
 
@@ -176,7 +172,7 @@ class Absorbing(Corruption):
         """1 - alpha_t, the probability that a token is masked at time t."""
         return 1 - float(self.schedule.alpha(t))
 
-    def time_of(self, hidden: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
+    def time_hidden(self, hidden: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
         """The time in (0, 1] at which a token is masked with probability `hidden` in (0, 1], by
         bisection; the latest where that is reached late or never. On the steps i / T of a table,
         rounded up."""
@@ -188,22 +184,20 @@ class Absorbing(Corruption):
         steps = self.schedule.steps
         return high if steps is None else torch.ceil(high * steps - 1e-6) / steps
 
-    def log_rows(self, x_s: Categories, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
+    def log_rows(self, x_s: Indices, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
         a = _survival(self.schedule, s, t, x_s.ndim, layout).expand(x_s.shape)
         table = torch.full((*x_s.shape, k), -math.inf, dtype=torch.float64, device=x_s.device)
         table.scatter_(-1, x_s[..., None], a.log()[..., None])
         table[..., self.mask] = torch.where(x_s == self.mask, 0.0, torch.log1p(-a))
         return table
 
-    def draw(
-        self, x_s: Categories, s: Time, t: Time, u: Uniforms, k: int, layout: Layout
-    ) -> Categories:
+    def draw(self, x_s: Indices, s: Time, t: Time, u: Uniforms, k: int, layout: Layout) -> Indices:
         a = _survival(self.schedule, s, t, x_s.ndim, layout)
         stays = torch.where(x_s < self.mask, u < a, u >= 1 - a)
         return torch.where(stays, x_s, self.mask)
 
     def log_posterior(
-        self, log_p0: LogTable, x_t: Categories, t: Time, s: Time, layout: Layout
+        self, log_p0: LogTable, x_t: Indices, t: Time, s: Time, layout: Layout
     ) -> LogTable:
         # Behind a mask: unmasked within (s, t] with probability (a_s - a_t) / (1 - a_t), else still
         # hidden at s. A token that is seen at t was there at s.
@@ -220,7 +214,7 @@ class Absorbing(Corruption):
         return table.scatter_(-1, x_t[..., None], here[..., None])
 
     def log_joint(
-        self, log_p0: LogTable, x_t: Categories, t: Time, s: Time, layout: Layout
+        self, log_p0: LogTable, x_t: Indices, t: Time, s: Time, layout: Layout
     ) -> LogTable:
         # q(mask | x_0) is 1 - alpha_t for every x_0 but the mask itself, where it is 1: without
         # masks in the data the two forms are one

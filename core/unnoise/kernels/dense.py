@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from unnoise.errors import ConfigError, InputError, NonFiniteError
-from unnoise.kernels.corruptions import BayesCorruption, Categories, LogTable, safe_log
+from unnoise.kernels.corruptions import BayesCorruption, Indices, LogTable, safe_log
 from unnoise.kernels.schedules import Linear, Schedule
 from unnoise.spaces import Layout, Time
 
@@ -38,11 +38,11 @@ class DenseCorruption(BayesCorruption):
                 "the matrices have another size than the vocabulary", value=self.size, limit=k
             )
 
-    def log_rows(self, x_s: Categories, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
+    def log_rows(self, x_s: Indices, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
         q = self.matrix(s, t).to(x_s.device)
         return (q[x_s] if q.ndim == 2 else q[_samples(x_s, layout), x_s]).log()
 
-    def column(self, x_t: Categories, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
+    def column(self, x_t: Indices, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
         q = self.matrix(s, t).to(x_t.device).mT
         columns = q[x_t] if q.ndim == 2 else q[_samples(x_t, layout), x_t]
         return columns.log().to(like.dtype)
@@ -300,14 +300,14 @@ class RandomWalk(DenseCorruption):
     # One row for each token takes less than the whole matrix of each sample, where there are more
     # states than tokens in a sample.
 
-    def log_rows(self, x_s: Categories, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
+    def log_rows(self, x_s: Indices, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
         if not self._by_sample(s, t, layout):
             return super().log_rows(x_s, s, t, k, layout)
         first, levels = self._factors(s, t)
         rows = first.to(x_s.device)[_samples(x_s, layout), x_s]
         return _through(rows, levels).log()
 
-    def column(self, x_t: Categories, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
+    def column(self, x_t: Indices, s: Time, t: Time, like: LogTable, layout: Layout) -> LogTable:
         # Q is symmetric
         return self.log_rows(x_t, s, t, like.shape[-1], layout).to(like.dtype)
 

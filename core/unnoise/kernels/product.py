@@ -35,8 +35,8 @@ class ProductKernel(TransitionKernel):
             raise ConfigError("the parts of a product share one clock", value=clocks)
 
     @property
-    def space(self) -> spaces.Product:
-        return spaces.Product({name: kernel.space for name, kernel in self.parts.items()})
+    def space(self) -> spaces.ProductSpace:
+        return spaces.ProductSpace({name: kernel.space for name, kernel in self.parts.items()})
 
     @property
     def steps(self) -> int | None:

@@ -3,7 +3,7 @@
 from unnoise.objectives.bound import Bound, bound, step_term
 from unnoise.objectives.categorical import (
     MaskedDiffusion,
-    OrderAgnostic,
+    OrderAgnosticLoss,
     ScoreEntropy,
     continuous_bound,
     loss_curve,
@@ -61,7 +61,7 @@ __all__ = [
     "MaskedDiffusion",
     "MinSNR",
     "Objective",
-    "OrderAgnostic",
+    "OrderAgnosticLoss",
     "Quantised",
     "Recipe",
     "ScoreEntropy",

@@ -80,7 +80,7 @@ class ScoreEntropy(Objective):
 
 @final
 @dataclass(frozen=True)
-class OrderAgnostic(Objective):
+class OrderAgnosticLoss(Objective):
     """The order-agnostic bound, nats per degree of freedom: the mean cross-entropy of n hidden
     tokens, n uniform on 1 .. D (Hoogeboom 2022, ARDM), for the absorbing kernel.
 
@@ -190,7 +190,7 @@ def _hidden_loss(denoiser: Denoiser, batch: Batch, number: Tensor, noise: NoiseS
     place = layout.ranks(noise.uniform(layout))
     hidden = place < torch.as_tensor(layout.expand(number, place.double()))
     x_t = layout.zero_padding(x0.masked_fill(hidden, corruption.mask))
-    t = corruption.time_of(number / layout.sizes)
+    t = corruption.time_hidden(number / layout.sizes)
     law = raw_law(denoiser, x_t, t, layout, batch)
     return cross_entropy(law, x0, hidden, layout)
 

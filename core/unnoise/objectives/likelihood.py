@@ -29,7 +29,7 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives.data_types import Quantised
-from unnoise.objectives.times import time_of
+from unnoise.objectives.times import time_of_gamma
 from unnoise.spaces import DataSpace, Layout, State, tensor
 from unnoise.spaces.ode import Point, integrate
 
@@ -93,7 +93,7 @@ class ExactTrace(Trace):
                 limit=f"{_LARGE} entries",
                 fix="use Hutchinson()",
             )
-        # number[i] = the how-manieth entry of its sample an entry is, padding excluded
+        # number[i] = the place of an entry in its own sample, padding excluded
         real = tensor(layout.zero_padding(torch.ones(layout.shape, device=layout.device)))
         order = real.reshape(len(real), -1).double()
         number = order.reshape(-1).cumsum(0).view(order.shape) - order
@@ -231,7 +231,7 @@ def level_likelihood(
     data.check(x0, layout)
     if eps is None:
         value = torch.tensor([2 * math.log(data.step / 12**0.5)], dtype=torch.float64)
-        eps = time_of(kernel.schedule, value).item()
+        eps = time_of_gamma(kernel.schedule, value).item()
         if kernel.steps is not None:
             eps = math.ceil(eps * kernel.steps) / kernel.steps
     q = kernel.marginal(x0, eps, layout)

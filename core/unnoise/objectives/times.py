@@ -79,7 +79,7 @@ class ImportanceTimes(TimeLaw):
 
     def times(self, schedule: Schedule, u: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
         first, last = self._ends(schedule)
-        return time_of(schedule, first + u * (last - first), self.eps)
+        return time_of_gamma(schedule, first + u * (last - first), self.eps)
 
     def cdf(self, schedule: Schedule, t: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
         """P(time <= t)."""
@@ -113,7 +113,7 @@ def d_gamma(schedule: Schedule, t: Float64[Tensor, " batch"]) -> Float64[Tensor,
     return torch.as_tensor(2 * (noise - schedule.d_alpha(t) / schedule.alpha(t)))
 
 
-def time_of(
+def time_of_gamma(
     schedule: Schedule, value: Float64[Tensor, "..."], eps: float = 1e-5
 ) -> Float64[Tensor, "..."]:
     """The times in [eps, 1] at which gamma is `value`, by bisection to the last bit."""

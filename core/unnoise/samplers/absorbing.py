@@ -116,7 +116,7 @@ class FirstHitting(Sampler):
             appear = due & (place < per_row(group, clock, layout))
             changed = number > 0
             top = _largest(torch.where(appear, clock, 0.0), layout)
-            t = corruption.time_of(torch.where(changed, top, 1.0))
+            t = corruption.time_hidden(torch.where(changed, top, 1.0))
             law = predicted(denoiser, x, t, layout, condition, changed, law)
             x = shown(law, x, appear, noise, layout)
             bottom = -_largest(torch.where(appear, -clock, -1.0), layout)

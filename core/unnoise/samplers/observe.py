@@ -21,7 +21,7 @@ from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.kernels import Absorbing, ProductKernel, TransitionKernel, corruption_of
 from unnoise.noise import NoiseSource
 from unnoise.samplers.base import Sampler, Step
-from unnoise.spaces import DataSpace, Layout, Product, State, Tokens, parts, tensor
+from unnoise.spaces import DataSpace, Layout, ProductSpace, State, Tokens, parts, tensor
 
 
 @final
@@ -181,7 +181,7 @@ class Observation:
                 ) from error
             if value.dtype.is_floating_point and not torch.isfinite(known).all():
                 raise InputError("the known part has NaN or infinite entries")
-            own = space.parts[name] if isinstance(space, Product) else space
+            own = space.parts[name] if isinstance(space, ProductSpace) else space
             if isinstance(own, Tokens):
                 own.validate(torch.where(mask, value, 0), part)
 

@@ -164,7 +164,7 @@ class OrderAgnostic(Sampler):
         size = layout.sizes.double()
 
         def plan(i: int, hidden: Tensor) -> tuple[Tensor, Time]:
-            t = corruption.time_of(torch.where(hidden > 0, hidden / size, 1.0))
+            t = corruption.time_hidden(torch.where(hidden > 0, hidden / size, 1.0))
             if i == steps - 1:
                 return torch.zeros_like(hidden), t
             if self.cuts:

@@ -1,13 +1,13 @@
 """Where data lives: layouts and spaces."""
 
 from unnoise.spaces.layout import Layout, State, Time, parts, tensor
-from unnoise.spaces.spaces import DataSpace, Euclidean, Product, Tokens, ZeroCoM
+from unnoise.spaces.spaces import DataSpace, Euclidean, ProductSpace, Tokens, ZeroCoM
 
 __all__ = [
     "DataSpace",
     "Euclidean",
     "Layout",
-    "Product",
+    "ProductSpace",
     "State",
     "Time",
     "Tokens",

@@ -32,7 +32,7 @@ def tensor(x: State) -> Tensor:
         raise InputError(
             "one tensor is needed here",
             value=type(x).__name__,
-            fix="states in a dict belong to Product spaces, kernels and distributions",
+            fix="states in a dict belong to products: spaces, kernels and distributions",
         )
     return x
 

@@ -136,7 +136,7 @@ class Tokens(DataSpace):
 
 @final
 @dataclass(frozen=True)
-class Product(DataSpace):
+class ProductSpace(DataSpace):
     """Several spaces diffused together: states are dicts, one tensor per part."""
 
     parts: Mapping[str, DataSpace]

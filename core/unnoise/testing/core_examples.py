@@ -46,7 +46,7 @@ from unnoise.samplers import (
     UniPC,
     Warmup,
 )
-from unnoise.spaces import DataSpace, Euclidean, Layout, Product, Tokens, ZeroCoM
+from unnoise.spaces import DataSpace, Euclidean, Layout, ProductSpace, Tokens, ZeroCoM
 from unnoise.testing.examples import Example
 from unnoise.testing.linear_codec import linear_codec
 
@@ -56,7 +56,7 @@ def tokens() -> list[DataSpace]:
 
 
 def products() -> list[DataSpace]:
-    return [Product({"where": ZeroCoM(), "what": Tokens(5)})]
+    return [ProductSpace({"where": ZeroCoM(), "what": Tokens(5)})]
 
 
 def gaussian_kernels() -> list[object]:

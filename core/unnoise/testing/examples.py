@@ -11,7 +11,7 @@ import torch
 from unnoise.errors import UnnoiseError
 from unnoise.kernels import Absorbing, ProductKernel, TransitionKernel, corruption_of
 from unnoise.noise import NoiseSource
-from unnoise.spaces import DataSpace, Layout, Product, State, Tokens, tensor
+from unnoise.spaces import DataSpace, Layout, ProductSpace, State, Tokens, tensor
 from unnoise.testing.report import Skip
 
 _SHAPES = ((4, 3), (3,), ())
@@ -37,7 +37,7 @@ class Example:
 
 def example_layout(space: DataSpace, batch: int = 3) -> Layout:
     """The layout of a small dense batch in float64 (tokens: int64)."""
-    if isinstance(space, Product):
+    if isinstance(space, ProductSpace):
         parts = {name: example_layout(part, batch) for name, part in space.parts.items()}
         return Layout.product(parts)
     if isinstance(space, Tokens):
@@ -54,7 +54,7 @@ def example_layout(space: DataSpace, batch: int = 3) -> Layout:
 
 def random_state(space: DataSpace, layout: Layout, seed: int = 0) -> State:
     """States of the space: normal numbers, projected; tokens, all equally likely."""
-    if isinstance(space, Product):
+    if isinstance(space, ProductSpace):
         return {
             name: tensor(random_state(part, layout[name], seed + i))
             for i, (name, part) in enumerate(space.parts.items())

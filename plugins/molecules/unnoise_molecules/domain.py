@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from rdkit import Chem
 from torch import Tensor
 
-from unnoise.denoise import EDM, NetworkDenoiser
+from unnoise.denoise import NetworkDenoiser, Preconditioned
 from unnoise.domain import Batch, Domain, Plan, Task
 from unnoise.errors import InputError
 from unnoise.kernels import VE, GaussianKernel
@@ -75,7 +75,7 @@ class Molecules(Domain):
             radius=configuration.radius,
         )
         kernel = GaussianKernel(ZeroCoM(), VE(configuration.sigma_min, configuration.sigma_max))
-        return NetworkDenoiser(network, kernel, EDM(configuration.sigma_data))
+        return NetworkDenoiser(network, kernel, Preconditioned(configuration.sigma_data))
 
     def objective(self, configuration: Configuration) -> Objective:
         if configuration.network == "geodiff":

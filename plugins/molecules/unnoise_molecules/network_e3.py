@@ -43,7 +43,7 @@ _CROWD = 4.0
 
 @final
 class E3Network(nn.Module):
-    """F(x, label) for the EDM parametrization of a zero-centred Gaussian kernel.
+    """F(x, label) for the `Preconditioned` parametrization of a zero-centred Gaussian kernel.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ from unnoise.objectives import (
     Hybrid,
     MaskedDiffusion,
     Objective,
-    OrderAgnostic,
+    OrderAgnosticLoss,
     ScoreEntropy,
     Simple,
     VariationalBound,
@@ -279,5 +279,5 @@ def objective_of(configuration: Configuration) -> Objective:
     if goal == "score_entropy":
         return ScoreEntropy()
     if goal == "order_agnostic":
-        return OrderAgnostic()
+        return OrderAgnosticLoss()
     return Simple()

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from unnoise.denoise import (
-    EDM,
     ByLogSNR,
     Clean,
     Flow,
@@ -19,6 +18,7 @@ from unnoise.denoise import (
     Masked,
     NetworkDenoiser,
     Noise,
+    Preconditioned,
     Ratio,
     check_condition,
 )
@@ -81,7 +81,7 @@ BAD = [
     (REAL, Noise(), REALS, Puts(B, 1), "(4, 1)", "(4, 13)"),
     (REAL, Clean(), REALS, Puts(1, 13), "(1, 13)", "(4, 13)"),
     (REAL, Flow(), REALS, Puts(B, 13, 1), "(4, 13, 1)", "(4, 13)"),
-    (REAL, EDM(), REALS, Puts(13), "(13,)", "(4, 13)"),
+    (REAL, Preconditioned(), REALS, Puts(13), "(13,)", "(4, 13)"),
     (REAL, ByLogSNR(Noise()), REALS, Puts(), "()", "(4, 13)"),
     (REAL, Noise(), Layout.dense(B), Puts(B, 1), "(4, 1)", "(4,)"),
     (REAL, Noise(), REALS, Puts(x=(B, 13)), "dict", "(4, 13)"),

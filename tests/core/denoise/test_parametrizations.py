@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from unnoise.denoise import (
-    EDM,
     Clean,
     Flow,
     Joint,
@@ -17,6 +16,7 @@ from unnoise.denoise import (
     Masked,
     NetworkDenoiser,
     Noise,
+    Preconditioned,
     Score,
     V,
 )
@@ -71,7 +71,7 @@ def target(parametrization, schedule, t, x0, eps):
     """What the network of the named parametrization is trained to put out, by its definition."""
     a, s = schedule.alpha(t), schedule.sigma(t)
     x_t = a * x0 + s * eps
-    if isinstance(parametrization, EDM):
+    if isinstance(parametrization, Preconditioned):
         level, sd = s / a, parametrization.sigma_data
         skip = sd**2 / (level**2 + sd**2)
         return (x0 - skip * x_t / a) * (level**2 + sd**2) ** 0.5 / (level * sd)
@@ -86,7 +86,7 @@ def target(parametrization, schedule, t, x0, eps):
 
 CASES = [
     (parametrization, schedule)
-    for parametrization in (Noise(), Clean(), V(), Score(), Flow(), EDM(0.7))
+    for parametrization in (Noise(), Clean(), V(), Score(), Flow(), Preconditioned(0.7))
     for schedule in SCHEDULES
 ] + [(parametrization, FLOW) for parametrization in (Clean(), V(), Flow())]
 
@@ -159,15 +159,15 @@ def test_loss_is_a_mean_over_what_is_real():
 def test_edm_coefficients_by_hand():
     # VE with sigma(t) = s: s = sd = 1/2 gives 1/2, sd / sqrt 2, sqrt 2, ln(1/2) / 4
     schedule = VE(0.125, 2.0)  # sigma(1/2) = 1/2
-    c = EDM(0.5).affine(schedule, 0.5)
+    c = Preconditioned(0.5).affine(schedule, 0.5)
     assert c.skip == pytest.approx(0.5)
     assert c.out == pytest.approx(0.5 / math.sqrt(2))
     assert c.scale == pytest.approx(math.sqrt(2))
     assert c.label == pytest.approx(math.log(0.5) / 4)
     # own setting: s = 2, sd = 1.5: sd^2 + s^2 = 6.25 = 2.5^2
-    c = EDM(1.5).affine(schedule, 1.0)
+    c = Preconditioned(1.5).affine(schedule, 1.0)
     assert tuple(c) == pytest.approx((0.36, 1.2, 0.4, math.log(2) / 4))
-    tensors = EDM(1.5).affine(schedule, torch.ones(2, dtype=F))
+    tensors = Preconditioned(1.5).affine(schedule, torch.ones(2, dtype=F))
     assert [v.tolist() for v in tensors] == [pytest.approx([v, v]) for v in c]
 
 
@@ -177,14 +177,14 @@ def test_edm_shows_the_network_unit_variance_at_every_time():
     for t in (0.05, 0.5, 1.0):
         std = math.sqrt(schedule.alpha(t) ** 2 * 0.49 + schedule.sigma(t) ** 2)
         network = Fixed(torch.zeros(1, 1, dtype=F))
-        denoiser = NetworkDenoiser(network, kernel, EDM(0.7))
+        denoiser = NetworkDenoiser(network, kernel, Preconditioned(0.7))
         denoiser(torch.full((1, 1), std, dtype=F), t, Layout.dense(1, (1,), dtype=F))
         assert network.seen[0].item() == pytest.approx(1)
         level = schedule.sigma(t) / schedule.alpha(t)
         assert network.seen[1].item() == pytest.approx(math.log(level) / 4, rel=1e-6)
 
 
-@pytest.mark.parametrize("parametrization", [Noise(), Score(), EDM()], ids=name)
+@pytest.mark.parametrize("parametrization", [Noise(), Score(), Preconditioned()], ids=name)
 def test_no_signal_at_the_end_needs_another_target(parametrization):
     with pytest.raises(ConfigError, match="alpha is 0") as caught:
         NetworkDenoiser(Fixed(0), GaussianKernel(Euclidean(), FLOW), parametrization)
@@ -291,7 +291,7 @@ def test_joint_sums_its_parts():
         "k": torch.randn(2, 1, 2, generator=g, dtype=F),
     }
     t = torch.tensor([0.3, 0.6], dtype=F)
-    parts = {"x": EDM(), "k": Logits()}
+    parts = {"x": Preconditioned(), "k": Logits()}
     alone = {
         n: p.loss(kernel.parts[n], output[n], x0[n], x_t[n], t, layout[n]) for n, p in parts.items()
     }
@@ -303,11 +303,11 @@ def test_joint_sums_its_parts():
     law = NetworkDenoiser(network, kernel, Joint(parts))(x_t, t, layout)
     assert isinstance(law, Product)
     torch.testing.assert_close(
-        law.mean["x"], EDM().law(gaussian, output["x"], x_t["x"], t, layout["x"]).mean
+        law.mean["x"], Preconditioned().law(gaussian, output["x"], x_t["x"], t, layout["x"]).mean
     )
     # each part scales its own input; the label is the time itself
     torch.testing.assert_close(
-        network.seen[0]["x"], EDM().inputs(gaussian, x_t["x"], t, layout["x"])
+        network.seen[0]["x"], Preconditioned().inputs(gaussian, x_t["x"], t, layout["x"])
     )
     assert network.seen[0]["k"] is x_t["k"]
     torch.testing.assert_close(network.seen[1], t.float())

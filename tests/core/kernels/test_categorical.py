@@ -548,17 +548,19 @@ def test_the_time_of_a_share_of_masks(schedule):
     end = 1 - schedule.alpha(1.0)
     for share in (1e-6, 0.2, 0.7, end):
         hidden = torch.tensor([share * end / max(end, share)], dtype=torch.float64)
-        t = corruption.time_of(hidden)
+        t = corruption.time_hidden(hidden)
         assert 0 < t.item() <= 1
         assert 1 - schedule.alpha(t.item()) == pytest.approx(hidden.item(), rel=1e-9)
         assert corruption.hidden(t.item()) == pytest.approx(hidden.item(), rel=1e-9)
-    assert corruption.time_of(torch.tensor([1.0], dtype=torch.float64)) == 1  # never, or at the end
+    assert (
+        corruption.time_hidden(torch.tensor([1.0], dtype=torch.float64)) == 1
+    )  # never, or at the end
 
 
 def test_the_time_of_a_share_on_a_table_is_one_of_its_steps():
     corruption = Absorbing(2, BetaTable.linear(10, 0.1, 0.5))
     shares = torch.linspace(0.01, 0.9, 30, dtype=torch.float64)
-    t = corruption.time_of(shares) * 10
+    t = corruption.time_hidden(shares) * 10
     torch.testing.assert_close(t, t.round())
     before, after = (1 - corruption.schedule.alpha((t - i) / 10) for i in (1, 0))
     ends = after.clamp(max=corruption.hidden(1.0))

@@ -37,7 +37,7 @@ from unnoise.noise import NoiseSource
 from unnoise.objectives import (
     Batch,
     MaskedDiffusion,
-    OrderAgnostic,
+    OrderAgnosticLoss,
     ScoreEntropy,
     bound,
     continuous_bound,
@@ -146,8 +146,8 @@ N = 4000
     [
         (MaskedDiffusion(), ABSORBING, CHAIN, H),
         (MaskedDiffusion(), SQUARE, CHAIN, H),
-        (OrderAgnostic(), ABSORBING, CHAIN, H),
-        (OrderAgnostic(), SQUARE, CHAIN, H),
+        (OrderAgnosticLoss(), ABSORBING, CHAIN, H),
+        (OrderAgnosticLoss(), SQUARE, CHAIN, H),
         (ScoreEntropy(), ABSORBING, CHAIN, H),
         (ScoreEntropy(), UNIFORM, ONE, 1.142120273),
     ],
@@ -230,7 +230,7 @@ class Table(torch.nn.Module):
     [
         (MaskedDiffusion(), Absorbing(3), Masked(3)),
         (MaskedDiffusion(), Absorbing(3), Ratio()),
-        (OrderAgnostic(), Absorbing(3), Masked(3)),
+        (OrderAgnosticLoss(), Absorbing(3), Masked(3)),
         (ScoreEntropy(), Absorbing(3), Ratio()),
         (ScoreEntropy(), Uniform(Linear(1e-3)), Ratio()),
         (ScoreEntropy(), Uniform(Linear(1e-3)), Logits()),
@@ -271,7 +271,7 @@ def test_a_wrong_law_costs_its_divergence():
 
     model = NetworkDenoiser(Half(), ABSORBING.kernel, Masked(2))
     batch = batch_of(CHAIN, 500)
-    loss = OrderAgnostic()(model, batch, NoiseSource(0, range(500)))
+    loss = OrderAgnosticLoss()(model, batch, NoiseSource(0, range(500)))
     torch.testing.assert_close(loss, torch.full((500,), math.log(2), dtype=F))
 
 
@@ -282,7 +282,7 @@ def test_misfits():
     walk = PmfOracle(CategoricalKernel(Tokens(2), RandomWalk.bands(2)), CHAIN)
     for call, message in (
         (lambda: MaskedDiffusion()(PAIR, batch, noise), "Absorbing"),
-        (lambda: OrderAgnostic()(PAIR, batch, noise), "Absorbing"),
+        (lambda: OrderAgnosticLoss()(PAIR, batch, noise), "Absorbing"),
         (lambda: MaskedDiffusion()(discrete, batch, noise), "continuous clock"),
         (lambda: ScoreEntropy()(discrete, batch, noise), "continuous clock"),
         (lambda: continuous_bound(discrete, batch.x0, batch.layout, noise), "continuous clock"),
@@ -293,4 +293,4 @@ def test_misfits():
             call()
     with pytest.raises(InputError, match="evaluations"):
         continuous_bound(ABSORBING, batch.x0, batch.layout, noise, evaluations=0)
-    OrderAgnostic()(discrete, batch, noise)  # its clock does not matter
+    OrderAgnosticLoss()(discrete, batch, noise)  # its clock does not matter

@@ -181,7 +181,7 @@ def test_eps_that_the_law_knows_is_that_of_its_mean():
     x, eps = (NoiseSource(seed, range(3)).normal(layout) for seed in (0, 1))
     kernel = GaussianKernel(Euclidean(), VPLinear())
     at = level(kernel.schedule, 0.4)
-    for parametrization in (Noise(), V(), Score(), Flow(), denoise.EDM()):
+    for parametrization in (Noise(), V(), Score(), Flow(), denoise.Preconditioned()):
         law = parametrization.law(kernel, eps, x, 0.4, layout)
         found = noise_in(x, law, at)
         torch.testing.assert_close(at.alpha * law.mean + at.sigma * found, x)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unnoise.errors import ConfigError, InputError, NonFiniteError
-from unnoise.spaces import Euclidean, Layout, Product, Tokens, ZeroCoM
+from unnoise.spaces import Euclidean, Layout, ProductSpace, Tokens, ZeroCoM
 
 D = torch.float64
 MASK = torch.tensor([[True, True, True, False]])
@@ -83,7 +83,7 @@ def test_the_layout_of_a_batch():
 
 
 def test_product():
-    space = Product({"x": ZeroCoM(), "h": Tokens(4)})
+    space = ProductSpace({"x": ZeroCoM(), "h": Tokens(4)})
     layout = Layout.product(
         {"x": Layout.ragged([2, 3], (3,), dtype=D), "h": Layout.ragged([2, 3], dtype=torch.int64)}
     )
@@ -103,7 +103,7 @@ def test_product():
     dense = space.layout({"x": torch.zeros(2, 5, 3), "h": torch.zeros(2, 5).long()})
     assert dense["x"].shape == (2, 5, 3)
     with pytest.raises(ConfigError, match="at least one part"):
-        Product({})
+        ProductSpace({})
 
 
 REAL = Layout.dense(2, (3,))

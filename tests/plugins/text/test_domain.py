@@ -14,7 +14,7 @@ from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.objectives import (
     Hybrid,
     MaskedDiffusion,
-    OrderAgnostic,
+    OrderAgnosticLoss,
     ScoreEntropy,
     Simple,
     VariationalBound,
@@ -146,7 +146,7 @@ GOALS = [
     ({}, MaskedDiffusion, Masked),
     ({"goal": "bound"}, VariationalBound, Masked),
     ({"goal": "masked", "chain": 20}, VariationalBound, Masked),
-    ({"goal": "order_agnostic"}, OrderAgnostic, Masked),
+    ({"goal": "order_agnostic"}, OrderAgnosticLoss, Masked),
     ({"goal": "cross_entropy"}, Simple, Masked),
     ({"goal": "score_entropy"}, ScoreEntropy, Ratio),
     ({"goal": "score_entropy", "kernel": "uniform"}, ScoreEntropy, Ratio),
