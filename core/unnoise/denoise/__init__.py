@@ -9,13 +9,10 @@ from unnoise.denoise.labels import ByLogSNR
 from unnoise.denoise.network import NetworkDenoiser
 from unnoise.denoise.parametrizations import (
     Affine,
-    CategoricalParametrization,
     Clean,
     Flow,
     GaussianParametrization,
     Joint,
-    Logits,
-    Masked,
     Noise,
     Parametrization,
     Preconditioned,
@@ -24,6 +21,7 @@ from unnoise.denoise.parametrizations import (
     expect,
 )
 from unnoise.denoise.tempered import Tempered
+from unnoise.denoise.tokens import CategoricalParametrization, Logits, Masked
 from unnoise.denoise.variance import LearnedVariance, UnitVariance
 
 __all__ = [

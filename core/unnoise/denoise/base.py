@@ -1,4 +1,12 @@
-"""Denoisers: what the clean data may have been."""
+"""Denoisers: what the clean data may have been.
+
+    p(x_0 | x_t) = q(x_t | x_0) p(x_0) / q(x_t)
+
+is approximated by a law that a kernel can integrate over: a point at E[x_0 | x_t], a Gaussian,
+probabilities, or draws. For Gaussian kernels its mean is the score in other words (Tweedie),
+
+    grad log q(x_t) = (alpha_t E[x_0 | x_t] - x_t) / sigma_t^2.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from unnoise.denoise.parametrizations import CategoricalParametrization, Masked, without
+from unnoise.denoise.tokens import CategoricalParametrization, Masked, without
 from unnoise.distributions import Categorical
 from unnoise.errors import ConfigError
 from unnoise.kernels import Absorbing, TransitionKernel, Uniform, corruption_of

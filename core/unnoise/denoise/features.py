@@ -1,4 +1,7 @@
-"""Input features for networks that must see fine detail."""
+"""Input features for networks that must see fine detail.
+
+x -> (x, sin(2^n pi x), cos(2^n pi x))  for some n: a change of 2^-n in x turns the angle by pi.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Guidance: denoisers around denoisers."""
+"""Guidance: denoisers around denoisers.
+
+    classifier-free:  E = E_u + w (E_c - E_u),   for tokens  log p = log p_u + w (log p_c - log p_u)
+    by a classifier:  E = E[x_0 | x_t] + w (sigma_t^2 / alpha_t) grad log p(y | x_t)
+
+with E the mean of x_0, c given the condition and u without it. On eps, on the score and on v the
+rule is the same, because all are affine in x_0 with coefficients of t alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a network is told about the noise, when time says too little."""
+"""What a network is told about the noise, when time says too little.
+
+label = (gamma(t) - low) / (high - low),    gamma(t) = -log SNR(t) = log(sigma_t^2 / alpha_t^2)
+"""
 
 from __future__ import annotations
 

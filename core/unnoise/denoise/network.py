@@ -1,4 +1,9 @@
-"""A network, its parametrization and its kernel: the denoiser that is trained and saved."""
+"""A network, its parametrization and its kernel: the denoiser that is trained and saved.
+
+    p(x_0 | x_t) = law(F(inputs(x_t, t), label(t), condition), x_t, t)
+
+F is the network; `inputs`, `label` and `law` are the parametrization's, for the kernel.
+"""
 
 from __future__ import annotations
 

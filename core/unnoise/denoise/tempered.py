@@ -1,4 +1,7 @@
-"""Temperature and nucleus: sharper laws of tokens."""
+"""Temperature and nucleus: sharper laws of tokens.
+
+p_i -> p_i^(1 / T) / sum_j p_j^(1 / T),    then 0 outside the smallest set that holds `top_p`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise.base import Condition, Denoiser
-from unnoise.denoise.parametrizations import without
+from unnoise.denoise.tokens import without
 from unnoise.distributions import Categorical
 from unnoise.errors import ConfigError
 from unnoise.kernels import Absorbing, CategoricalKernel

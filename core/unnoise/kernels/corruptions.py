@@ -1,8 +1,16 @@
 """Corruptions: how a categorical kernel moves probability between K states.
 
 A corruption is a family of stochastic matrices Q(s, t) with Q(s, t) Q(t, u) = Q(s, u), rows = from:
-Q[i, j] = q(x_t = j | x_s = i). Everything is in log space, and the large-vocabulary ones (uniform,
-absorbing) never build a matrix.
+Q[i, j] = q(x_t = j | x_s = i). With a = alpha_t / alpha_s, the probability to survive from s to t,
+
+    Uniform      Q = a I + (1 - a) 1 1^T / K
+    Absorbing    Q = a I + (1 - a) 1 e_mask^T
+
+and for a token that is masked at t
+
+    q(x_s = x_0 | x_t = mask, x_0) = (alpha_s - alpha_t) / (1 - alpha_t), else it is masked still.
+
+Everything is in log space, and the large-vocabulary ones (uniform, absorbing) never build a matrix.
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""Corruptions that are given by their matrices, for moderate numbers of states."""
+"""Corruptions that are given by their matrices, for moderate numbers of states.
+
+    Matrices     Q(i / T, j / T) = Q_(i+1) ... Q_j
+    RandomWalk   Q(s, t) = expm(c log(alpha_s / alpha_t) L),   L = A - diag(A 1),
+
+A a symmetric adjacency. Where a table of p0 is pushed through them,
+(p0 Q)_j = sum_i p0_i Q[i, j], it is in probabilities, scaled by the largest.
+"""
 
 from __future__ import annotations
 

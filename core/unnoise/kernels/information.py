@@ -1,4 +1,10 @@
-"""The mutual information between data and a noisy token, and clocks that run with it."""
+"""The mutual information between data and a noisy token, and clocks that run with it.
+
+    I(x_0; x_t) = sum_ij p0_i q(x_t = j | x_0 = i) log[q(x_t = j | x_0 = i) / p_t(j)],
+    p_t(j) = sum_i p0_i q(x_t = j | x_0 = i).
+
+It is H(x_0) at t = 0 and falls to what the prior knows of the data at t = 1, 0 if all is forgotten.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,16 @@
 """Schedules: how much signal alpha(t) and noise sigma(t) a state holds at time t in [0, 1].
 
+    x_t = alpha_t x_0 + sigma_t eps,    SNR(t) = alpha_t^2 / sigma_t^2, decreasing,
+
+which is the stochastic differential equation dx = f x dt + g dw (Song 2021) with
+
+    f = alpha' / alpha,    g^2 = 2 sigma sigma' - 2 f sigma^2 = -sigma^2 d log SNR / dt.
+
+    variance preserving   alpha^2 + sigma^2 = 1            VPLinear, VPCosine, BetaTable
+    sub-VP                sigma = 1 - alpha^2              SubVP
+    variance exploding    alpha = 1                        VE
+    straight path         alpha + sigma = 1                Linear
+
 Time 0 is the data itself: alpha(0) = 1 and sigma(0) = 0 exactly. Some published schedules start at
 a smallest noise level above zero; they keep it for every t > 0, and the step to t = 0 is the last
 denoising step.
@@ -21,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from unnoise.errors import ConfigError
+from unnoise.kernels.elementary import clean_at_zero, cos, exp, expm1, log, sin, sqrt
 from unnoise.spaces import Time
 
 
@@ -58,7 +70,7 @@ class Schedule(ABC):
 
     def log_snr(self, t: Time) -> Time:
         """log(alpha^2 / sigma^2); inf at t = 0, -inf where alpha is 0."""
-        return 2 * (_log(self.alpha(t)) - _log(self.sigma(t)))
+        return 2 * (log(self.alpha(t)) - log(self.sigma(t)))
 
 
 @final
@@ -84,10 +96,10 @@ class VPLinear(Schedule):
         return 0.5 * (self.beta_min + t * (self.beta_max - self.beta_min))
 
     def alpha(self, t: Time) -> Time:
-        return _exp(self._log_alpha(t))
+        return exp(self._log_alpha(t))
 
     def sigma(self, t: Time) -> Time:
-        return _sqrt(-_expm1(2 * self._log_alpha(t)))
+        return sqrt(-expm1(2 * self._log_alpha(t)))
 
     def d_alpha(self, t: Time) -> Time:
         return -self._half_beta(t) * self.alpha(t)
@@ -119,7 +131,7 @@ class SubVP(Schedule):
         return self._vp.alpha(t)
 
     def sigma(self, t: Time) -> Time:
-        return -_expm1(2 * self._vp._log_alpha(t))
+        return -expm1(2 * self._vp._log_alpha(t))
 
     def d_alpha(self, t: Time) -> Time:
         return self._vp.d_alpha(t)
@@ -151,13 +163,13 @@ class VPCosine(Schedule):
 
     def _angle(self, t: Time) -> Time:
         b, a = self._ends
-        return _clean_at_zero(t, a * t + b)
+        return clean_at_zero(t, a * t + b)
 
     def alpha(self, t: Time) -> Time:
-        return _cos(self._angle(t))
+        return cos(self._angle(t))
 
     def sigma(self, t: Time) -> Time:
-        return _sin(self._angle(t))
+        return sin(self._angle(t))
 
     def d_alpha(self, t: Time) -> Time:
         return -self._ends[1] * self.sigma(t)
@@ -189,7 +201,7 @@ class VE(Schedule):
         return torch.ones_like(t) if isinstance(t, Tensor) else 1.0
 
     def sigma(self, t: Time) -> Time:
-        return _clean_at_zero(t, self.sigma_min * _exp(t * self._log_ratio))
+        return clean_at_zero(t, self.sigma_min * exp(t * self._log_ratio))
 
     def d_alpha(self, t: Time) -> Time:
         return torch.zeros_like(t) if isinstance(t, Tensor) else 0.0
@@ -248,17 +260,17 @@ class Geometric(Schedule):
         return None
 
     def _growth(self, t: Time) -> Time:
-        return self.v_min * _expm1(t * math.log(self.v_max / self.v_min))
+        return self.v_min * expm1(t * math.log(self.v_max / self.v_min))
 
     def _d_growth(self, t: Time) -> Time:
         log_r = math.log(self.v_max / self.v_min)
-        return self.v_min * log_r * _exp(t * log_r)
+        return self.v_min * log_r * exp(t * log_r)
 
     def alpha(self, t: Time) -> Time:
-        return _sqrt(1 - self._growth(t) / (1 - self.v_0))
+        return sqrt(1 - self._growth(t) / (1 - self.v_0))
 
     def sigma(self, t: Time) -> Time:
-        return _clean_at_zero(t, _sqrt(self._growth(t) + self.v_0))
+        return clean_at_zero(t, sqrt(self._growth(t) + self.v_0))
 
     def d_alpha(self, t: Time) -> Time:
         return -self._d_growth(t) / (2 * (1 - self.v_0) * self.alpha(t))
@@ -348,12 +360,12 @@ class BetaTable(Schedule):
     def alpha(self, t: Time) -> Time:
         if not isinstance(t, Tensor) and t in self._steps:
             return self._steps[t][0]
-        return _exp(self._at(t)[0])
+        return exp(self._at(t)[0])
 
     def sigma(self, t: Time) -> Time:
         if not isinstance(t, Tensor) and t in self._steps:
             return self._steps[t][1]
-        return _sqrt(-_expm1(2 * self._at(t)[0]))
+        return sqrt(-expm1(2 * self._at(t)[0]))
 
     def d_alpha(self, t: Time) -> Time:
         return self._at(t)[1] * self.alpha(t)
@@ -365,35 +377,3 @@ class BetaTable(Schedule):
 def _require(condition: bool, rule: str, value: object) -> None:
     if not condition:
         raise ConfigError("a schedule's parameters contradict each other", value=value, limit=rule)
-
-
-def _exp(v: Time) -> Time:
-    return torch.exp(v) if isinstance(v, Tensor) else math.exp(v)
-
-
-def _log(v: Time) -> Time:
-    if isinstance(v, Tensor):
-        return torch.log(v)
-    return math.log(v) if v > 0 else -math.inf
-
-
-def _expm1(v: Time) -> Time:
-    return torch.expm1(v) if isinstance(v, Tensor) else math.expm1(v)
-
-
-def _sqrt(v: Time) -> Time:
-    return torch.sqrt(v) if isinstance(v, Tensor) else math.sqrt(v)
-
-
-def _cos(v: Time) -> Time:
-    return torch.cos(v) if isinstance(v, Tensor) else math.cos(v)
-
-
-def _sin(v: Time) -> Time:
-    return torch.sin(v) if isinstance(v, Tensor) else math.sin(v)
-
-
-def _clean_at_zero(t: Time, v: Time) -> Time:
-    if isinstance(t, Tensor):
-        return torch.where(t == 0, torch.zeros_like(t), torch.as_tensor(v))
-    return 0.0 if t == 0 else v

@@ -1,5 +1,7 @@
-"""Schedules that are given by alpha alone, the probability that a token survives; sigma = 1 - alpha
-is that it does not."""
+"""Schedules that are given by alpha alone, the probability that a token survives:
+
+alpha_t = q(no jump before t | x_0),    sigma_t = 1 - alpha_t,    rate(t) = -alpha'_t / alpha_t.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,11 @@
 A state is a tensor whose leading axis counts *rows*. Rows are samples (dense layouts, shape
 (B, ...)) or parts of samples (ragged layouts, shape (R, ...) with `index` naming the sample of
 each row, as in a torch-geometric batch). A product state is a dict of such tensors, and its layout
-holds one layout per field.
+holds one layout per field. Between values per sample v (B,) and entries x (rows, ...) there are two
+maps, each the transpose of the other, and every formula of the core is written with them:
+
+    expand(v)[r, ...] = v[index[r]]                        sample -> rows
+    sum(x)[b]         = sum over rows r of b, x[r, ...]    rows -> sample, padding counts nothing
 """
 
 from __future__ import annotations

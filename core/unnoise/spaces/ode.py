@@ -1,7 +1,13 @@
 """An adaptive Runge-Kutta integrator in which every sample has its own clock.
 
-The step size belongs to a sample, not to the batch, so that a result does not depend on the
-neighbours it was computed with.
+Of dx/dt = f(x, t), with the Dormand-Prince pair of orders 5 and 4,
+
+    k_i = f(x + h sum_j a_ij k_j, t + c_i h)
+    x'  = x + h sum_i b_i k_i                        error e = h sum_i (b_i - b*_i) k_i,
+
+a step is kept where |e| <= 1 in units of atol + rtol |x|, the root mean square over a sample, and
+the next one is h min(10, max(0.2, 0.9 |e|^(-1/5))). The step size belongs to a sample, not to the
+batch, so that a result does not depend on the neighbours it was computed with.
 """
 
 from __future__ import annotations

@@ -1,4 +1,16 @@
-"""Data spaces: where the data of a diffusion lives."""
+"""Data spaces: where the data of a diffusion lives.
+
+A space is a set of states with a projection onto it and a number of degrees of freedom:
+
+    Euclidean     x in R^n                        P x = x                   dim = n
+    ZeroCoM       x in R^(n x d), sum_i x_i = 0   P x = x - mean_i x_i      dim = d (n - 1)
+    Tokens        x in {0 .. K - 1}^n             P x = x                   dim = n
+    ProductSpace  x = (x^a, x^b, ...)             part by part              dim = sum of the parts'
+
+A linear space has P P = P = P^T. Gaussian noise on it is P z, z ~ N(0, I), whose covariance is P,
+and its density counts dim, not the number of entries: on ZeroCoM the common position of the points
+is fixed and adds nothing.
+"""
 
 from __future__ import annotations
 
