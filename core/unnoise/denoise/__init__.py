@@ -8,8 +8,8 @@ from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
 from unnoise.denoise.labels import ByLogSNR
 from unnoise.denoise.network import NetworkDenoiser
 from unnoise.denoise.parametrizations import (
-    Affine,
     Clean,
+    Coefficients,
     Flow,
     GaussianParametrization,
     Joint,
@@ -25,13 +25,13 @@ from unnoise.denoise.tokens import CategoricalParametrization, Logits, Masked
 from unnoise.denoise.variance import LearnedVariance, UnitVariance
 
 __all__ = [
-    "Affine",
     "AnalyticVariance",
     "ByLogSNR",
     "CategoricalParametrization",
     "ClassifierFree",
     "ClassifierGuided",
     "Clean",
+    "Coefficients",
     "Condition",
     "Denoiser",
     "Flow",

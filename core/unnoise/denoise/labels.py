@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from unnoise.denoise.parametrizations import Affine, GaussianParametrization
+from unnoise.denoise.parametrizations import Coefficients, GaussianParametrization
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.spaces import Layout, State, Time
 
@@ -27,7 +27,7 @@ class ByLogSNR(GaussianParametrization):
     low: float = -13.3
     high: float = 5.0
 
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
         gamma = -schedule.log_snr(t)
         label = (gamma - self.low) / (self.high - self.low)
         return self.parametrization.affine(schedule, t)._replace(label=label)

@@ -95,7 +95,7 @@ def expect(output: State, shape: tuple[int, ...], what: str) -> None:
         )
 
 
-class Affine(NamedTuple):
+class Coefficients(NamedTuple):
     """x_0 = skip x_t + out F(scale x_t, label), F the network."""
 
     skip: Time
@@ -108,7 +108,7 @@ class GaussianParametrization(Parametrization):
     """Every parametrization of a Gaussian kernel is affine in the state and the output."""
 
     @abstractmethod
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
         """The coefficients at time t."""
 
     def check(self, kernel: TransitionKernel) -> None:
@@ -164,9 +164,9 @@ class Direct(GaussianParametrization):
 class Noise(Direct):
     """F = eps: x_0 = (x_t - sigma eps) / alpha (Ho 2020)."""
 
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        return Affine(1 / alpha, -sigma / alpha, 1.0, t)
+        return Coefficients(1 / alpha, -sigma / alpha, 1.0, t)
 
 
 @final
@@ -174,8 +174,8 @@ class Noise(Direct):
 class Clean(Direct):
     """F = x_0."""
 
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
-        return Affine(0.0, 1.0, 1.0, t)
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
+        return Coefficients(0.0, 1.0, 1.0, t)
 
 
 @final
@@ -184,10 +184,10 @@ class V(Direct):
     """F = v = alpha eps - sigma x_0: x_0 = (alpha x_t - sigma v) / (alpha^2 + sigma^2)
     (Salimans & Ho 2022, for any schedule)."""
 
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         norm = alpha**2 + sigma**2
-        return Affine(alpha / norm, -sigma / norm, 1.0, t)
+        return Coefficients(alpha / norm, -sigma / norm, 1.0, t)
 
 
 @final
@@ -195,9 +195,9 @@ class V(Direct):
 class Score(Direct):
     """F = grad log q(x_t): x_0 = (x_t + sigma^2 F) / alpha (Song 2021)."""
 
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        return Affine(1 / alpha, sigma**2 / alpha, 1.0, t)
+        return Coefficients(1 / alpha, sigma**2 / alpha, 1.0, t)
 
 
 @final
@@ -206,11 +206,11 @@ class Flow(Direct):
     """F = dx/dt = alpha' x_0 + sigma' eps (Lipman 2023):
     x_0 = (sigma' x_t - sigma F) / (alpha sigma' - alpha' sigma)."""
 
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         d_alpha, d_sigma = schedule.d_alpha(t), schedule.d_sigma(t)
         wronskian = alpha * d_sigma - d_alpha * sigma
-        return Affine(d_sigma / wronskian, -sigma / wronskian, 1.0, t)
+        return Coefficients(d_sigma / wronskian, -sigma / wronskian, 1.0, t)
 
 
 @final
@@ -222,14 +222,14 @@ class Preconditioned(GaussianParametrization):
 
     sigma_data: float = 0.5
 
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
         alpha = schedule.alpha(t)
         s = schedule.sigma(t) / alpha
         norm = s**2 + self.sigma_data**2
         root = norm**0.5
         log = torch.log(s) if isinstance(s, Tensor) else math.log(s)
         skip = self.sigma_data**2 / norm
-        return Affine(skip / alpha, s * self.sigma_data / root, 1 / (root * alpha), log / 4)
+        return Coefficients(skip / alpha, s * self.sigma_data / root, 1 / (root * alpha), log / 4)
 
     def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
         x_t = tensor(x_t)

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from unnoise.denoise import Condition
-from unnoise.denoise.parametrizations import Affine, GaussianParametrization
+from unnoise.denoise.parametrizations import Coefficients, GaussianParametrization
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.spaces import Layout, State, Time, tensor
@@ -134,10 +134,10 @@ class Displacement(GaussianParametrization):
         if not isinstance(kernel, GaussianKernel) or not kernel.schedule.alpha(1.0) > 0:
             raise ConfigError("Displacement needs a GaussianKernel with alpha > 0", value=kernel)
 
-    def affine(self, schedule: Schedule, t: Time) -> Affine:
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
         alpha = schedule.alpha(t)
         rho = schedule.sigma(t) / alpha
-        return Affine(1 / alpha, rho, 1 / alpha, rho)
+        return Coefficients(1 / alpha, rho, 1 / alpha, rho)
 
     def inputs(self, kernel: TransitionKernel, x_t: State, t: Time, layout: Layout) -> State:
         assert isinstance(kernel, GaussianKernel)
