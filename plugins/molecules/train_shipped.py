@@ -12,6 +12,7 @@ of 8 embeddings within .8 or 1.2 angstrom; only the last one knew what `coupling
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # how the data are split
     options: dict[str, Any] = {}
     for number, run in enumerate(RUNS, 1):
         folder = chosen.out / f"run-{number}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import Parameter
 from pathlib import Path
 
@@ -36,7 +39,23 @@ def train(words: list[str]) -> int:
         return 0
     domain, given = found
     data, out = given.pop("data"), given.pop("out")
-    run(domain, data, out, **tidy(domain.Configuration, given))
-    if os.environ.get("RANK", "0") == "0":  # once, when several processes train together
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that train together
+    with heard(type(domain).__module__.partition(".")[0], first):
+        run(domain, data, out, **tidy(domain.Configuration, given))
+    if first:
         print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
     return 0
+
+
+@contextmanager
+def heard(package: str, first: bool = True) -> Iterator[None]:
+    """What a plugin's package logs of its data, at INFO, is shown on stderr, by one process."""
+    logger = logging.getLogger(package)
+    handler, level = logging.StreamHandler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if first else level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -15,6 +15,7 @@ import argparse
 import gzip
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import sys
@@ -39,6 +40,7 @@ from unnoise_molecules.metrics import Floats, rmsd
 from unnoise_molecules.molecules import positions, set_property
 from unnoise_molecules.relax import MOST_STEPS, parametrised
 
+_LOG: Final = logging.getLogger(__name__)
 SMALL: Final = 9
 """Heavy atoms of the largest molecule of the set `small`."""
 _KT: Final = 0.0019872043 * 298.15  # kcal/mol
@@ -150,7 +152,11 @@ def build(
     counts["the same molecule again"] = len(mols) - len(parts)
     missing = {key: mol for key, mol in parts.items() if not _finished(folder, key)}
     with tqdm(
-        total=len(parts), initial=len(parts) - len(missing), unit="mol", smoothing=0.05
+        total=len(parts),
+        initial=len(parts) - len(missing),
+        unit="mol",
+        smoothing=0.05,
+        disable=None,  # shown in a terminal alone
     ) as bar:
         for _ in _built(missing, folder, recipe, engine, processes):
             bar.update()
@@ -174,7 +180,7 @@ def _read(
         except UnnoiseError as error:
             if unreadable == "stop":
                 raise
-            tqdm.write(f"left out: {error}", file=sys.stderr)
+            _LOG.warning("left out: %s", error)
             counts["unreadable"] += 1
     if not found:
         raise InputError("there is no molecule to build", value=str(source))

@@ -54,7 +54,9 @@ def errors(
     if not path.is_file():
         found = {
             f"{k} {row}": shifts
-            for k, e in enumerate(tqdm(ensembles, desc="embedding", unit=" molecules"))
+            for k, e in enumerate(
+                tqdm(ensembles, desc="embedding", unit=" molecules", disable=None)
+            )
             for row, shifts in enumerate(coupled(e, count))
         }
         folder.mkdir(parents=True, exist_ok=True)

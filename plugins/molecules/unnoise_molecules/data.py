@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from unnoise_molecules.ensembles import Ensemble
 from unnoise_molecules.graph import ELEMENTS, graph
 from unnoise_molecules.split import Part, part, scaffold
 
+_LOG: Final = logging.getLogger(__name__)
 SUFFIXES: Final = (".sdf", ".sdf.gz")
 MOST_ERRORS: Final = 4
 """Embeddings of a conformer that are trained on."""
@@ -107,14 +109,15 @@ def read_ensembles(source: str | Path) -> list[Ensemble]:
 def dataset(
     source: str | Path, role: Literal["train", "validation"], embeddings: int = 0
 ) -> Conformers:
-    """The conformers of one part; the statistics of the split are logged with the training part."""
+    """The conformers of one part; the statistics of the split are logged with the training part,
+    at INFO by the logger of this module."""
     ensembles = usable(read_ensembles(source))
     parts: dict[Part, list[Ensemble]] = {"train": [], "validation": [], "held out": []}
     for ensemble in ensembles:
         parts[part(ensemble.mol)].append(ensemble)
     if role == "train":
         for line in report(parts):
-            print(line)  # noqa: T201
+            _LOG.info(line)
     return Conformers(parts[role], embeddings)
 
 

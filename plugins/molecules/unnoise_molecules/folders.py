@@ -81,7 +81,7 @@ def convert(
         disk_errors(f"writing {str(path)!r}"),
         (gzip.open if path.suffix == ".gz" else open)(temporary, "wb") as file,
     ):
-        for source in tqdm(files[:most], unit="file"):
+        for source in tqdm(files[:most], unit="file", disable=None):
             try:
                 mol = _geom(source) if source.suffix != ".xyz" else _qm9(source)
                 mol = _strongest(mol, most_conformers)
