@@ -127,6 +127,12 @@ class CodecSpec(Spec):
     """What the data are to a diffusion: its target is a `Codec` class or a function making one."""
 
 
+@final
+class FromData:
+    """Marks a field of a `Configuration` that the data decide, `Annotated[int, FromData()] = 0`:
+    `Domain.configure` fills it in, and it is no flag of `unnoise train`."""
+
+
 KINDS: Final[Mapping[Kind, type[Spec]]] = MappingProxyType(
     {
         "domains": DomainSpec,

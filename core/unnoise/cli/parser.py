@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from unnoise.errors import InputError
+from unnoise.specs import FromData
 
 Command = Callable[..., str | int | None] | Mapping[str, Callable[..., str | int | None]]
 
@@ -87,11 +88,11 @@ def flag(
 def flags(
     model: type[BaseModel], group: str, skip: Iterable[str] = (), *, required: bool = True
 ) -> list[inspect.Parameter]:
-    """A flag for every field of `model` that is not in `skip`."""
+    """A flag for every field of `model` that is neither in `skip` nor decided by the data."""
     return [
         _of_field(name, field, group, required)
         for name, field in model.model_fields.items()
-        if name not in set(skip)
+        if name not in set(skip) and not any(isinstance(m, FromData) for m in field.metadata)
     ]
 
 

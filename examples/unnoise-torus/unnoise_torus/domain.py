@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,7 @@ from unnoise.denoise import NetworkDenoiser, Parametrization, expect
 from unnoise.domain import Batch, Domain, Task
 from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout
+from unnoise.specs import FromData
 from unnoise_torus.circle import NODES, Torus, Wrapped, WrappedNormal, log_density, wrap
 
 
@@ -29,13 +30,13 @@ class Request(BaseModel):
 
 
 class Configuration(BaseModel):
-    """Options of `unnoise train angles`; the last two are read off the data."""
+    """Options of `unnoise train angles`, and what `configure` reads off the data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     width: int = Field(192, ge=8, description="of the hidden layers")
     layers: int = Field(4, ge=1)
-    angles: tuple[str, ...] = ("angle",)
-    labels: tuple[str, ...] = ()
+    angles: Annotated[tuple[str, ...], FromData()] = ("angle",)
+    labels: Annotated[tuple[str, ...], FromData()] = ()
 
 
 @final

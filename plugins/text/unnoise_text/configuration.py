@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from unnoise.errors import BundleError, ConfigError
+from unnoise.specs import FromData
 from unnoise_text.vocabulary import Characters, Outside, Subwords, Vocabulary
 
 KernelName: TypeAlias = Literal["absorbing", "uniform", "nearest", "matrix"]
@@ -124,7 +125,7 @@ class Configuration(BaseModel):
         1.0, gt=0, le=10, description="of generated text, where a request names none"
     )
 
-    learned: Learned | None = Field(None, description="filled in from the data")
+    learned: Annotated[Learned | None, FromData()] = None
 
     @field_validator("settings", mode="after")
     @classmethod

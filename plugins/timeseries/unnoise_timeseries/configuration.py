@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import ConfigError
+from unnoise.specs import FromData
 from unnoise_timeseries.masks import Strategy
 from unnoise_timeseries.windows import Scaler
 
@@ -113,7 +114,7 @@ class Configuration(BaseModel):
         None, description="timegrad: earlier rows that it sees; default: by the frequency"
     )
 
-    learned: Learned | None = Field(None, description="filled in from the data")
+    learned: Annotated[Learned | None, FromData()] = None
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
