@@ -93,7 +93,15 @@ def load(source: str | Path) -> Model:
         ) from error
     denoiser = restored(domain.build(configuration), bundle.state_dict)
     fit_weights(denoiser, bundle.state_dict, f"the weights of {str(source)!r}")
-    return Model(domain, denoiser.eval(), configuration, bundle.defaults, bundle.card, bundle.hash)
+    return Model(
+        domain,
+        denoiser.eval(),
+        configuration,
+        domain.codec(configuration).eval(),
+        bundle.defaults,
+        bundle.card,
+        bundle.hash,
+    )
 
 
 def reload(name: str | None = None) -> list[PluginInfo]:

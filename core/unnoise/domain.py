@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, final
 from pydantic import BaseModel
 from torch.utils.data import Dataset
 
+from unnoise.codecs import Codec, Identity
 from unnoise.denoise import Condition, Denoiser
 from unnoise.objectives import Batch, Continuous, DataType, Objective, Simple
 from unnoise.samplers import Observation, Sampler, Start
@@ -79,6 +80,11 @@ class Domain(ABC):
     @abstractmethod
     def build(self, configuration: Any) -> Denoiser:
         """A denoiser with fresh weights."""
+
+    def codec(self, configuration: Any) -> Codec:
+        """What makes states of the data, with fresh weights where it learns; by default they are
+        the same. `collate` makes batches of data, and `plan` receives final states."""
+        return Identity()
 
     def defaults(self, configuration: Any) -> Mapping[str, Any]:
         """ "steps", "grid" and "sampler" for models of this configuration, written into the bundle;
@@ -177,6 +183,7 @@ class Trained:
     Attributes
     ----------
     domain, denoiser, configuration : what was trained.
+    codec : between the data and the states of the denoiser.
     defaults : "steps", "grid", "sampler" when a request does not say.
     card : data, licence, split, command, numbers.
     hash : identifies weights and configuration.
@@ -185,6 +192,7 @@ class Trained:
     domain: Domain
     denoiser: Denoiser
     configuration: Any
+    codec: Codec = field(default_factory=Identity)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""

@@ -29,7 +29,6 @@ from digits import our_model
 import unnoise
 from unnoise.cli import main as command
 from unnoise.denoise import AnalyticVariance
-from unnoise.model import Model
 from unnoise.training.options import checked
 from unnoise_images.configuration import Configuration
 from unnoise_images.domain import Images
@@ -81,7 +80,7 @@ def with_variance(name: str, kind: str, data: str, out: Path) -> Path:
     if kind == "larger":  # DDPM's beta: v is what it is for data of unit variance
         model, ones = unnoise.load(out / name), torch.ones(2, dtype=torch.float64)
         law = AnalyticVariance(model.denoiser, torch.tensor([0.0, 1.0]), ones)
-        Model(model.domain, law, model.configuration, model.defaults, model.card).save(folder)
+        replace(model, denoiser=law).save(folder)
         return folder
     words = ["variance", "images", "--data", data, "--model", str(out / name)]
     if command([*words, "--statistic", kind, "--num-samples", "64", "--out", str(folder)]):

@@ -189,7 +189,13 @@ def our_model(train: Pictures, configuration: object, seconds: float, rate: floa
         return objective(network, batch, NoiseSource(0, numbers)).mean()
 
     trained = fit(denoiser, loss, train, seconds, rate)
-    return trained, Model(domain, trained.network, configuration, domain.defaults(configuration))
+    return trained, Model(
+        domain,
+        trained.network,
+        configuration,
+        domain.codec(configuration),
+        domain.defaults(configuration),
+    )
 
 
 def peer_network() -> nn.Module:

@@ -167,7 +167,13 @@ def diffusion(kernel: str, windows: data.Windows, options: argparse.Namespace) -
         return objective(denoiser, domain.collate(list(x)), noise).mean()
 
     optimise(kernel, denoiser, loss_of, windows, options)
-    return Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
+    return Model(
+        domain,
+        denoiser.eval(),
+        configuration,
+        domain.codec(configuration),
+        domain.defaults(configuration),
+    )
 
 
 def autoregressive(
@@ -287,7 +293,13 @@ def memory(options: argparse.Namespace) -> None:
     domain, configuration = Text(), Configuration(learned=learned, **own)
     denoiser = domain.build(configuration)
     print(f"model built: {peak():.2f} GiB")
-    model = Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
+    model = Model(
+        domain,
+        denoiser.eval(),
+        configuration,
+        domain.codec(configuration),
+        domain.defaults(configuration),
+    )
     for name in ("first-hitting", "ancestral"):
         model.generate(num_samples=4, steps=3, sampler=name)
         print(f"4 x 1024 tokens by {name}: {peak():.2f} GiB")

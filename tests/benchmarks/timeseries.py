@@ -280,7 +280,13 @@ def speed(args: argparse.Namespace) -> None:
         optimizer.step()
     ours = 16 * args.batches / (time.monotonic() - begun)
     print(f"fit, ours: {ours:.1f} windows of 48 x 10 a second")
-    model = Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
+    model = Model(
+        domain,
+        denoiser.eval(),
+        configuration,
+        domain.codec(configuration),
+        domain.defaults(configuration),
+    )
     holed, count = frame.iloc[: 48 * args.windows], args.samples
     filled = model.generate(data=holed, num_samples=count).provenance["seconds"]
     print(f"fill, ours: {filled:.1f} s for {count} samples of {args.windows} windows")

@@ -62,7 +62,9 @@ class DomainCase:
                 "the domain ships no model, and a fresh one needs more than a default "
                 "Configuration; pass model="
             ) from error
-        return Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
+        defaults = domain.defaults(configuration)
+        codec = domain.codec(configuration)
+        return Model(domain, denoiser.eval(), configuration, codec, defaults)
 
     def installed(self) -> None:
         if self.domain.name not in domains():

@@ -146,6 +146,7 @@ class _Plan:
             domain=self.domain,
             denoiser=run.average.module,
             configuration=self.data.configuration,
+            codec=self.domain.codec(self.data.configuration),
             defaults=self.defaults,
             card=card,
             hash=broadcast_object_list(digest)[0],

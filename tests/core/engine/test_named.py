@@ -221,7 +221,7 @@ def test_other_nouns_are_read_in_the_same_way():
 def test_requests_and_defaults_take_arguments():
     domain = Toy()
     model = Model(
-        domain, domain.build(Configuration()), Configuration(), {"sampler": "ddim(eta=1)"}
+        domain, domain.build(Configuration()), Configuration(), defaults={"sampler": "ddim(eta=1)"}
     )
     by_default = model.generate(num_samples=2, steps=3, seed=1)
     assert by_default.provenance["sampler"] == "DDIM(eta=1.0)"

@@ -44,7 +44,7 @@ CLOSE = {"rtol": 0, "atol": 1e-4}
 def model(kind: str = "points", **configuration) -> Model:
     settings = Configuration(kind=kind, **configuration)
     torch.manual_seed(0)
-    return Model(Toy(), Toy().build(settings), settings, {"steps": 6}, hash="toy")
+    return Model(Toy(), Toy().build(settings), settings, defaults={"steps": 6}, hash="toy")
 
 
 POINTS, TOKENS, RAGGED = model(), model("tokens"), model("ragged")

@@ -54,7 +54,13 @@ class Again(Toy):
 def model() -> Model:
     torch.manual_seed(0)
     domain, configuration = Again(), Configuration()
-    return Model(domain, domain.build(configuration), configuration, domain.defaults(configuration))
+    return Model(
+        domain,
+        domain.build(configuration),
+        configuration,
+        domain.codec(configuration),
+        domain.defaults(configuration),
+    )
 
 
 def test_samples_that_are_not_drawn_again_stay_and_the_others_change(model: Model):

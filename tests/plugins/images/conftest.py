@@ -48,7 +48,13 @@ def make_model() -> Callable[..., Model]:
         with torch.no_grad():
             for parameter in denoiser.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
-        return Model(domain, denoiser.eval(), configuration, domain.defaults(configuration))
+        return Model(
+            domain,
+            denoiser.eval(),
+            configuration,
+            domain.codec(configuration),
+            domain.defaults(configuration),
+        )
 
     return make
 

@@ -21,7 +21,7 @@ def model() -> Model:
     configuration = Configuration(**options)
     torch.manual_seed(0)
     domain = Molecules()
-    return Model(domain, domain.build(configuration).eval(), configuration, {"steps": 4})
+    return Model(domain, domain.build(configuration).eval(), configuration, defaults={"steps": 4})
 
 
 @pytest.fixture
