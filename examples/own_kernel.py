@@ -20,7 +20,7 @@ from unnoise.denoise import Denoiser
 from unnoise.distributions import Dirac, Gaussian
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, grids
+from unnoise.samplers import Ancestral, Diffusion, grids
 from unnoise.spaces import Euclidean, Layout
 
 
@@ -88,7 +88,9 @@ def main(samples=4000, steps=8, n=12):
     denoiser = Exact(Blurring(), mean=torch.cos(k), std=2 / (1 + k))
     layout, noise = Layout.dense(samples, (n,), dtype=torch.float64), NoiseSource(0, range(samples))
     x = denoiser.kernel.prior(layout).sample(noise)
-    for step in Ancestral()(denoiser, x, grids.uniform(denoiser.kernel, steps), layout, noise):
+    for step in Ancestral()(
+        Diffusion(denoiser, layout, noise), x, grids.uniform(denoiser.kernel, steps)
+    ):
         x = step.x
     print("frequency   mean: exact  sampled     std: exact  sampled")
     for i in range(n):

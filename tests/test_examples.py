@@ -18,6 +18,7 @@ from PIL import Image
 from unnoise.distributions import Dirac, Gaussian
 from unnoise.noise import NoiseSource
 from unnoise.objectives import bound
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout
 
 ROOT = Path(__file__).parents[1]
@@ -193,7 +194,7 @@ def test_the_bound_of_the_exact_denoiser_is_the_likelihood(blurring):
     layout = Layout.dense(samples, (n,), dtype=torch.float64)
     x0 = torch.tensor([0.3, -1.0, 0.5, 2.0], dtype=torch.float64).expand(samples, n)
     denoiser = blurring.Exact(kernel, mean, std)
-    found = bound(denoiser, x0, layout, NoiseSource(5, range(samples)), steps=4).total
+    found = bound(Diffusion(denoiser, layout, NoiseSource(5, range(samples))), x0, steps=4).total
     exact = 0.5 * ((x0[0] - mean) / std).square().sum() + std.log().sum()
     exact += 0.5 * n * math.log(2 * math.pi)
     error = found.std() / samples**0.5

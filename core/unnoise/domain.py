@@ -36,6 +36,7 @@ class Task:
     sampler : when what is asked for needs one of its own; a request may not name another then.
     rows : places in the batch of the samples that it is about, by default all: those that are
         drawn again.
+    evaluations : of a network that the plan itself has made for this task; they are counted too.
     """
 
     layout: Layout
@@ -45,6 +46,7 @@ class Task:
     denoiser: Denoiser | None = None
     sampler: Sampler | None = None
     rows: Sequence[int] | None = None
+    evaluations: int = 0
 
 
 Plan: TypeAlias = "Generator[Task, State, list[Any]]"

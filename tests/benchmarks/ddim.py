@@ -31,7 +31,7 @@ from unnoise.engine.run import generate_iter
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DDIM, grids
+from unnoise.samplers import DDIM, Diffusion, grids
 from unnoise.spaces import Euclidean, Layout
 
 SHAPE, STEPS = (16, 3, 32, 32), 50
@@ -64,7 +64,7 @@ NOISE = NoiseSource(0, range(SHAPE[0]))
 @torch.no_grad()
 def ours() -> Tensor:
     x = START
-    for step in DDIM()(DENOISER, x, GRID, LAYOUT, NOISE):
+    for step in DDIM()(Diffusion(DENOISER, LAYOUT, NOISE), x, GRID):
         x = step.x
     return x
 

@@ -38,7 +38,7 @@ from unnoise.denoise import Denoiser
 from unnoise.distributions import Dirac
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DPMSolverPP, Sampler, Solver, UniPC, grids, optimised
+from unnoise.samplers import Diffusion, DPMSolverPP, Sampler, Solver, UniPC, grids, optimised
 from unnoise.spaces import Euclidean, Layout
 
 F = torch.float64
@@ -177,14 +177,14 @@ def run_theirs(make: Callable[[], object], mixture: Mixture, z: Tensor, budget: 
 def run_ours(sampler: Sampler, mixture: Mixture, z: Tensor, grid: Tensor) -> Tensor:
     layout = Layout.dense(len(z), tuple(z.shape[1:]), dtype=F)
     x = z * KERNEL.schedule.sigma(1.0)
-    *_, last = sampler(Exact(mixture), x, grid, layout, NoiseSource(0, []))
+    *_, last = sampler(Diffusion(Exact(mixture), layout, NoiseSource(0, [])), x, grid)
     return last.x
 
 
 def fit(sampler: Sampler, mixture: Mixture, steps: int) -> Tensor:
     layout = Layout.dense(256, (len(mixture.means[0]),), dtype=F)
-    noise = NoiseSource(12345, range(256))
-    return grids.custom(optimised(Exact(mixture), steps, layout, noise, sampler=sampler))
+    run = Diffusion(Exact(mixture), layout, NoiseSource(12345, range(256)))
+    return grids.custom(optimised(run, steps, sampler=sampler))
 
 
 def noises(asked: argparse.Namespace, dimensions: int) -> Tensor:

@@ -31,6 +31,7 @@ from unnoise.samplers import (
     PNDM,
     AdaptiveODE,
     Ancestral,
+    Diffusion,
     DPMSolverPP,
     Euler,
     Heun,
@@ -78,7 +79,7 @@ NETWORK = Instant()
 def ours(sampler: Sampler) -> Run:
     model = NetworkDenoiser(NETWORK, KERNEL, Noise()).eval()
 
-    return lambda: sampler(model, X, GRID, LAYOUT, source(sampler.stochastic))
+    return lambda: sampler(Diffusion(model, LAYOUT, source(sampler.stochastic)), X, GRID)
 
 
 def source(needed: bool = True) -> NoiseSource:

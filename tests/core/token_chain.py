@@ -8,7 +8,7 @@ from scipy import stats
 from unnoise.denoise import Denoiser
 from unnoise.kernels import Absorbing, CategoricalKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers import grids, walk
+from unnoise.samplers import Diffusion, grids, walk
 from unnoise.spaces import Layout, Tokens
 from unnoise.testing import PmfOracle
 
@@ -45,7 +45,7 @@ def run(sampler, denoiser, batch, steps, seed=0, length=3, observation=None, ids
     noise = NoiseSource(seed, range(batch) if ids is None else ids)
     x = denoiser.kernel.prior(layout).sample(noise)
     grid = grids.uniform(denoiser.kernel, steps)
-    return list(walk(sampler, denoiser, x, grid, layout, noise, None, observation))
+    return list(walk(sampler, Diffusion(denoiser, layout, noise), x, grid, observation))
 
 
 def p_value(x: torch.Tensor, p: torch.Tensor) -> float:

@@ -78,6 +78,10 @@ class AnalyticVariance(Denoiser):
         self.register_buffer("analytic_ratio", ratio.double())
         self.register_buffer("analytic_largest", torch.tensor(largest, dtype=torch.float64))
 
+    @property
+    def evaluations(self) -> int:
+        return self.denoiser.evaluations
+
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
     ) -> Distribution:

@@ -53,9 +53,24 @@ def check_condition(condition: Condition, layout: Layout) -> None:
 
 
 class Denoiser(nn.Module, ABC):
-    """p(x_0 | x_t), for the process `kernel`. Guidance is a denoiser around a denoiser."""
+    """p(x_0 | x_t), for the process `kernel`. Guidance is a denoiser around a denoiser.
+
+    Attributes
+    ----------
+    kernel : the process whose states it reads.
+    evaluations : of a network, that one call takes: 1. A denoiser around others has the sum of
+        theirs.
+    """
 
     kernel: TransitionKernel
+
+    if TYPE_CHECKING:  # a class attribute, or a property of a denoiser around others
+
+        @property
+        def evaluations(self) -> int: ...
+
+    else:
+        evaluations = 1
 
     @abstractmethod
     def forward(

@@ -56,6 +56,10 @@ class ClassifierFree(Denoiser):
         self.unconditional = dict(unconditional)
         self.clip = clip
 
+    @property
+    def evaluations(self) -> int:
+        return self.denoiser.evaluations * (1 if self.scale in (0.0, 1.0) else 2)
+
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
     ) -> Distribution:
@@ -106,6 +110,10 @@ class ClassifierGuided(Denoiser):
         self.schedule = denoiser.kernel.schedule
         self.scale = scale
         self.log_prob = log_prob
+
+    @property
+    def evaluations(self) -> int:
+        return self.denoiser.evaluations
 
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None

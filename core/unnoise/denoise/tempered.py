@@ -64,6 +64,10 @@ class Tempered(Denoiser):
         corruption = denoiser.kernel.corruption
         self.mask = corruption.mask if isinstance(corruption, Absorbing) else None
 
+    @property
+    def evaluations(self) -> int:
+        return self.denoiser.evaluations
+
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
     ) -> Categorical:

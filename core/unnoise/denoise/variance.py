@@ -148,6 +148,10 @@ class UnitVariance(Denoiser):
             raise ConfigError("this needs a GaussianKernel", value=type(self.kernel).__name__)
         self.schedule = self.kernel.schedule
 
+    @property
+    def evaluations(self) -> int:
+        return self.denoiser.evaluations
+
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
     ) -> Distribution:

@@ -20,6 +20,7 @@ from unnoise.objectives import (
     limit_bound,
     log_likelihood,
 )
+from unnoise.samplers import Diffusion
 
 
 def evaluate_bound(
@@ -34,14 +35,11 @@ def evaluate_bound(
     model.denoiser.eval()
     kernel = model.denoiser.kernel
     kernel.space.validate(batch.x0, batch.layout)
-    noise = NoiseSource(seed, range(batch.layout.batch))
+    run = _run(model, batch, seed)
     steps = kernel.steps or steps
     estimate = limit_bound if steps is None else partial(bound, steps=steps)
-    x0, layout, condition = batch.x0, batch.layout, batch.condition
     with torch.no_grad():
-        return estimate(
-            model.denoiser, x0, layout, noise, condition, evaluations=evaluations, data=data
-        )
+        return estimate(run, batch.x0, evaluations=evaluations, data=data)
 
 
 def evaluate_likelihood(
@@ -57,28 +55,13 @@ def evaluate_likelihood(
     model.denoiser.eval()
     space, layout = model.denoiser.kernel.space, batch.layout
     space.validate(batch.x0, layout)
-    noise = NoiseSource(seed, range(layout.batch))
+    run = _run(model, batch, seed)
     if isinstance(data, Quantised):
-        return level_likelihood(
-            model.denoiser,
-            batch.x0,
-            layout,
-            noise,
-            batch.condition,
-            data=data,
-            trace=trace,
-            eps=eps,
-            tolerance=tolerance,
-        )
-    x, change = data.prepare(batch.x0, space, layout, noise)
-    return log_likelihood(
-        model.denoiser,
-        x,
-        layout,
-        noise,
-        batch.condition,
-        change=change,
-        trace=trace,
-        eps=eps,
-        tolerance=tolerance,
-    )
+        return level_likelihood(run, batch.x0, data=data, trace=trace, eps=eps, tolerance=tolerance)
+    x, change = data.prepare(batch.x0, space, layout, run.noise)
+    return log_likelihood(run, x, change=change, trace=trace, eps=eps, tolerance=tolerance)
+
+
+def _run(model: Trained, batch: Batch, seed: int) -> Diffusion:
+    noise = NoiseSource(seed, range(batch.layout.batch))
+    return Diffusion(model.denoiser, batch.layout, noise, batch.condition)

@@ -30,7 +30,7 @@ from unnoise.engine.request import (
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Observation, Sampler, Start, walk
+from unnoise.samplers import Diffusion, Observation, Sampler, Start, walk
 from unnoise.spaces import Layout, State
 from unnoise.trajectory import Callback, Frame, Progress
 
@@ -124,13 +124,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
     begun = time.monotonic()
     noise = NoiseSource(run.seed, ids)
     frames: list[Frame] = []
-    calls = 0
-
-    def count(*_: object) -> None:
-        nonlocal calls
-        calls += 1
-
-    hook = run.model.denoiser.register_forward_pre_hook(count)
+    evaluations = 0
     plan = run.model.domain.plan(run.request, run.model, ids)
     state: State = torch.empty(len(ids), 0)  # of a plan without tasks
     whole = state  # of the last task that was about all samples
@@ -145,11 +139,11 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
                 break
             used.append(spelled(task.sampler or run.sampler))
             took |= versions(task)
-            state = _run_task(run, task, noise, frames, index, batches, len(ids))
+            state, more = _run_task(run, task, noise, frames, index, batches, len(ids))
+            evaluations += more
             if task.rows is None or len(task.rows) == len(ids):
                 whole = state
     finally:
-        hook.remove()
         plan.close()
     if len(samples) != len(ids):
         raise ConfigError(
@@ -157,7 +151,7 @@ def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
             value=len(samples),
             limit=len(ids),
         )
-    provenance = _provenance(run, ids, used, took, calls, time.monotonic() - begun)
+    provenance = _provenance(run, ids, used, took, evaluations, time.monotonic() - begun)
     if counts := run.model.domain.counts(samples):
         provenance["counts"] = dict(counts)
     return Output(samples, _cpu(whole), provenance, frames, run.model.domain)
@@ -172,8 +166,8 @@ def _run_task(
     index: int,
     batches: int,
     size: int,
-) -> State:
-    """Run one diffusion and return its final state."""
+) -> tuple[State, int]:
+    """Run one diffusion: its final state, and the evaluations of a network that it took."""
     denoiser = run.model.denoiser if task.denoiser is None else task.denoiser.to(run.device)
     kernel, layout = denoiser.kernel, task.layout.to(run.device)
     if task.rows is not None:
@@ -210,8 +204,8 @@ def _run_task(
     if run.keep:
         frames.append(Frame(float(grid[0]), _cpu(x), _cpu(x), where))
     sampler = _only(task.sampler, run.asked, "sampler") or run.sampler
-    walked = walk(sampler, denoiser, x, grid, layout, noise, condition, observation)
-    for i, step in enumerate(walked, 1):
+    diffusion = Diffusion(denoiser, layout, noise, condition)
+    for i, step in enumerate(walk(sampler, diffusion, x, grid, observation), 1):
         x = step.x
         if run.keep:
             frames.append(Frame(step.t, _cpu(x), _cpu(step.x0.mode), where))
@@ -225,7 +219,7 @@ def _run_task(
         if i % _CHECK_EVERY == 0:
             _check_finite(x, step.t, layout)
     _check_finite(x, float(grid[-1]), layout)
-    return x
+    return x, task.evaluations + diffusion.evaluations
 
 
 def _with_defaults(
@@ -300,7 +294,7 @@ def _provenance(
     ids: list[int],
     used: list[str],
     took: dict[str, str],
-    calls: int,
+    evaluations: int,
     seconds: float,
 ) -> dict[str, Any]:
     own = {"python": platform.python_version(), "torch": torch.__version__}
@@ -312,7 +306,7 @@ def _provenance(
         "sampler": ", ".join(dict.fromkeys(used)) or spelled(run.sampler),
         "steps": run.steps if isinstance(run.steps, int) else list(run.steps),
         "grid": run.grid or ("uniform" if isinstance(run.steps, int) else "custom"),
-        "evaluations": calls,
+        "evaluations": evaluations,
         "seconds": round(seconds, 3),
         "device": str(run.device),
         "request": json.loads(run.request.model_dump_json(exclude_none=True, fallback=str)),

@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Dirac, Distribution, Gaussian
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
-from unnoise.noise import NoiseSource
 from unnoise.objectives.data_types import DataType, Quantised
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout, State, Time, tensor
 
 _LAST_DRAWS = 4  # of the last step, whose error is not seen otherwise
@@ -28,7 +27,8 @@ class Bound:
 
     `standard_error` is that of the estimate of `steps` and `reconstruction` from finitely many
     noisy states: from the differences between neighbouring times, which slightly overstates it,
-    and between draws of the last step. Infinite where there is one draw only.
+    and between draws of the last step. Infinite where there is one draw only. `evaluations` are
+    those of a network.
     """
 
     prior: Float[Tensor, " batch"]
@@ -44,11 +44,8 @@ class Bound:
 
 
 def bound(
-    denoiser: Denoiser,
+    run: Diffusion,
     x0: State,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
     *,
     steps: int = 1000,
     evaluations: int | None = None,
@@ -57,7 +54,7 @@ def bound(
     """Estimate the variational bound of the ancestral chain with `steps` equal steps.
 
         KL(q(x_1 | x_0) || prior)
-        + sum_i E KL(q(x_s | x_t, x_0) || reverse(x_t, denoiser(x_t)))    (neighbours s < t, s > 0)
+        + sum_i E KL(q(x_s | x_t, x_0) || reverse(x_t, run(x_t, t)))    (neighbours s < t, s > 0)
         + E -log p(x_0 | x_t)                                             (the last step)
 
     Parameters
@@ -74,29 +71,32 @@ def bound(
     ------
     InputError : `steps` is no chain of the kernel, or x_0 is not such data.
     """
-    kernel = denoiser.kernel
+    kernel, layout = run.kernel, run.layout
     if steps < 1 or (kernel.steps is not None and kernel.steps % steps):
         limit = ">= 1" if kernel.steps is None else f"a divisor of {kernel.steps}"
         raise InputError("the bound needs a chain of the kernel", value=steps, limit=limit)
     if data is not None and isinstance(kernel, GaussianKernel):
         data.check(x0, layout)
+    before = run.evaluations
     prior = kernel.marginal(x0, 1.0, layout).kl(kernel.prior(layout))
     last = _LAST_DRAWS if steps > 1 else 1
-    draws = [_last_step(denoiser, x0, steps, layout, noise, condition, data) for _ in range(last)]
+    draws = [_last_step(run, x0, steps, data) for _ in range(last)]
     table = torch.stack(draws).double()
     reconstruction, error = table.mean(0), table.var(0, correction=min(1, last - 1)) / last
     middle = steps - 1
     if middle == 0:
         unknown = torch.full_like(error, torch.inf)
-        return Bound(prior, torch.zeros_like(error), reconstruction, unknown, 1)
+        return Bound(
+            prior, torch.zeros_like(error), reconstruction, unknown, run.evaluations - before
+        )
     n = min(evaluations or middle, middle)
     edges, rows = _strata(middle, n), []
     for low, high in pairwise(edges):
         u: float | Tensor = 0.5
         if n < middle:
-            u = noise.uniform(Layout.dense(layout.batch, device=layout.device))
+            u = run.noise.uniform(Layout.dense(layout.batch, device=layout.device))
         i = low + (high - low) * u // 1 + 1  # s = i / steps, i = 1 .. steps - 1
-        rows.append(step_term(denoiser, x0, i / steps, (i + 1) / steps, layout, noise, condition))
+        rows.append(step_term(run, x0, i / steps, (i + 1) / steps))
     table = torch.stack(rows).double()
     width = torch.tensor(edges, dtype=torch.float64, device=table.device).diff()[:, None]
     if n > 1:
@@ -104,7 +104,8 @@ def bound(
         error = error + differences.square().sum(0) / 2 * n / (n - 1)
     else:
         error = torch.full_like(error, torch.inf)
-    return Bound(prior, (width * table).sum(0), reconstruction, error.sqrt(), n + len(draws))
+    total, spent = (width * table).sum(0), run.evaluations - before
+    return Bound(prior, total, reconstruction, error.sqrt(), spent)
 
 
 def _strata(steps: int, n: int) -> list[int]:
@@ -114,19 +115,11 @@ def _strata(steps: int, n: int) -> list[int]:
     return [min(max(edge, e), steps - n + e) for e, edge in enumerate(edges)]
 
 
-def step_term(
-    denoiser: Denoiser,
-    x0: State,
-    s: Time,
-    t: Time,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
-) -> Float[Tensor, " batch"]:
-    """(B,) KL(q(x_s | x_t, x_0) || reverse(x_t, denoiser(x_t))) at one draw of x_t."""
-    kernel = denoiser.kernel
-    x_t = kernel.noisy(x0, t, layout, noise)
-    p = kernel.reverse(x_t, denoiser(x_t, t, layout, condition), t, s, layout)
+def step_term(run: Diffusion, x0: State, s: Time, t: Time) -> Float[Tensor, " batch"]:
+    """(B,) KL(q(x_s | x_t, x_0) || reverse(x_t, run(x_t, t))) at one draw of x_t."""
+    kernel, layout = run.kernel, run.layout
+    x_t = kernel.noisy(x0, t, layout, run.noise)
+    p = kernel.reverse(x_t, run(x_t, t), t, s, layout)
     return kernel.reverse(x_t, Dirac(x0, layout), t, s, layout).kl(p)
 
 
@@ -150,16 +143,9 @@ def last_term(
 
 
 def _last_step(
-    denoiser: Denoiser,
-    x0: State,
-    steps: int,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition,
-    data: DataType | None,
+    run: Diffusion, x0: State, steps: int, data: DataType | None
 ) -> Float[Tensor, " batch"]:
     """(B,) the last term at one draw of x_t."""
-    kernel, t = denoiser.kernel, 1 / steps
-    x_t = kernel.noisy(x0, t, layout, noise)
-    law = denoiser(x_t, t, layout, condition)
-    return last_term(kernel, law, x0, x_t, steps, layout, data)
+    t = 1 / steps
+    x_t = run.kernel.noisy(x0, t, run.layout, run.noise)
+    return last_term(run.kernel, run(x_t, t), x0, x_t, steps, run.layout, data)

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser, NetworkDenoiser, Ratio, entropy_rate, score_entropy
+from unnoise.denoise import Denoiser, NetworkDenoiser, Ratio, entropy_rate, score_entropy
 from unnoise.distributions import Categorical, Distribution
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import Absorbing, TransitionKernel, corruption_of
@@ -27,6 +27,7 @@ from unnoise.noise import NoiseSource
 from unnoise.objectives.bound import Bound
 from unnoise.objectives.objectives import Batch, Objective
 from unnoise.objectives.weighted import raw_law
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout, State, Time, tensor
 
 
@@ -98,11 +99,8 @@ class OrderAgnosticLoss(Objective):
 
 
 def continuous_bound(
-    denoiser: Denoiser,
+    run: Diffusion,
     x0: State,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
     *,
     evaluations: int = 100,
 ) -> Bound:
@@ -110,7 +108,7 @@ def continuous_bound(
 
         KL(q(x_1 | x_0) || prior) + int_0^1 rate(t) E score entropy(x_0, x_t) dt
 
-    with the law of `denoiser`: unbiased, one draw of x_t at each of `evaluations` stratified times
+    with the law of the run: unbiased, one draw of x_t at each of `evaluations` stratified times
     t = u^2, u uniform. (At uniform times the variance is infinite: a token that has moved costs
     about 1 / t, and has moved with probability t.) `reconstruction` is 0: the integral goes down to
     the data.
@@ -119,17 +117,18 @@ def continuous_bound(
     ------
     ConfigError : another kernel, or one with a discrete clock, which has `bound`.
     """
-    kernel = denoiser.kernel
+    kernel, layout, noise = run.kernel, run.layout, run.noise
     _continuous(kernel)
     if evaluations < 1:
         raise InputError("evaluations is at least 1", value=evaluations)
+    before = run.evaluations
     prior = kernel.marginal(x0, 1.0, layout).kl(kernel.prior(layout)).double()
     one, terms = Layout.dense(layout.batch, device=layout.device), []
     for e in range(evaluations):
         u = 1 - (e + noise.uniform(one)) / evaluations
         t = u**2
         x_t = kernel.noisy(x0, t, layout, noise)
-        law = _categorical(denoiser(x_t, t, layout, condition))
+        law = _categorical(run(x_t, t))
         rate = 2 * u * entropy_rate(kernel, t)
         terms.append(rate * _law_entropy(kernel, law, x0, x_t, t, layout))
     table = torch.stack(terms)
@@ -137,7 +136,7 @@ def continuous_bound(
     error = torch.full_like(table[0], torch.inf)
     if n > 1:
         error = (table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))).sqrt()
-    return Bound(prior, table.mean(0), torch.zeros_like(error), error, n)
+    return Bound(prior, table.mean(0), torch.zeros_like(error), error, run.evaluations - before)
 
 
 def loss_curve(

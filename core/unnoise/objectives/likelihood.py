@@ -24,12 +24,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives.data_types import Quantised
 from unnoise.objectives.times import time_of_gamma
+from unnoise.samplers import Diffusion
 from unnoise.spaces import DataSpace, Layout, State, tensor
 from unnoise.spaces.ode import Point, integrate
 
@@ -121,7 +121,7 @@ class Likelihood:
     estimator : of the divergence.
     eps : the time at which the data were put in: it is p_eps, data with the noise sigma_eps.
     tolerance : of the integrator, absolute and relative, in each step of each sample.
-    evaluations : of the denoiser.
+    evaluations : of a network.
     """
 
     nats: Float[Tensor, " batch"]
@@ -136,18 +136,15 @@ class Likelihood:
 
 
 def log_likelihood(
-    denoiser: Denoiser,
+    run: Diffusion,
     x: State,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
     *,
     change: float | Float[Tensor, " batch"] = 0.0,
     trace: Trace | None = None,
     eps: float | None = None,
     tolerance: float = 1e-5,
 ) -> Likelihood:
-    """log p(x) of the deterministic model that `denoiser` defines, by Dormand-Prince 5(4) with a
+    """log p(x) of the deterministic model that the run defines, by Dormand-Prince 5(4) with a
     step size per sample.
 
     Parameters
@@ -163,7 +160,7 @@ def log_likelihood(
     InputError : not a Gaussian kernel, or data that are not in its space.
     NonFiniteError, LimitExceeded : the ODE cannot be solved.
     """
-    kernel = _gaussian(denoiser.kernel)
+    kernel, layout = _gaussian(run.kernel), run.layout
     schedule, space = kernel.schedule, kernel.space
     space.validate(x, layout)
     begin = (1e-5 if kernel.steps is None else 1 / kernel.steps) if eps is None else eps
@@ -172,20 +169,19 @@ def log_likelihood(
     dim = space.dim(layout).double()
     if trace is None:
         trace = ExactTrace() if int(dim.max()) <= _SMALL else Hutchinson()
-    vectors = trace.vectors(space, layout, noise)
+    vectors = trace.vectors(space, layout, run.noise)
+    before = run.evaluations
 
     def field(state: Tensor, t: Tensor) -> Point:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         rate = schedule.d_sigma(t) / sigma
         gain = schedule.d_alpha(t) - alpha * rate
-        mean, divergence = _mean_and_trace(denoiser, state, t, layout, condition, vectors)
+        mean, divergence = _mean_and_trace(run, state, t, vectors)
         velocity = layout.expand(rate, state) * state + layout.expand(gain, state) * mean
         return Point(velocity, rate * dim + gain * divergence)
 
     with torch.no_grad():
-        end, evaluations, _ = integrate(
-            field, tensor(x), begin, 1.0, layout, rtol=tolerance, atol=tolerance
-        )
+        end, _, _ = integrate(field, tensor(x), begin, 1.0, layout, rtol=tolerance, atol=tolerance)
         prior = kernel.prior(replace(layout, dtype=torch.float64)).log_prob(end.x)
     shift = torch.as_tensor(change, dtype=torch.float64, device=layout.device).expand(layout.batch)
     return Likelihood(
@@ -197,16 +193,13 @@ def log_likelihood(
         estimator=trace.name,
         eps=begin,
         tolerance=tolerance,
-        evaluations=evaluations,
+        evaluations=run.evaluations - before,
     )
 
 
 def level_likelihood(
-    denoiser: Denoiser,
+    run: Diffusion,
     x0: State,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
     *,
     data: Quantised,
     trace: Trace | None = None,
@@ -226,7 +219,7 @@ def level_likelihood(
     eps : by default the time at which sigma / alpha is the standard deviation of the uniform noise
         of one step, or the first step of a discrete kernel if that is later.
     """
-    kernel = _gaussian(denoiser.kernel)
+    kernel, layout = _gaussian(run.kernel), run.layout
     kernel.space.validate(x0, layout)
     data.check(x0, layout)
     if eps is None:
@@ -234,39 +227,34 @@ def level_likelihood(
         eps = time_of_gamma(kernel.schedule, value).item()
         if kernel.steps is not None:
             eps = math.ceil(eps * kernel.steps) / kernel.steps
+    before = run.evaluations
     q = kernel.marginal(x0, eps, layout)
-    x = q.sample(noise)
+    x = q.sample(run.noise)
     with torch.no_grad():
-        law = denoiser(x, eps, layout, condition)
+        law = run(x, eps)
         decoder = kernel.reconstruction(x, law, eps, layout)
         change = data.log_prob(decoder, x0, layout) - q.log_prob(x)
     found = log_likelihood(
-        denoiser,
+        run,
         x,
-        layout,
-        noise,
-        condition,
         change=change.double(),
         trace=trace,
         eps=eps,
         tolerance=tolerance,
     )
-    return replace(found, estimator=f"{found.estimator}; levels through one draw of x_eps")
+    said = f"{found.estimator}; levels through one draw of x_eps"
+    return replace(found, estimator=said, evaluations=run.evaluations - before)
 
 
 def _mean_and_trace(
-    denoiser: Denoiser,
-    state: Tensor,
-    t: Tensor,
-    layout: Layout,
-    condition: Condition,
-    vectors: list[Tensor],
+    run: Diffusion, state: Tensor, t: Tensor, vectors: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """E[x_0 | x_t] in the space, and sum_k v_k^T (its Jacobian) v_k: float64."""
+    layout = run.layout
     with torch.enable_grad():
         x = state.to(layout.dtype).detach().requires_grad_()
-        law = denoiser(x, t, layout, condition)
-        mean = tensor(denoiser.kernel.space.project(law.mean, layout))
+        law = run(x, t)
+        mean = tensor(run.kernel.space.project(law.mean, layout))
         total = torch.zeros(layout.batch, dtype=torch.float64, device=layout.device)
         for k, v in enumerate(vectors if mean.requires_grad else ()):
             more = k + 1 < len(vectors)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.kernels import CategoricalKernel
-from unnoise.noise import NoiseSource
 from unnoise.objectives.bound import Bound
 from unnoise.objectives.categorical import continuous_bound
 from unnoise.objectives.data_types import DataType
 from unnoise.objectives.sde_bound import sde_bound
-from unnoise.spaces import Layout, State
+from unnoise.samplers import Diffusion
+from unnoise.spaces import State
 
 
 def limit_bound(
-    denoiser: Denoiser,
+    run: Diffusion,
     x0: State,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
     *,
     evaluations: int | None = None,
     data: DataType | None = None,
@@ -29,6 +25,6 @@ def limit_bound(
     InputError, ConfigError : a kernel without a continuous clock, or without such a bound.
     """
     n = 100 if evaluations is None else evaluations
-    if isinstance(denoiser.kernel, CategoricalKernel):
-        return continuous_bound(denoiser, x0, layout, noise, condition, evaluations=n)
-    return sde_bound(denoiser, x0, layout, noise, condition, evaluations=n, data=data)
+    if isinstance(run.kernel, CategoricalKernel):
+        return continuous_bound(run, x0, evaluations=n)
+    return sde_bound(run, x0, evaluations=n, data=data)

@@ -19,28 +19,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel
-from unnoise.noise import NoiseSource
 from unnoise.objectives.bound import Bound
 from unnoise.objectives.data_types import Continuous, DataType
 from unnoise.objectives.times import ImportanceTimes, TimeLaw, d_gamma
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout, State, Time, tensor
 
 
 def sde_bound(
-    denoiser: Denoiser,
+    run: Diffusion,
     x0: State,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
     *,
     times: TimeLaw | None = None,
     evaluations: int = 100,
     data: DataType | None = None,
 ) -> Bound:
-    """Estimate the bound of the reverse SDE with the score of `denoiser`.
+    """Estimate the bound of the reverse SDE with the score of the run.
 
     Parameters
     ----------
@@ -53,7 +49,7 @@ def sde_bound(
     InputError : not a Gaussian kernel with a continuous clock.
     ConfigError : importance sampling of a schedule without a finite Z.
     """
-    kernel = denoiser.kernel
+    kernel, layout, noise = run.kernel, run.layout, run.noise
     if not isinstance(kernel, GaussianKernel) or kernel.steps is not None:
         raise InputError(
             "the bound of the SDE needs a Gaussian kernel with a continuous clock",
@@ -64,6 +60,7 @@ def sde_bound(
         raise InputError("evaluations is at least 1", value=evaluations)
     data = data or Continuous()
     data.check(x0, layout)
+    before = run.evaluations
     law = times or ImportanceTimes()
     eps = law.eps
     prior = kernel.marginal(x0, 1.0, layout).kl(kernel.prior(layout))
@@ -73,33 +70,26 @@ def sde_bound(
     terms = []
     for t in drawn:
         rate = d_gamma(kernel.schedule, t) / law.density(kernel.schedule, t)
-        squares = noise_error(denoiser, x0, t, layout, noise, condition)
+        squares = noise_error(run, x0, t)
         terms.append(0.5 * rate * squares)
     table = torch.stack(terms)
     x_eps = kernel.marginal(x0, eps, layout).sample(noise)
-    p0 = kernel.reconstruction(x_eps, denoiser(x_eps, eps, layout, condition), eps, layout)
+    p0 = kernel.reconstruction(x_eps, run(x_eps, eps), eps, layout)
     reconstruction = -data.log_prob(p0, x0, layout)
     n = evaluations
     error = torch.full_like(table[0], torch.inf)
     if n > 1:
         error = (table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))).sqrt()
-    return Bound(prior, table.mean(0), reconstruction, error, n + 1)
+    return Bound(prior, table.mean(0), reconstruction, error, run.evaluations - before)
 
 
-def noise_error(
-    denoiser: Denoiser,
-    x0: State,
-    t: Time,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
-) -> Tensor:
+def noise_error(run: Diffusion, x0: State, t: Time) -> Tensor:
     """(B,) |eps - eps_hat|^2 = (alpha / sigma)^2 |x_0 - E[x_0 | x_t]|^2 at one draw of x_t,
     float64."""
-    kernel = denoiser.kernel
+    kernel = run.kernel
     assert isinstance(kernel, GaussianKernel)
-    x_t = kernel.marginal(x0, t, layout).sample(noise)
-    mean = tensor(denoiser(x_t, t, layout, condition).mean)
-    squares = layout.sum((tensor(x0) - mean).double() ** 2)
+    x_t = kernel.marginal(x0, t, run.layout).sample(run.noise)
+    mean = tensor(run(x_t, t).mean)
+    squares = run.layout.sum((tensor(x0) - mean).double() ** 2)
     snr: Tensor = torch.as_tensor(kernel.schedule.alpha(t) / kernel.schedule.sigma(t)) ** 2
     return snr * squares

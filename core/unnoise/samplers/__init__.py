@@ -4,9 +4,10 @@ from unnoise.samplers import grids
 from unnoise.samplers.absorbing import Cached, FirstHitting
 from unnoise.samplers.adaptive import AdaptiveODE
 from unnoise.samplers.ancestral import Ancestral
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.base import Sampler, Step, Steps, Times, intervals
 from unnoise.samplers.ddim import DDIM
 from unnoise.samplers.deis import DEIS
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.dpmpp import DPMSolverPP, Solver
 from unnoise.samplers.euler import Euler
 from unnoise.samplers.heun import EDM, Heun
@@ -39,6 +40,7 @@ __all__ = [
     "Conditioning",
     "Confidence",
     "DPMSolverPP",
+    "Diffusion",
     "Euler",
     "FirstHitting",
     "Heun",
@@ -56,6 +58,8 @@ __all__ = [
     "Solver",
     "Start",
     "Step",
+    "Steps",
+    "Times",
     "UniPC",
     "Warmup",
     "grids",

@@ -7,19 +7,16 @@ samples in which one does: at most once per token.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Dirac, Distribution
 from unnoise.kernels import Absorbing, CategoricalKernel
-from unnoise.noise import NoiseSource
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.base import Sampler, Step, Steps, Times, intervals
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.reveal import absorbing, counts, masked, per_row, predicted, shown
 from unnoise.spaces import Layout, State, tensor
 
@@ -44,24 +41,16 @@ class Cached(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        corruption = absorbing(denoiser.kernel)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        corruption, layout = absorbing(run.kernel), run.layout
         x, law = tensor(x), _nothing(x)
         for t, s in intervals(grid):
             stay = corruption.hidden(s) / max(corruption.hidden(t), _TINY)
-            appear = masked(corruption, x, layout) & (noise.uniform(layout) >= stay)
+            appear = masked(corruption, x, layout) & (run.noise.uniform(layout) >= stay)
             changed = counts(appear, layout) > 0
-            law = predicted(denoiser, x, t, layout, condition, changed, law)
-            x = shown(law, x, appear, noise, layout)
+            law = predicted(run, x, t, changed, law)
+            x = shown(law, x, appear, run)
             sent = yield Step(s, x, law)
             x = x if sent is None else tensor(sent)
 
@@ -89,26 +78,18 @@ class FirstHitting(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        corruption = absorbing(denoiser.kernel)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        corruption, layout = absorbing(run.kernel), run.layout
         x, law = tensor(x), _nothing(x)
         pairs = list(intervals(grid))
         first, last = corruption.hidden(pairs[0][0]), corruption.hidden(pairs[-1][1])
         now = torch.full((layout.batch,), first, dtype=torch.float64, device=layout.device)
-        clock = first * noise.uniform(layout)
+        clock = first * run.noise.uniform(layout)
         for left, (_, s) in zip(range(len(pairs), 0, -1), pairs, strict=True):
             # tokens that were hidden anew, from outside, appear later than now
             level = per_row(now, clock, layout)
-            clock = torch.where(clock < level, clock, level * noise.uniform(layout))
+            clock = torch.where(clock < level, clock, level * run.noise.uniform(layout))
             due = masked(corruption, x, layout) & (clock >= last)
             number = counts(due, layout)
             group = torch.ceil(number / left)
@@ -117,8 +98,8 @@ class FirstHitting(Sampler):
             changed = number > 0
             top = _largest(torch.where(appear, clock, 0.0), layout)
             t = corruption.time_hidden(torch.where(changed, top, 1.0))
-            law = predicted(denoiser, x, t, layout, condition, changed, law)
-            x = shown(law, x, appear, noise, layout)
+            law = predicted(run, x, t, changed, law)
+            x = shown(law, x, appear, run)
             bottom = -_largest(torch.where(appear, -clock, -1.0), layout)
             now = torch.where(changed, bottom, now)
             sent = yield Step(s, x, law)

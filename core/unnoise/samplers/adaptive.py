@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.kernels.gaussian import combine
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import FIRST, level, schedule_of, toward
-from unnoise.samplers.base import Sampler, Step, intervals
-from unnoise.spaces import Layout, State, tensor
+from unnoise.samplers.base import Sampler, Step, Steps, Times, intervals
+from unnoise.samplers.diffusion import Diffusion
+from unnoise.spaces import State, tensor
 from unnoise.spaces.ode import Point, integrate
 
 
@@ -58,20 +55,12 @@ class AdaptiveODE(Sampler):
     def stochastic(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule, layout = schedule_of(run.kernel), run.layout
 
         def field(state: Tensor, t: Tensor) -> Point:
-            law = denoiser(state.to(layout.dtype), t, layout, condition)
+            law = run(state.to(layout.dtype), t)
             growth = schedule.d_sigma(t) / schedule.sigma(t)
             pull = schedule.d_alpha(t) - growth * schedule.alpha(t)
             slope = combine(layout, growth, state, pull, tensor(law.mean).double())
@@ -95,7 +84,7 @@ class AdaptiveODE(Sampler):
                     limit=left,
                 )
                 x, left = end.x.to(layout.dtype), left - used
-            law = denoiser(x, stop, layout, condition)
+            law = run(x, stop)
             if s == 0:
                 x = toward(tensor(x), tensor(law.mean), level(schedule, stop), level(schedule, s))
             sent = yield Step(s, x, law)

@@ -21,9 +21,8 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from unnoise.denoise import Denoiser
 from unnoise.distributions import Dirac, Distribution
-from unnoise.kernels import GaussianKernel, Schedule
+from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers.base import intervals
 from unnoise.spaces import tensor
 
@@ -31,10 +30,10 @@ FIRST = 1e-5
 """The smallest time told from 0: schedules may jump from a smallest sigma to sigma(0) = 0."""
 
 
-def schedule_of(denoiser: Denoiser) -> Schedule:
-    """The schedule of a denoiser whose kernel was checked to be Gaussian."""
-    assert isinstance(denoiser.kernel, GaussianKernel)
-    return denoiser.kernel.schedule
+def schedule_of(kernel: TransitionKernel) -> Schedule:
+    """The schedule of a kernel that was checked to be Gaussian."""
+    assert isinstance(kernel, GaussianKernel)
+    return kernel.schedule
 
 
 def levels(schedule: Schedule, t: float) -> tuple[float, float]:

@@ -6,17 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, TypeGuard, final
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard, final
 
 from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Distribution
 from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import CategoricalKernel, Corruption, TransitionKernel
-from unnoise.noise import NoiseSource
-from unnoise.spaces import Layout, State
+from unnoise.samplers.diffusion import Diffusion
+from unnoise.spaces import State
+
+Times: TypeAlias = Float64[Tensor, " times"]
+"""Strictly decreasing times of a grid, from that of the first state on."""
 
 
 @final
@@ -29,6 +31,10 @@ class Step:
     x0: Distribution
 
 
+Steps: TypeAlias = Generator[Step, "State | None", None]
+"""What a sampler is when called; a state that is sent into it replaces the one it yielded."""
+
+
 class Sampler(ABC):
     """A way to walk from x_1 to x_0. Frozen: history lives in the generator, so runs never mix.
 
@@ -36,7 +42,7 @@ class Sampler(ABC):
     ----------
     requires : the kernel it runs on.
     corruption : what the corruption of a categorical kernel must be; any by default.
-    evaluations : denoiser calls per step, once it is under way; 0 when it decides for itself.
+    evaluations : calls of the run per step, once it is under way; 0 when it decides for itself.
     order : of convergence of the deterministic part on the probability-flow ODE.
     one_step : whether a step depends on the current state alone, so that jumps are allowed.
     """
@@ -66,15 +72,7 @@ class Sampler(ABC):
         """Whether steps draw noise."""
 
     @abstractmethod
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         """Yield one Step per interval of `grid` (decreasing times, from that of `x` on).
 
         A state sent back into the generator replaces the one it yielded: that is how known parts
@@ -107,7 +105,7 @@ def _tokens(kernel: TransitionKernel) -> TypeGuard[CategoricalKernel]:
     return isinstance(kernel, CategoricalKernel)
 
 
-def intervals(grid: Float64[Tensor, " times"]) -> Iterator[tuple[float, float]]:
+def intervals(grid: Times) -> Iterator[tuple[float, float]]:
     """The pairs (t, s) of neighbouring times, t > s, as floats."""
     times = grid.tolist()
     if len(times) < 2 or any(t <= s for t, s in pairwise(times)):

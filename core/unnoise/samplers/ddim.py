@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from jaxtyping import Float64
-from torch import Tensor
-
-from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Dirac
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import spans, toward
-from unnoise.samplers.base import Sampler, Step
-from unnoise.spaces import Layout, State, tensor
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
+from unnoise.spaces import State, tensor
 
 
 @final
@@ -38,23 +33,15 @@ class DDIM(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        kernel = denoiser.kernel
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        kernel = run.kernel
         assert isinstance(kernel, GaussianKernel)
         for a, b in spans(kernel.schedule, grid):
-            law = denoiser(x, a.t, layout, condition)
+            law = run(x, a.t)
             if self.eta == 0 and isinstance(law, Dirac):  # what the bridge is then, without a draw
                 x = toward(tensor(x), tensor(law.value), a, b)
             else:
-                x = kernel.bridge(x, law, a.t, b.t, layout, self.eta).sample(noise)
+                x = kernel.bridge(x, law, a.t, b.t, run.layout, self.eta).sample(run.noise)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent

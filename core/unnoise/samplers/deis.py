@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, Schedule
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -28,9 +24,10 @@ from unnoise.samplers.algebra import (
     toward,
     weighted,
 )
-from unnoise.samplers.base import Sampler, Step
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.multistep import Warmup, third_order
-from unnoise.spaces import Layout, State, tensor
+from unnoise.spaces import State, tensor
 
 
 @final
@@ -64,28 +61,20 @@ class DEIS(Sampler):
     def stochastic(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
         history: list[Tensor] = []  # eps as predicted, the latest first
         for (a, b), row in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
-            law = denoiser(x, a.t, layout, condition)
+            law = run(x, a.t)
             if a.alpha > 0:
                 history = [noise_in(x, law, a), *history[: self.order - 1]]
             if row is not None:
                 x = weighted(row, [x, *history])
             elif a.alpha > 0:
-                x = third_order(denoiser, x, tensor(law.mean), a, b, layout, condition)
+                x = third_order(run, x, tensor(law.mean), a, b)
             else:
                 x = toward(x, tensor(law.mean), a, b)
             sent = yield Step(b.t, x, law)

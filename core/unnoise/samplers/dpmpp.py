@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, final
 
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.kernels import GaussianKernel, Schedule
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -26,9 +23,10 @@ from unnoise.samplers.algebra import (
     toward,
     weighted,
 )
-from unnoise.samplers.base import Sampler, Step
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.multistep import Warmup, remembered, step_row, third_order
-from unnoise.spaces import Layout, State, tensor
+from unnoise.spaces import State, tensor
 
 
 class Solver(Enum):
@@ -76,31 +74,23 @@ class DPMSolverPP(Sampler):
     def stochastic(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
         keep = _KEEP[self.solver]
         history: list[Tensor] = []  # other predictions
         for (a, b), (half, row) in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
-            law = denoiser(x, a.t, layout, condition)
+            law = run(x, a.t)
             x0 = tensor(law.mean)
             if row is None and math.isfinite(b.lam - a.lam):
-                x = third_order(denoiser, x, x0, a, b, layout, condition)
+                x = third_order(run, x, x0, a, b)
             elif row is None:
                 x = toward(x, x0, a, b)
             else:
                 if half is not None:
-                    law = denoiser(toward(x, x0, a, half), half.t, layout, condition)
+                    law = run(toward(x, x0, a, half), half.t)
                     history = [tensor(law.mean)]
                 x = weighted(row, [x, x0, *history])
             history = [x0, *history][:keep]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from jaxtyping import Float64
-from torch import Tensor
-
-from unnoise.denoise import Condition, Denoiser
 from unnoise.kernels import GaussianKernel, Schedule
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Row,
     Spans,
@@ -22,8 +16,9 @@ from unnoise.samplers.algebra import (
     toward,
     weighted,
 )
-from unnoise.samplers.base import Sampler, Step
-from unnoise.spaces import Layout, State, tensor
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
+from unnoise.spaces import State, tensor
 
 
 @final
@@ -40,21 +35,13 @@ class Euler(Sampler):
     def stochastic(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
         for (a, b), row in zip(pairs, _rows(None, schedule, pairs), strict=True):
             x = tensor(x)
-            law = denoiser(x, a.t, layout, condition)
+            law = run(x, a.t)
             x0 = tensor(law.mean)
             x = weighted(row, (x, x0)) if b.t > 0 else toward(x, x0, a, b)
             sent = yield Step(b.t, x, law)

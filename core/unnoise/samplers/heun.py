@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from jaxtyping import Float64
-from torch import Tensor
-
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, Schedule
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -26,8 +20,9 @@ from unnoise.samplers.algebra import (
     toward,
     weighted,
 )
-from unnoise.samplers.base import Sampler, Step
-from unnoise.spaces import Layout, State, tensor
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
+from unnoise.spaces import State, tensor
 
 
 @final
@@ -44,26 +39,18 @@ class Heun(Sampler):
     def stochastic(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
         for (a, b), rows in zip(pairs, _rows(None, schedule, pairs), strict=True):
             x = tensor(x)
-            law = denoiser(x, a.t, layout, condition)
+            law = run(x, a.t)
             if rows is None:
                 ahead = toward(x, tensor(law.mean), a, b)
             else:
                 ahead = weighted(rows[0], (x, tensor(law.mean)))
-                law = denoiser(ahead, b.t, layout, condition)
+                law = run(ahead, b.t)
                 ahead = weighted(rows[1], (x, ahead, tensor(law.mean)))
             sent = yield Step(b.t, ahead, law)
             x = ahead if sent is None else sent
@@ -113,28 +100,20 @@ class EDM(Sampler):
     def stochastic(self) -> bool:
         return self.churn > 0
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        kernel, schedule = denoiser.kernel, schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule = schedule_of(run.kernel)
         for a, b in spans(schedule, grid):
             x = tensor(x)
             back = self._raised(schedule, a, len(grid) - 1)
             if back.t > a.t:
-                spread = kernel.transition(x, a.t, back.t, layout)
+                spread = run.kernel.transition(x, a.t, back.t, run.layout)
                 mean = tensor(spread.mean)
-                x = (tensor(spread.sample(noise)) - mean).mul_(self.churn_noise).add_(mean)
-            law = denoiser(x, back.t, layout, condition)
+                x = (tensor(spread.sample(run.noise)) - mean).mul_(self.churn_noise).add_(mean)
+            law = run(x, back.t)
             ahead = toward(x, tensor(law.mean), back, b)
             if b.t > 0 and back.alpha > 0:
-                law = denoiser(ahead, b.t, layout, condition)
+                law = run(ahead, b.t)
                 ratio = b.alpha / back.alpha
                 half = 0.5 * (b.sigma - ratio * back.sigma) / b.sigma
                 # (the step along eps_t, plus that along eps_s) / 2

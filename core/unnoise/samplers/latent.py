@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import GaussianKernel
 from unnoise.samplers.algebra import noise_in, schedule_of, spans, transfer
+from unnoise.samplers.base import Times
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.spaces import Layout
 
 
-def invert(
-    denoiser: Denoiser,
-    x: Tensor,
-    grid: Float64[Tensor, " times"],
-    layout: Layout,
-    condition: Condition = None,
-) -> Tensor:
+def invert(run: Diffusion, x: Tensor, grid: Times) -> Tensor:
     """The state at grid[0] that DDIM takes to `x` at grid[-1], up to an error of first order.
 
     The grid is walked backwards along eps predicted at the smaller time of each interval; from
@@ -33,15 +27,15 @@ def invert(
     IncompatibleSampler : the kernel is not Gaussian.
     InputError : the grid is not decreasing.
     """
-    if not isinstance(denoiser.kernel, GaussianKernel):
+    if not isinstance(run.kernel, GaussianKernel):
         raise IncompatibleSampler(
-            "inversion needs a GaussianKernel", value=type(denoiser.kernel).__name__
+            "inversion needs a GaussianKernel", value=type(run.kernel).__name__
         )
-    schedule = schedule_of(denoiser)
+    schedule = schedule_of(run.kernel)
     for a, b in reversed(spans(schedule, grid)):
         at = b if b.sigma > 0 else a
         seen = x if at is b else x * a.alpha
-        law = denoiser(seen, at.t, layout, condition)
+        law = run(seen, at.t)
         x = transfer(x, noise_in(seen, law, at), b, a)
     return x
 

@@ -8,9 +8,9 @@ from enum import Enum
 
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.samplers.algebra import Level, Row, adams, between, schedule_of, toward, weighted
-from unnoise.spaces import Layout, tensor
+from unnoise.samplers.diffusion import Diffusion
+from unnoise.spaces import tensor
 
 
 class Warmup(Enum):
@@ -36,22 +36,14 @@ def step_row(a: Level, b: Level, weights: Sequence[float], decay: float = 1.0) -
     return (decay * b.sigma / a.sigma, *(b.alpha * w for w in weights))
 
 
-def third_order(
-    denoiser: Denoiser,
-    x: Tensor,
-    x0: Tensor,
-    a: Level,
-    b: Level,
-    layout: Layout,
-    condition: Condition,
-) -> Tensor:
+def third_order(run: Diffusion, x: Tensor, x0: Tensor, a: Level, b: Level) -> Tensor:
     """One step of DPM-Solver++ 3S: x_s from the prediction x_0 at t and two between, at a third and
     two thirds of the way in lambda (Lu 2022, with predictions of x_0). lambda is finite at both."""
-    schedule = schedule_of(denoiser)
+    schedule = schedule_of(run.kernel)
     third, late = (between(schedule, a, b, f) for f in (1 / 3, 2 / 3))
     state, known = toward(x, x0, a, third), third
     for at in (late, b):
-        other = tensor(denoiser(state, known.t, layout, condition).mean)
+        other = tensor(run(state, known.t).mean)
         # along a line through the prediction at t and the latest one
         h = at.lam - a.lam
         w = adams((-h, known.lam - at.lam), h)

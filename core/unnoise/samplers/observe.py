@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.kernels import Absorbing, ProductKernel, TransitionKernel, corruption_of
 from unnoise.noise import NoiseSource
-from unnoise.samplers.base import Sampler, Step
+from unnoise.samplers.base import Sampler, Step, Times
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.spaces import DataSpace, Layout, ProductSpace, State, Tokens, parts, tensor
 
 
@@ -206,24 +205,21 @@ class Observation:
 
 def walk(
     sampler: Sampler,
-    denoiser: Denoiser,
+    run: Diffusion,
     x: State,
-    grid: Float64[Tensor, " times"],
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
+    grid: Times,
     observation: Observation | None = None,
 ) -> Iterator[Step]:
     """Run `sampler` over `grid`, with the known part put in after every step."""
-    kernel = denoiser.kernel
+    kernel, layout = run.kernel, run.layout
     sampler.check(kernel)
     if observation is None:
-        yield from sampler(denoiser, x, grid, layout, noise, condition)
+        yield from sampler(run, x, grid)
         return
     observation.check(layout, kernel.space)
     times = grid.tolist()
     path = observation.method.path(len(times) - 1)
-    own = noise.fork()  # with nothing known, the run is the unconditional one, bit for bit
+    own = run.noise.fork()  # with nothing known, the run is the unconditional one, bit for bit
     x = observation.put(x, times[0], kernel, layout, own)
     for start, stop in _runs(path):
         if start > stop:
@@ -233,10 +229,10 @@ def walk(
                     fix="use a one-step sampler, or Replacement()",
                 )
             for i in range(start, stop, -1):
-                x = kernel.transition(x, times[i], times[i - 1], layout).sample(noise)
+                x = kernel.transition(x, times[i], times[i - 1], layout).sample(run.noise)
             x = observation.put(x, times[stop], kernel, layout, own)
             continue
-        steps = sampler(denoiser, x, grid[start : stop + 1], layout, noise, condition)
+        steps = sampler(run, x, grid[start : stop + 1])
         step: Step | None = next(steps)
         while step is not None:
             x = observation.put(step.x, step.t, kernel, layout, own)

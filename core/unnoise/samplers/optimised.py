@@ -13,21 +13,20 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers import grids
 from unnoise.samplers.algebra import FIRST, levels, rho, schedule_of
-from unnoise.samplers.base import Sampler
+from unnoise.samplers.base import Sampler, Times
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.multistep import Warmup
 from unnoise.samplers.unipc import UniPC
-from unnoise.spaces import Layout, tensor
+from unnoise.spaces import tensor
 
 Array = NDArray[np.float64]
 _STARTS = 3  # grids that are refined: there are many local minima
@@ -37,11 +36,8 @@ _SILENT = NoiseSource(0, [])  # deterministic samplers draw nothing
 
 @torch.no_grad()
 def optimised(
-    denoiser: Denoiser,
+    run: Diffusion,
     steps: int,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition = None,
     *,
     sampler: Sampler | None = None,
     candidates: int = 48,
@@ -49,7 +45,7 @@ def optimised(
 ) -> list[float]:
     """The steps + 1 times with which `sampler` comes closest to the probability-flow ODE.
 
-    1. The ODE is solved for the states of `layout` on many candidate times, equal steps in log SNR.
+    1. The ODE is solved for the states of the run on many candidate times, equal steps in log SNR.
     2. Among these, dynamic programming finds the grid for which the errors of all steps, of second
        order with the prediction before, sum to the least; an error at t counts relative to the
        standard deviation of the states there.
@@ -59,7 +55,7 @@ def optimised(
 
     Parameters
     ----------
-    layout, noise, condition : of the batch to fit on; some hundred samples are enough.
+    run : of the batch to fit on; some hundred samples are enough.
     sampler : a deterministic sampler of Gaussian kernels, UniPC() by default.
     candidates : times to choose from; the solution takes seven evaluations for each.
     refinements : rounds of step 3, each about 3 steps^2 evaluations; 0 leaves it out.
@@ -74,23 +70,24 @@ def optimised(
     InputError : fewer candidates than steps.
     """
     sampler = UniPC() if sampler is None else sampler
-    sampler.check(denoiser.kernel)
+    sampler.check(run.kernel)
     if sampler.stochastic:
         raise ConfigError("grids are fitted to deterministic samplers", value=sampler)
     if not 1 <= steps < candidates:
         raise InputError("steps is out of range", value=steps, limit=f"1 to {candidates - 1}")
-    kernel, schedule = denoiser.kernel, schedule_of(denoiser)
-    x = tensor(kernel.prior(layout).sample(noise))
-    times, states, predictions = _solve(denoiser, x, candidates, layout, condition)
-    chosen = _cheapest(_costs(denoiser, times, states, predictions), steps)
+    kernel, schedule = run.kernel, schedule_of(run.kernel)
+    x = tensor(kernel.prior(run.layout).sample(run.noise))
+    run = run.replace(noise=_SILENT)
+    times, states, predictions = _solve(run, x, candidates)
+    chosen = _cheapest(_costs(schedule, times, states, predictions), steps)
     if steps == 1:
         return [1.0, 0.0]
 
-    def miss(grid: Float64[Tensor, " times"]) -> Array:
-        end = _last(sampler, denoiser, x, grid, layout, condition)
+    def miss(grid: Times) -> Array:
+        end = _last(sampler, run, x, grid)
         return cast(Array, (end - states[-1]).flatten().double().cpu().numpy())
 
-    def fitted(grid: Float64[Tensor, " times"]) -> Tensor:
+    def fitted(grid: Times) -> Tensor:
         inner = [math.log(min(rho(schedule, t), grids.RHO_MAX)) for t in grid[:-1].tolist()]
         gaps = np.log(-np.diff(np.array(inner)).clip(-20.0, -1e-6))
         found: Any = least_squares(
@@ -102,7 +99,7 @@ def optimised(
         )
         return _of_gaps(schedule, found.x)
 
-    def square(grid: Float64[Tensor, " times"]) -> float:
+    def square(grid: Times) -> float:
         return float((miss(grid) ** 2).sum())
 
     known = [times[chosen], *(make(kernel, steps, 1.0) for make in grids.NAMED.values())]
@@ -123,37 +120,28 @@ def _of_gaps(schedule: Schedule, gaps: Array) -> Tensor:
     return grids.from_levels(schedule, [top * math.exp(-d) for d in down])
 
 
-def _last(
-    sampler: Sampler,
-    denoiser: Denoiser,
-    x: Tensor,
-    grid: Float64[Tensor, " times"],
-    layout: Layout,
-    c: Condition,
-) -> Tensor:
+def _last(sampler: Sampler, run: Diffusion, x: Tensor, grid: Times) -> Tensor:
     result = x
-    for step in sampler(denoiser, x, grid, layout, _SILENT, c):
+    for step in sampler(run, x, grid):
         result = tensor(step.x)
     return result
 
 
-def _solve(
-    denoiser: Denoiser, x: Tensor, candidates: int, layout: Layout, condition: Condition
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def _solve(run: Diffusion, x: Tensor, candidates: int) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Candidate times, the states there, and predictions of x_0 at all of them but 0.
 
     The steps are finer than the candidates: an error here would be fitted as if it were the truth.
     """
-    schedule, fine = schedule_of(denoiser), _FINER * (candidates - 1)
+    schedule, fine = schedule_of(run.kernel), _FINER * (candidates - 1)
     top = min(rho(schedule, 1.0), grids.RHO_MAX)
     low = max(grids.RHO_MIN, rho(schedule, FIRST))
     levels = [top * (low / top) ** (i / fine) for i in range(1, fine + 1)]
     grid = grids.from_levels(schedule, levels)
     solver = UniPC(3, warmup=Warmup.FULL)
     states, predictions = [x], []
-    for i, step in enumerate(solver(denoiser, x, grid, layout, _SILENT, condition)):
+    for i, step in enumerate(solver(run, x, grid)):
         if i % _FINER == 0:  # the prediction with which the step began
-            predictions.append(tensor(denoiser(states[-1], float(grid[i]), layout, condition).mean))
+            predictions.append(tensor(run(states[-1], float(grid[i])).mean))
         if (i + 1) % _FINER == 0 or i == fine:
             states.append(tensor(step.x))
     times = torch.cat([grid[:-1:_FINER], grid[-1:]])
@@ -161,11 +149,10 @@ def _solve(
 
 
 def _costs(
-    denoiser: Denoiser, times: Tensor, states: Sequence[Tensor], predictions: Sequence[Tensor]
+    schedule: Schedule, times: Tensor, states: Sequence[Tensor], predictions: Sequence[Tensor]
 ) -> Array:
     """(n + 1, n + 1, n + 1): the error of a step from time j to k that remembers i; i = j means
     that it remembers nothing."""
-    schedule = schedule_of(denoiser)
     n = len(times) - 1
     vectors = torch.stack([v.flatten().double().cpu() for v in (*states, *predictions)]).numpy()
     gram = vectors @ vectors.T / vectors.shape[1]

@@ -7,7 +7,7 @@ MaskGIT (Chang 2022) and LLaDA (Nie 2025).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -17,14 +17,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Categorical, Dirac, Distribution
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import Absorbing, CategoricalKernel
-from unnoise.noise import NoiseSource
-from unnoise.samplers.base import Sampler, Step, intervals
+from unnoise.samplers.base import Sampler, Step, Steps, Times, intervals
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.reveal import absorbing, counts, masked, per_row, predicted, shown
-from unnoise.spaces import Layout, State, Time, tensor
+from unnoise.spaces import State, Time, tensor
 
 _CHUNK = 1 << 22  # entries of a table worked on at a time
 _TINY = 1e-300
@@ -95,23 +94,15 @@ class Confidence(Sampler):
     def one_step(self) -> bool:
         return self.remask == 0
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        corruption, pairs = absorbing(denoiser.kernel), list(intervals(grid))
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        corruption, pairs = absorbing(run.kernel), list(intervals(grid))
 
         def plan(i: int, hidden: Tensor) -> tuple[Tensor, Time]:
             t, s = pairs[i]
             return hidden * corruption.hidden(s) / max(corruption.hidden(t), _TINY), t
 
-        return (yield from _in_order(denoiser, x, grid, layout, noise, condition, self, plan))
+        return (yield from _in_order(run, x, grid, self, plan))
 
 
 @final
@@ -146,22 +137,14 @@ class OrderAgnostic(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        corruption, steps = absorbing(denoiser.kernel), len(grid) - 1
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        corruption, steps = absorbing(run.kernel), len(grid) - 1
         if self.cuts and len(self.cuts) != steps:
             raise InputError(
                 "this order has as many steps as cuts", value=steps, fix=f"steps={len(self.cuts)}"
             )
-        size = layout.sizes.double()
+        size = run.layout.sizes.double()
 
         def plan(i: int, hidden: Tensor) -> tuple[Tensor, Time]:
             t = corruption.time_hidden(torch.where(hidden > 0, hidden / size, 1.0))
@@ -173,7 +156,7 @@ class OrderAgnostic(Sampler):
             return torch.floor(hidden * (left - 1) / left), t
 
         random = Confidence(Order.RANDOM)
-        return (yield from _in_order(denoiser, x, grid, layout, noise, condition, random, plan))
+        return (yield from _in_order(run, x, grid, random, plan))
 
 
 def parallel_schedule(losses: Float[Tensor, " tokens"], evaluations: int) -> list[int]:
@@ -214,17 +197,8 @@ def parallel_schedule(losses: Float[Tensor, " tokens"], evaluations: int) -> lis
     return cuts[::-1]
 
 
-def _in_order(
-    denoiser: Denoiser,
-    x: State,
-    grid: Tensor,
-    layout: Layout,
-    noise: NoiseSource,
-    condition: Condition,
-    rule: Confidence,
-    plan: Plan,
-) -> Generator[Step, State | None, None]:
-    corruption = absorbing(denoiser.kernel)
+def _in_order(run: Diffusion, x: State, grid: Times, rule: Confidence, plan: Plan) -> Steps:
+    corruption, layout = absorbing(run.kernel), run.layout
     x = tensor(x)
     law: Distribution = Dirac(x)
     own = torch.zeros_like(x, dtype=torch.bool)  # shown by this run, with what log probability
@@ -239,14 +213,14 @@ def _in_order(
         again = torch.minimum((rule.remask * counts(own, layout)).round(), left)
         show = number + again - left
         changed = show > 0
-        law = predicted(denoiser, x, t, layout, condition, changed, law)
+        law = predicted(run, x, t, changed, law)
         choice = hidden & (per_row(show, certainty, layout) > 0)
         first = rule.by is Order.CONFIDENCE  # its score is that of the token drawn
-        drawn = shown(law, x, choice, noise, layout) if first else x
-        score = _scores(rule, law, drawn, choice, noise, layout)
+        drawn = shown(law, x, choice, run) if first else x
+        score = _scores(rule, law, drawn, choice, run)
         place = layout.ranks(torch.where(choice, -score, torch.inf))
         appear = choice & (place < per_row(show, certainty, layout))
-        drawn = drawn if first else shown(law, x, appear, noise, layout)
+        drawn = drawn if first else shown(law, x, appear, run)
         place = layout.ranks(torch.where(own, certainty, torch.inf))
         back = own & (place < per_row(again, certainty, layout))
         x = torch.where(appear, drawn, x).masked_fill(back, corruption.mask)
@@ -263,15 +237,14 @@ def _scores(
     law: Distribution,
     drawn: Tensor,
     where: Tensor,
-    noise: NoiseSource,
-    layout: Layout,
+    run: Diffusion,
 ) -> Float64[Tensor, "*rows"]:
     """What is shown first is highest."""
     zeros = torch.zeros(drawn.shape, dtype=torch.float64, device=drawn.device)
     if rule.by is Order.RANDOM:
-        return noise.uniform(layout)
+        return run.noise.uniform(run.layout)
     if rule.by is Order.LEFT_TO_RIGHT:
-        return -layout.ranks(zeros).double()
+        return -run.layout.ranks(zeros).double()
     if rule.by is Order.CONFIDENCE:
         score = _log_probs(law, drawn, where)
     elif isinstance(law, Categorical):
@@ -282,7 +255,7 @@ def _scores(
     else:
         score = zeros
     if rule.temperature > 0:
-        score = score - rule.temperature * torch.log(-torch.log(noise.uniform(layout)))
+        score = score - rule.temperature * torch.log(-torch.log(run.noise.uniform(run.layout)))
     return score
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
 from typing import ClassVar, final
 
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.kernels import GaussianKernel, Schedule
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -27,8 +24,9 @@ from unnoise.samplers.algebra import (
     transfer,
     weighted,
 )
-from unnoise.samplers.base import Sampler, Step
-from unnoise.spaces import Layout, State, tensor
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
+from unnoise.spaces import State, tensor
 
 
 class Pseudo(Enum):
@@ -60,23 +58,15 @@ class PNDM(Sampler):
     def stochastic(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
         keep = len(_WEIGHTS[self.method])
         history: list[Tensor] = []  # eps as predicted, the latest first
         for (a, b), row in zip(pairs, _rows(self.method, schedule, pairs), strict=True):
             x = tensor(x)
-            law = denoiser(x, a.t, layout, condition)
+            law = run(x, a.t)
             if a.alpha > 0:
                 history = [noise_in(x, law, a), *history][:keep]
             if row is not None:
@@ -84,27 +74,18 @@ class PNDM(Sampler):
             elif a.alpha <= 0 or b.sigma <= 0:
                 x = toward(x, tensor(law.mean), a, b)
             else:
-                x = self._start(denoiser, x, history[0], a, b, layout, condition)
+                x = self._start(run, x, history[0], a, b)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
-    def _start(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        first: Tensor,
-        a: Level,
-        b: Level,
-        layout: Layout,
-        condition: Condition,
-    ) -> Tensor:
+    def _start(self, run: Diffusion, x: Tensor, first: Tensor, a: Level, b: Level) -> Tensor:
         """One single step with the slopes of a Runge-Kutta method."""
-        half = level(schedule_of(denoiser), 0.5 * (a.t + b.t))
+        half = level(schedule_of(run.kernel), 0.5 * (a.t + b.t))
         stages = [half, half, b] if self.method is Pseudo.F else [b]
         slopes = [first]
         for at in stages:
             ahead = transfer(x, slopes[-1], a, at)
-            law = denoiser(ahead, at.t, layout, condition)
+            law = run(ahead, at.t)
             slopes.append(noise_in(ahead, law, at))
         return weighted(_row(_STAGES[self.method], a, b), [x, *slopes])
 

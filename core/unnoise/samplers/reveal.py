@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Categorical, Dirac, Distribution, inverse_cdf, one_hot_log
 from unnoise.errors import InputError
 from unnoise.kernels import Absorbing, TransitionKernel, corruption_of
-from unnoise.noise import NoiseSource
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.spaces import Layout, Time
 
 
@@ -28,11 +27,9 @@ def masked(corruption: Absorbing, x: Int64[Tensor, "*rows"], layout: Layout) -> 
 
 
 def predicted(
-    denoiser: Denoiser,
+    run: Diffusion,
     x: Int64[Tensor, "*rows"],
     t: Time,
-    layout: Layout,
-    condition: Condition,
     changed: Bool[Tensor, " batch"],
     law: Distribution,
 ) -> Distribution:
@@ -43,29 +40,24 @@ def predicted(
     samples = changed.nonzero().flatten()
     if len(samples) == 0:
         return law
-    if len(samples) == layout.batch:
-        return _categorical(denoiser(x, t, layout, condition))
-    some, rows = layout.take(samples)
-    if isinstance(t, Tensor):
-        t = t[samples]
-    if condition is not None:
-        condition = {name: value[samples] for name, value in condition.items()}
-    new = _categorical(denoiser(x[rows], t, some, condition)).log_probs
+    if len(samples) == run.layout.batch:
+        return _categorical(run(x, t))
+    some, rows = run.take(samples)
+    new = _categorical(some(x[rows], t[samples] if isinstance(t, Tensor) else t)).log_probs
     old = law.log_probs if isinstance(law, Categorical) else None
     if old is None:
         old = one_hot_log(x, new.new_empty(1).expand(*x.shape, new.shape[-1]))
-    return Categorical(old.index_copy(0, rows, new.to(old.dtype)), layout)
+    return Categorical(old.index_copy(0, rows, new.to(old.dtype)), run.layout)
 
 
 def shown(
     law: Distribution,
     x: Int64[Tensor, "*rows"],
     where: Bool[Tensor, "*rows"],
-    noise: NoiseSource,
-    layout: Layout,
+    run: Diffusion,
 ) -> Int64[Tensor, "*rows"]:
     """`x` with tokens drawn from `law` where told: one float64 uniform per token of the layout."""
-    u = noise.uniform(layout)
+    u = run.noise.uniform(run.layout)
     if isinstance(law, Dirac) or not bool(where.any()):
         return x
     tokens = inverse_cdf(_categorical(law).log_probs[where], u[where])

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import Level, schedule_of, spans
-from unnoise.samplers.base import Sampler, Step
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.spaces import Layout, State, tensor
 
 
@@ -36,21 +33,13 @@ class ReverseDiffusion(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
         last = float(grid[-1])
-        for a, b in spans(schedule_of(denoiser), grid):
-            law = denoiser(x, a.t, layout, condition)
-            back = _reverse(denoiser, tensor(x), tensor(law.mean), a, b, layout)
-            x = back.mean if b.t == last else back.sample(noise)
+        for a, b in spans(schedule_of(run.kernel), grid):
+            law = run(x, a.t)
+            back = _reverse(run, tensor(x), tensor(law.mean), a, b)
+            x = back.mean if b.t == last else back.sample(run.noise)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
@@ -90,43 +79,33 @@ class PredictorCorrector(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        last = float(grid[-1])
-        for a, b in spans(schedule_of(denoiser), grid):
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        layout, last = run.layout, float(grid[-1])
+        for a, b in spans(schedule_of(run.kernel), grid):
             for _ in range(self.corrections):
-                law = denoiser(x, a.t, layout, condition)
+                law = run(x, a.t)
                 score = (tensor(law.mean) * a.alpha).sub_(tensor(x)).mul_(1 / a.sigma**2)
-                z = denoiser.kernel.space.project(noise.normal(layout), layout)
+                z = run.normal()
                 ratio = _squares(z, layout) / _squares(score, layout)
                 d = 2 * ((a.alpha / b.alpha) * self.snr) ** 2 * ratio
                 d = torch.where(torch.isfinite(d), d, torch.zeros_like(d))  # at a score of 0
                 x = torch.addcmul(tensor(x), score, tensor(layout.expand(d, score)))
                 x = torch.addcmul(x, tensor(z), tensor(layout.expand((2 * d).sqrt(), x)))
-            law = denoiser(x, a.t, layout, condition)
-            back = _reverse(denoiser, tensor(x), tensor(law.mean), a, b, layout)
-            x = back.mean if b.t == last else back.sample(noise)
+            law = run(x, a.t)
+            back = _reverse(run, tensor(x), tensor(law.mean), a, b)
+            x = back.mean if b.t == last else back.sample(run.noise)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
 
-def _reverse(
-    denoiser: Denoiser, x: Tensor, x0: Tensor, a: Level, b: Level, layout: Layout
-) -> Gaussian:
+def _reverse(run: Diffusion, x: Tensor, x0: Tensor, a: Level, b: Level) -> Gaussian:
     """N((2 - r) x_t + g^2 score, g^2)."""
     r = a.alpha / b.alpha
     variance = max(a.sigma**2 - (r * b.sigma) ** 2, 0.0)
     pull = variance / a.sigma**2
     mean = (x * (2 - r - pull)).add_(x0, alpha=pull * a.alpha)
-    return Gaussian(mean, variance**0.5, denoiser.kernel.space, layout)
+    return Gaussian(mean, variance**0.5, run.kernel.space, run.layout)
 
 
 def _squares(v: State, layout: Layout) -> Tensor:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, Schedule
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -26,9 +22,10 @@ from unnoise.samplers.algebra import (
     toward,
     weighted,
 )
-from unnoise.samplers.base import Sampler, Step
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.multistep import remembered, step_row
-from unnoise.spaces import Layout, State, tensor
+from unnoise.spaces import State, tensor
 
 
 @final
@@ -73,17 +70,9 @@ class SASolver(Sampler):
     def stochastic(self) -> bool:
         return self.tau > 0
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
         keep = max(self.predictor, self.corrector)
         history: list[Tensor] = []
@@ -91,7 +80,7 @@ class SASolver(Sampler):
         draws: list[Tensor] = []
         for (a, b), (correct, predict) in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
-            law = denoiser(x, a.t, layout, condition)
+            law = run(x, a.t)
             x0 = tensor(law.mean)
             if correct is not None:
                 better = weighted(correct, [tensor(origin), *draws, x0, *history])
@@ -103,8 +92,7 @@ class SASolver(Sampler):
                 guess = toward(x, x0, a, b)
             else:
                 if self.tau > 0:
-                    z = denoiser.kernel.space.project(noise.normal(layout), layout)
-                    draws = [tensor(z)]
+                    draws = [tensor(run.normal())]
                 guess = weighted(predict, [x, *draws, *history])
             sent = yield Step(b.t, guess, law)
             x = guess if sent is None else sent

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, Schedule
-from unnoise.noise import NoiseSource
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -26,9 +22,10 @@ from unnoise.samplers.algebra import (
     toward,
     weighted,
 )
-from unnoise.samplers.base import Sampler, Step
+from unnoise.samplers.base import Sampler, Step, Steps, Times
+from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.multistep import Warmup, remembered, step_row, third_order
-from unnoise.spaces import Layout, State, tensor
+from unnoise.spaces import State, tensor
 
 
 @final
@@ -71,23 +68,15 @@ class UniPC(Sampler):
     def stochastic(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        schedule = schedule_of(denoiser)
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
         history: list[Tensor] = []
         origin = guess = x  # where the last step began, and where it went
         for (a, b), (correct, predict) in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
-            law = denoiser(x, a.t, layout, condition)
+            law = run(x, a.t)
             x0 = tensor(law.mean)
             if correct is not None:
                 better = weighted(correct, [tensor(origin), x0, *history])
@@ -98,7 +87,7 @@ class UniPC(Sampler):
             if predict is not None:
                 guess = weighted(predict, [x, *history])
             elif math.isfinite(b.lam - a.lam):
-                guess = third_order(denoiser, x, x0, a, b, layout, condition)
+                guess = third_order(run, x, x0, a, b)
             else:
                 guess = toward(x, x0, a, b)
             sent = yield Step(b.t, guess, law)

@@ -11,6 +11,7 @@ from unnoise.distributions import Categorical, Dirac, Gaussian
 from unnoise.errors import UnnoiseError
 from unnoise.kernels import CategoricalKernel, GaussianKernel, TransitionKernel
 from unnoise.objectives import bound
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout
 from unnoise.testing.exact import exact_bound
 from unnoise.testing.examples import copies
@@ -65,7 +66,8 @@ def _of_gaussians(case: KernelCase, kernel: GaussianKernel, steps: int) -> str:
     data = Gaussian(zero, _STD, kernel.space, layout)
     x0 = data.sample(noise)
     with torch.no_grad():
-        own = bound(GaussianOracle(kernel, 0.0, _STD**2), x0, layout, noise, steps=steps).total
+        run = Diffusion(GaussianOracle(kernel, 0.0, _STD**2), layout, noise)
+        own = bound(run, x0, steps=steps).total
         alpha, sigma = float(kernel.schedule.alpha(1.0)), float(kernel.schedule.sigma(1.0))
         spread = math.hypot(alpha * _STD, sigma)
         gap = Gaussian(zero, spread, kernel.space, layout).kl(kernel.prior(layout))

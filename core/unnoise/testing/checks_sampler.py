@@ -23,7 +23,7 @@ from unnoise.kernels import (
     Uniform,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Sampler, Step, grids
+from unnoise.samplers import Diffusion, Sampler, Step, grids
 from unnoise.spaces import Layout, State, Time, Tokens, tensor
 from unnoise.testing.examples import example_layout
 from unnoise.testing.ode_problem import VP, even_grid, ode_problem, start_points
@@ -87,7 +87,7 @@ class SamplerCase:
         x = denoiser.kernel.prior(layout).sample(NoiseSource(self.seed, ids)) if x is None else x
         noise = NoiseSource(self.seed + 1 if seed is None else seed, ids)
         grid = grids.uniform(denoiser.kernel, min(steps, denoiser.kernel.steps or steps))
-        return self.sampler(denoiser, x, grid, layout, noise)
+        return self.sampler(Diffusion(denoiser, layout, noise), x, grid)
 
     def run(self, denoiser: Denoiser, n: int, **how: int) -> State:
         with torch.no_grad():
@@ -134,7 +134,7 @@ def order_of_convergence(case: SamplerCase) -> str:
     for n in counts:
         noise = NoiseSource(case.seed, range(len(start)))
         with torch.no_grad():
-            *_, last = sampler(model, start, even_grid(n), layout, noise)
+            *_, last = sampler(Diffusion(model, layout, noise), start, even_grid(n))
         errors.append(float((tensor(last.x) - exact).abs().max()))
     require(all(math.isfinite(e) and e > 0 for e in errors), f"errors {errors}")
     slope = -float(np.polyfit(np.log(counts), np.log(errors), 1)[0])
@@ -314,6 +314,10 @@ class _Counted(Denoiser):
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
         self.denoiser, self.kernel, self.calls = denoiser, denoiser.kernel, 0
+
+    @property
+    def evaluations(self) -> int:
+        return self.denoiser.evaluations
 
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None

@@ -242,6 +242,10 @@ class PointEstimate(Denoiser):
         self.denoiser = denoiser
         self.kernel = denoiser.kernel
 
+    @property
+    def evaluations(self) -> int:
+        return self.denoiser.evaluations
+
     def forward(self, x_t: State, t: Time, layout: Layout, condition: Condition = None) -> Dirac:
         return Dirac(self.denoiser(x_t, t, layout, condition).mean, layout)
 

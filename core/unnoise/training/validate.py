@@ -17,6 +17,7 @@ from unnoise.domain import Domain
 from unnoise.errors import UnnoiseError
 from unnoise.noise import NoiseSource
 from unnoise.objectives import CHAIN, Batch, DataType, Objective, bound
+from unnoise.samplers import Diffusion
 from unnoise.training.data import Batches, Shard
 from unnoise.training.options import TrainingConfiguration
 
@@ -70,11 +71,8 @@ class Validation:
 
     def _bound(self, denoiser: Denoiser, batch: Batch, noise: NoiseSource) -> Tensor:
         return bound(
-            denoiser,
+            Diffusion(denoiser, batch.layout, noise, batch.condition),
             batch.x0,
-            batch.layout,
-            noise,
-            batch.condition,
             steps=denoiser.kernel.steps or CHAIN,
             evaluations=self.options.bound_evaluations,
             data=self.data,

@@ -8,7 +8,7 @@ import torch
 from unnoise.denoise import Denoiser
 from unnoise.errors import InputError
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, grids
+from unnoise.samplers import Ancestral, Diffusion, grids
 from unnoise.spaces import Layout
 from unnoise.testing import parametrize_with_checks
 from unnoise_torus.circle import Torus, Wrapped, WrappedNormal, log_density, wrap
@@ -43,7 +43,9 @@ def test_the_exact_denoiser_gives_the_data_back(steps):
     denoiser = Exact([-3.1, 0.4, 3.0], weights)
     layout, noise = Layout.dense(n, (1,)), NoiseSource(0, range(n))
     x = denoiser.kernel.prior(layout).sample(noise)
-    for step in Ancestral()(denoiser, x, grids.uniform(denoiser.kernel, steps), layout, noise):
+    for step in Ancestral()(
+        Diffusion(denoiser, layout, noise), x, grids.uniform(denoiser.kernel, steps)
+    ):
         x = step.x
     distance = wrap(x - denoiser.places).abs()
     assert float(distance.min(-1).values.max()) < 1e-5

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import BetaTable, GaussianKernel
-from unnoise.noise import NoiseSource
-from unnoise.samplers import Sampler, Step
-from unnoise.samplers.base import intervals
-from unnoise.spaces import Layout, State, tensor
+from unnoise.samplers import Diffusion, Sampler, Step, Steps, Times, intervals
+from unnoise.spaces import State, tensor
 
 if TYPE_CHECKING:
     from unnoise.testing import Example
@@ -59,30 +53,22 @@ class Langevin(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: State,
-        grid: Float64[Tensor, " times"],
-        layout: Layout,
-        noise: NoiseSource,
-        condition: Condition = None,
-    ) -> Generator[Step, State | None, None]:
-        self.check(denoiser.kernel)
-        kernel = denoiser.kernel
+    def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
+        self.check(run.kernel)
+        kernel = run.kernel
         assert isinstance(kernel, GaussianKernel)
         schedule = kernel.schedule
         spans = list(intervals(grid))
         step = 1e-6 * STEPS / len(spans) if self.step is None else self.step
         share = min(step / UNIT**2, 1.0)
         for t, s in spans:
-            law = denoiser(x, t, layout, condition)
+            law = run(x, t)
             x, x0 = tensor(x), tensor(law.mean)
             if s == 0:
                 x = x0
             else:
                 alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-                z = tensor(kernel.space.project(noise.normal(layout), layout))
+                z = tensor(run.normal())
                 here = x / alpha
                 here = here + share * (x0 - here) + math.sqrt(2 * share) * (sigma / alpha) * z
                 x = here * schedule.alpha(s)

@@ -256,7 +256,7 @@ def forecast(
             hidden, memory = network.read(now.to(device), memory)
             condition = {"hidden": hidden}
             begin = start(model, layout, condition)
-        state = yield Task(layout, condition, start=begin)
+        state = yield Task(layout, condition, start=begin, evaluations=1)
         assert isinstance(state, Tensor)
         history = torch.cat([history[:, :-1], state], 1)
     made = (history[:, need:] * scale).double().numpy()

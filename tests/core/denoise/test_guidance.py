@@ -22,7 +22,7 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DDIM, Ancestral, grids
+from unnoise.samplers import DDIM, Ancestral, Diffusion, grids
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import FiniteOracle, GaussianOracle, MixtureOracle, PointEstimate
 
@@ -95,7 +95,7 @@ def test_guided_run_ends_in_the_guided_gaussian():
     guided = ClassifierFree(ByLabel(kernel), 2.0, NONE)
     noise = NoiseSource(0, [0, 1])
     x = kernel.prior(layout).sample(noise)
-    *_, last = Ancestral()(guided, x, grids.uniform(kernel, 3), layout, noise, condition)
+    *_, last = Ancestral()(Diffusion(guided, layout, noise, condition), x, grids.uniform(kernel, 3))
     n = last.x.numel()
     assert abs(last.x.mean().item() - 5.0) < 5 * math.sqrt(VARIANCE / n)
     assert abs(last.x.var().item() / VARIANCE - 1) < 5 * math.sqrt(2 / n)
@@ -276,6 +276,6 @@ def test_guidance_runs_under_ddim():
     means = CENTRES[0] + 2.5 * (CENTRES[LABELS["label"]] - CENTRES[0])[:, None]
     exact = GaussianOracle(kernel, means, VARIANCE)
     noise = NoiseSource(0, [0, 1, 2])
-    ours = [s.x for s in DDIM()(PointEstimate(guided), x, grid, layout, noise, LABELS)]
-    theirs = [s.x for s in DDIM()(PointEstimate(exact), x, grid, layout, noise)]
+    ours = [s.x for s in DDIM()(Diffusion(PointEstimate(guided), layout, noise, LABELS), x, grid)]
+    theirs = [s.x for s in DDIM()(Diffusion(PointEstimate(exact), layout, noise), x, grid)]
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs))

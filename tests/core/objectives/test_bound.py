@@ -27,6 +27,7 @@ from unnoise.kernels import (
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Continuous, bits_per_dimension, bound
 from unnoise.objectives.bound import _strata
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle, PmfOracle, PointEstimate, exact_bound, expectation
 
@@ -67,7 +68,9 @@ def test_prior_term_of_ddpm(square, bits, digits):
     schedule = BetaTable.linear()
     x = torch.full((2, 3), square**0.5, dtype=F)
     oracle = GaussianOracle(gaussian(schedule), 0.0, 0.25)
-    found = bound(oracle, x, dense(x), NoiseSource(0, range(2)), steps=1000, evaluations=1)
+    found = bound(
+        Diffusion(oracle, dense(x), NoiseSource(0, range(2))), x, steps=1000, evaluations=1
+    )
     # from N(alpha x, sigma^2) to the prior N(0, sigma^2), whose variance is 1 - alpha^2
     a = schedule.alpha(1.0) ** 2
     exact = a * square / (1 - a) / 2 / LN2 if bits is None else bits
@@ -182,7 +185,9 @@ def test_absorbing_chain_by_monte_carlo(length, steps, value):
     pmf = CHAINS[length]
     x0 = draws(pmf, 4000)
     layout = Layout.dense(4000, (length,), dtype=torch.int64)
-    total = bound(chain_model(pmf), x0, layout, NoiseSource(1, range(4000)), steps=steps).total
+    total = bound(
+        Diffusion(chain_model(pmf), layout, NoiseSource(1, range(4000))), x0, steps=steps
+    ).total
     error = total.std().item() / math.sqrt(4000)
     assert error < 0.03
     assert abs(total.mean().item() - value) < 5 * error
@@ -193,7 +198,7 @@ def test_one_token_by_monte_carlo(posterior):
     x0 = draws(PMF, 4000)
     layout = Layout.dense(4000, (1,), dtype=torch.int64)
     model = token_model(posterior)
-    total = bound(model, x0, layout, NoiseSource(2, range(4000)), steps=4).total
+    total = bound(Diffusion(model, layout, NoiseSource(2, range(4000))), x0, steps=4).total
     expected = exact_bound(model, PMF, 4).total.item()
     assert abs(total.mean().item() - expected) < 5 * total.std().item() / math.sqrt(4000)
 
@@ -204,14 +209,21 @@ def test_evaluations_estimate_the_same():
     x0 = draws(pmf, 4000)
     layout = Layout.dense(4000, (2,), dtype=torch.int64)
     model = chain_model(pmf)
-    found = bound(model, x0, layout, NoiseSource(3, range(4000)), steps=20, evaluations=3)
+    found = bound(
+        Diffusion(model, layout, NoiseSource(3, range(4000))), x0, steps=20, evaluations=3
+    )
     expected = entropy(pmf) + (2 * math.log(2) - entropy(pmf)) / 20
     error = found.total.std().item() / math.sqrt(4000)
     assert abs(found.total.mean().item() - expected) < 5 * error
     assert found.standard_error.isfinite().all()
-    full = bound(model, x0[:50], Layout.dense(50, (2,)), NoiseSource(3, range(50)), steps=20)
+    full = bound(
+        Diffusion(model, Layout.dense(50, (2,)), NoiseSource(3, range(50))), x0[:50], steps=20
+    )
     more = bound(
-        model, x0[:50], Layout.dense(50, (2,)), NoiseSource(3, range(50)), steps=20, evaluations=999
+        Diffusion(model, Layout.dense(50, (2,)), NoiseSource(3, range(50))),
+        x0[:50],
+        steps=20,
+        evaluations=999,
     )
     torch.testing.assert_close(full.total, more.total, rtol=0, atol=0)
 
@@ -256,7 +268,7 @@ def test_exact_law_of_gaussian_data_at_any_number_of_steps(steps, schedule):
     g = torch.Generator().manual_seed(0)
     x0 = m + math.sqrt(v) * torch.randn(20_000, 1, generator=g, dtype=F)
     x0, layout = x0.view(20, 1000), Layout.dense(20, (1000,), dtype=F)
-    found = bound(model, x0, layout, NoiseSource(0, range(20)), steps=steps).total
+    found = bound(Diffusion(model, layout, NoiseSource(0, range(20))), x0, steps=steps).total
     expected = gaussian_expected(x0, m, v, schedule)
     error = (found - expected).std().item() / math.sqrt(20)
     assert error < 0.02 * 1000
@@ -278,10 +290,12 @@ def test_a_point_estimate_and_a_wrong_law_cost_more():
         GaussianOracle(kernel, 0.0, 0.5),
         PointEstimate(right),
     ):
-        found = bound(model, x0, layout, NoiseSource(0, range(10)), steps=5)
+        found = bound(Diffusion(model, layout, NoiseSource(0, range(10))), x0, steps=5)
         assert (found.total > exact + 20).all()  # some percent of 2,000 entries
     # the wrong mean by hand, one step from an end without signal: KL of two Gaussians
-    wrong = bound(GaussianOracle(kernel, 0.5, 1.0), x0, layout, NoiseSource(0, range(10)), steps=1)
+    wrong = bound(
+        Diffusion(GaussianOracle(kernel, 0.5, 1.0), layout, NoiseSource(0, range(10))), x0, steps=1
+    )
     expected = 0.5 * ((x0 - 0.5) ** 2 + math.log(2 * math.pi)).sum(1)
     torch.testing.assert_close(wrong.total, expected)
     assert (wrong.prior == 0).all()
@@ -296,7 +310,7 @@ def test_point_estimate_by_hand():
     x0 = math.sqrt(v) * torch.randn(40, 2000, generator=g, dtype=F)
     layout = Layout.dense(40, (2000,), dtype=F)
     model = PointEstimate(GaussianOracle(kernel, 0.0, v))
-    found = bound(model, x0, layout, NoiseSource(5, range(40)), steps=steps)
+    found = bound(Diffusion(model, layout, NoiseSource(5, range(40))), x0, steps=steps)
     expected = 0.0
     for i in range(1, steps):
         t, s = (i + 1) / steps, i / steps
@@ -317,7 +331,7 @@ def test_an_exact_law_reaches_the_likelihood_at_every_step_count(schedule, evalu
     x = torch.full((n, 1), point, dtype=F)
     oracle = GaussianOracle(gaussian(schedule), 0.0, 0.25)
     noise = NoiseSource(1, range(n))
-    found = bound(oracle, x, dense(x), noise, steps=12, evaluations=evaluations)
+    found = bound(Diffusion(oracle, dense(x), noise), x, steps=12, evaluations=evaluations)
     a, s = schedule.alpha(1.0), schedule.sigma(1.0)
     prior = 0.5 * (a * point / s) ** 2
     assert found.prior[0].item() == pytest.approx(prior, rel=1e-9)
@@ -338,7 +352,7 @@ def test_last_step_of_a_point_prediction():
     n, schedule = 4000, VPLinear()
     x = torch.full((n, 1), 0.4, dtype=F)
     oracle = PointEstimate(GaussianOracle(gaussian(schedule), 0.0, 0.25))
-    found = bound(oracle, x, dense(x), NoiseSource(0, range(n)), steps=20, evaluations=2)
+    found = bound(Diffusion(oracle, dense(x), NoiseSource(0, range(n))), x, steps=20, evaluations=2)
     a, s = schedule.alpha(0.05), schedule.sigma(0.05)
     gain = 0.25 * a / (0.25 * a**2 + s**2)
     square = (gain * s) ** 2 + ((1 - gain * a) * 0.4) ** 2
@@ -354,7 +368,7 @@ def test_bound_of_centred_points_counts_their_degrees_of_freedom():
     layout = Layout.ragged([2, 5, 1], (2,), dtype=F)
     noise = NoiseSource(0, range(3))
     x0 = Gaussian(torch.zeros(8, 2, dtype=F), v**0.5, ZeroCoM(), layout).sample(noise)
-    found = bound(GaussianOracle(kernel, 0.0, v), x0, layout, noise, steps=1)
+    found = bound(Diffusion(GaussianOracle(kernel, 0.0, v), layout, noise), x0, steps=1)
     dof = torch.tensor([2.0, 8, 0], dtype=F)
     nll = 0.5 * (layout.sum(x0**2) / v + dof * math.log(2 * math.pi * v))
     torch.testing.assert_close(found.total, nll)
@@ -378,9 +392,9 @@ def test_bound_of_independent_parts_is_their_sum():
     layouts = {"x": Layout.dense(3, (4,), dtype=F), "k": Layout.dense(3, (1,), dtype=torch.int64)}
     x0 = {"x": torch.randn(3, 4, dtype=F), "k": torch.tensor([[0], [1], [1]])}
     model = Apart(kernel, x=real, k=token)
-    both = bound(model, x0, Layout.product(layouts), NoiseSource(0, range(3)), steps=1)
+    both = bound(Diffusion(model, Layout.product(layouts), NoiseSource(0, range(3))), x0, steps=1)
     alone = [
-        bound(m, x0[n], layouts[n], NoiseSource(0, range(3)), steps=1).total
+        bound(Diffusion(m, layouts[n], NoiseSource(0, range(3))), x0[n], steps=1).total
         for n, m in (("x", real), ("k", token))
     ]
     torch.testing.assert_close(both.total, alone[0] + alone[1])
@@ -390,14 +404,23 @@ def test_bound_of_independent_parts_is_their_sum():
 def test_bound_does_not_depend_on_the_batch():
     pmf = CHAINS[3]
     x0, model = draws(pmf, 4), chain_model(pmf)
-    together = bound(model, x0, Layout.dense(4, (3,)), NoiseSource(0, range(4)), steps=7)
+    together = bound(Diffusion(model, Layout.dense(4, (3,)), NoiseSource(0, range(4))), x0, steps=7)
     for i in range(4):
-        alone = bound(model, x0[i : i + 1], Layout.dense(1, (3,)), NoiseSource(0, [i]), steps=7)
+        alone = bound(
+            Diffusion(model, Layout.dense(1, (3,)), NoiseSource(0, [i])), x0[i : i + 1], steps=7
+        )
         torch.testing.assert_close(alone.total[0], together.total[i])
-    some = bound(model, x0, Layout.dense(4, (3,)), NoiseSource(0, range(4)), steps=7, evaluations=2)
+    some = bound(
+        Diffusion(model, Layout.dense(4, (3,)), NoiseSource(0, range(4))),
+        x0,
+        steps=7,
+        evaluations=2,
+    )
     for i in range(4):
         one = NoiseSource(0, [i])
-        alone = bound(model, x0[i : i + 1], Layout.dense(1, (3,)), one, steps=7, evaluations=2)
+        alone = bound(
+            Diffusion(model, Layout.dense(1, (3,)), one), x0[i : i + 1], steps=7, evaluations=2
+        )
         torch.testing.assert_close(alone.total[0], some.total[i])
 
 
@@ -406,5 +429,5 @@ def test_a_chain_is_made_of_the_kernels_steps(steps):
     model = GaussianOracle(GaussianKernel(Euclidean(), BetaTable.linear(10)), 0.0, 1.0)
     x0, layout = torch.zeros(1, 1, dtype=F), Layout.dense(1, (1,), dtype=F)
     with pytest.raises(InputError, match="chain"):
-        bound(model, x0, layout, NoiseSource(0, [0]), steps=steps)
-    bound(model, x0, layout, NoiseSource(0, [0]), steps=5)
+        bound(Diffusion(model, layout, NoiseSource(0, [0])), x0, steps=steps)
+    bound(Diffusion(model, layout, NoiseSource(0, [0])), x0, steps=5)

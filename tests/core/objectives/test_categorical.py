@@ -43,6 +43,7 @@ from unnoise.objectives import (
     continuous_bound,
     loss_curve,
 )
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout, Tokens
 from unnoise.testing import PmfOracle, expectation
 
@@ -174,7 +175,7 @@ def test_continuous_bound(oracle, pmf, expected):
     # within 5 standard errors over 1,000 sequences: false alarm 6e-7
     batch = batch_of(pmf, 1000, seed=3)
     noise = NoiseSource(2, range(1000))
-    found = continuous_bound(oracle, batch.x0, batch.layout, noise, evaluations=8)
+    found = continuous_bound(Diffusion(oracle, batch.layout, noise), batch.x0, evaluations=8)
     assert found.evaluations == 8
     assert (found.reconstruction == 0).all()
     error = found.total.std().item() / math.sqrt(1000)
@@ -182,12 +183,14 @@ def test_continuous_bound(oracle, pmf, expected):
     assert abs(found.total.mean().item() - expected) < 5 * error
     # it is the limit of the chain's, and knows its own error
     x0, layout = batch.x0[:20], Layout.dense(20, (pmf.ndim,), dtype=torch.int64)
-    fine = continuous_bound(oracle, x0, layout, NoiseSource(0, range(20)), evaluations=200)
-    chain = bound(oracle, x0, layout, NoiseSource(0, range(20)), steps=200)
+    fine = continuous_bound(
+        Diffusion(oracle, layout, NoiseSource(0, range(20))), x0, evaluations=200
+    )
+    chain = bound(Diffusion(oracle, layout, NoiseSource(0, range(20))), x0, steps=200)
     spread = (fine.standard_error**2 + chain.standard_error**2).sum().sqrt() / 20
     gap = fine.total.mean() - chain.total.mean()
     assert abs(gap.item()) < 5 * spread.item() + 0.02
-    one = continuous_bound(oracle, x0, layout, NoiseSource(0, range(20)), evaluations=1)
+    one = continuous_bound(Diffusion(oracle, layout, NoiseSource(0, range(20))), x0, evaluations=1)
     assert one.standard_error.isinf().all()
 
 
@@ -285,12 +288,18 @@ def test_misfits():
         (lambda: OrderAgnosticLoss()(PAIR, batch, noise), "Absorbing"),
         (lambda: MaskedDiffusion()(discrete, batch, noise), "continuous clock"),
         (lambda: ScoreEntropy()(discrete, batch, noise), "continuous clock"),
-        (lambda: continuous_bound(discrete, batch.x0, batch.layout, noise), "continuous clock"),
+        (
+            lambda: continuous_bound(Diffusion(discrete, batch.layout, noise), batch.x0),
+            "continuous clock",
+        ),
         (lambda: ScoreEntropy()(walk, batch, noise), "Absorbing or Uniform"),
-        (lambda: continuous_bound(walk, batch.x0, batch.layout, noise), "Absorbing or Uniform"),
+        (
+            lambda: continuous_bound(Diffusion(walk, batch.layout, noise), batch.x0),
+            "Absorbing or Uniform",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             call()
     with pytest.raises(InputError, match="evaluations"):
-        continuous_bound(ABSORBING, batch.x0, batch.layout, noise, evaluations=0)
+        continuous_bound(Diffusion(ABSORBING, batch.layout, noise), batch.x0, evaluations=0)
     OrderAgnosticLoss()(discrete, batch, noise)  # its clock does not matter

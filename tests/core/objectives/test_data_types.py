@@ -12,6 +12,7 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import BetaTable, GaussianKernel, VPLinear
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Continuous, Dequantised, Quantised, bits_per_dimension, bound
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import GaussianOracle, PointEstimate
 
@@ -52,7 +53,7 @@ def test_the_discretised_decoder_of_the_bound():
     kernel, data = gaussian(BetaTable.linear()), Quantised()
     oracle = PointEstimate(GaussianOracle(kernel, 0.0, 0.25))
     noise = NoiseSource(0, range(len(x)))
-    found = bound(oracle, x, dense(x), noise, evaluations=1, data=data)
+    found = bound(Diffusion(oracle, dense(x), noise), x, evaluations=1, data=data)
     a, s = kernel.schedule.alpha(0.001), kernel.schedule.sigma(0.001)
     z = torch.randn(200_000, dtype=F64, generator=torch.Generator().manual_seed(0))
     for k, level in enumerate(x[:4, 0].tolist()):
@@ -98,4 +99,4 @@ def test_the_bound_refuses_rounded_values_as_a_density():
     x = (torch.randint(0, 256, (4, 512)) / 127.5 - 1).double()
     oracle = GaussianOracle(gaussian(VPLinear()), 0.0, 0.25)
     with pytest.raises(InputError, match="rounded"):
-        bound(oracle, x, dense(x), NoiseSource(0, range(4)), data=Continuous())
+        bound(Diffusion(oracle, dense(x), NoiseSource(0, range(4))), x, data=Continuous())

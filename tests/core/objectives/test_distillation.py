@@ -22,7 +22,7 @@ from unnoise.kernels import (
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch
 from unnoise.objectives.distillation import Distillation, distilled_target
-from unnoise.samplers import DDIM, grids
+from unnoise.samplers import DDIM, Diffusion, grids
 from unnoise.spaces import Euclidean, Layout, Tokens
 
 ONE = Layout.dense(1, (1,), dtype=torch.float64)
@@ -48,7 +48,7 @@ def steps_gain(denoiser, steps):
     """What DDIM with `steps` equal steps multiplies x_1 by."""
     x = torch.ones(1, 1, dtype=torch.float64)
     grid = grids.uniform(denoiser.kernel, steps)
-    *_, last = DDIM()(denoiser, x, grid, ONE, NoiseSource(0, [0]))
+    *_, last = DDIM()(Diffusion(denoiser, ONE, NoiseSource(0, [0])), x, grid)
     return last.x.item()
 
 

@@ -32,6 +32,7 @@ from unnoise.objectives import (
     level_likelihood,
     log_likelihood,
 )
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.spaces.ode import Point, integrate
 from unnoise.testing import FiniteOracle, GaussianOracle, MixtureOracle, PmfOracle
@@ -55,7 +56,9 @@ def dense(x):
 
 def likelihood(denoiser, x, layout=None, **options):
     layout = dense(x) if layout is None else layout
-    return log_likelihood(denoiser, x, layout, NoiseSource(0, range(layout.batch)), **options)
+    return log_likelihood(
+        Diffusion(denoiser, layout, NoiseSource(0, range(layout.batch))), x, **options
+    )
 
 
 def test_the_schedule_of_the_reference():
@@ -148,7 +151,7 @@ def test_the_probe_is_drawn_once_for_a_solve():
     x = torch.tensor([[0.1, 0.2], [0.5, -0.3]], dtype=F64)
     noise = Counting(0, range(2))
     oracle = GaussianOracle(GaussianKernel(Euclidean(), VPLinear()), 0.0, 0.25)
-    found = log_likelihood(oracle, x, dense(x), noise, trace=Hutchinson())
+    found = log_likelihood(Diffusion(oracle, dense(x), noise), x, trace=Hutchinson())
     assert noise.calls == 1
     assert found.evaluations > 20
 
@@ -173,7 +176,10 @@ def test_centred_points_have_fewer_dimensions(kind):
     assert found.nats[0].item() == pytest.approx(0, abs=1e-9)
     totals = [
         log_likelihood(
-            oracle, x, layout, NoiseSource(s, range(3)), trace=Hutchinson(2), tolerance=1e-3
+            Diffusion(oracle, layout, NoiseSource(s, range(3))),
+            x,
+            trace=Hutchinson(2),
+            tolerance=1e-3,
         ).nats
         for s in range(8)
     ]
@@ -192,10 +198,8 @@ def test_neighbours_do_not_matter():
     together = likelihood(oracle, x, trace=Hutchinson(), tolerance=1e-3).nats
     for i in range(3):
         alone = log_likelihood(
-            oracle,
+            Diffusion(oracle, dense(x[:1]), NoiseSource(0, [i])),
             x[i : i + 1],
-            dense(x[:1]),
-            NoiseSource(0, [i]),
             trace=Hutchinson(),
             tolerance=1e-3,
         )
@@ -244,7 +248,7 @@ def test_levels_through_the_noise_of_the_process(schedule):
     oracle = FiniteOracle(GaussianKernel(Euclidean(), schedule), states, p)
     x0 = torch.linspace(-1, 1, 5, dtype=F64).repeat(n)[:, None]
     noise = NoiseSource(0, range(len(x0)))
-    found = level_likelihood(oracle, x0, dense(x0), noise, data=data, tolerance=1e-4)
+    found = level_likelihood(Diffusion(oracle, dense(x0), noise), x0, data=data, tolerance=1e-4)
     rows = found.nats.view(n, 5)
     error = rows.std(0) / n**0.5
     gap = p.log() - rows.mean(0)
@@ -253,7 +257,7 @@ def test_levels_through_the_noise_of_the_process(schedule):
     width = schedule.sigma(found.eps) / schedule.alpha(found.eps)
     assert width == pytest.approx(0.5 / 12**0.5)
     with pytest.raises(InputError, match="levels"):
-        level_likelihood(oracle, x0 + 0.1, dense(x0), noise, data=data)
+        level_likelihood(Diffusion(oracle, dense(x0), noise), x0 + 0.1, data=data)
 
 
 def test_bad_input():

@@ -21,6 +21,7 @@ from unnoise.kernels import (
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Continuous, continuous_bound, limit_bound, sde_bound
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Euclidean, Layout, Tokens
 from unnoise.testing import FiniteOracle, GaussianOracle, PmfOracle
 
@@ -56,7 +57,7 @@ def test_a_model_of_tokens():
     assert found.evaluations == 400
     x0 = torch.stack(x)
     layout, noise = Layout.dense(20, (2,), dtype=torch.int64), NoiseSource(0, range(20))
-    same = continuous_bound(denoiser, x0, layout, noise, evaluations=400)
+    same = continuous_bound(Diffusion(denoiser, layout, noise), x0, evaluations=400)
     torch.testing.assert_close(found.total, same.total)
 
 
@@ -65,7 +66,7 @@ def test_a_gaussian_model():
     x = [torch.linspace(-1, 1, 500, dtype=torch.float64)]
     found = Model(Rows(), denoiser, None).bound(x, steps=None)
     layout, noise = Layout.dense(1, (500,), dtype=torch.float64), NoiseSource(0, [0])
-    same = sde_bound(denoiser, x[0][None], layout, noise, data=Continuous())
+    same = sde_bound(Diffusion(denoiser, layout, noise), x[0][None], data=Continuous())
     torch.testing.assert_close(found.total, same.total)
     exact = 0.5 * (x[0] ** 2 / 0.25 + math.log(2 * math.pi * 0.25)).sum()
     assert abs((found.total - exact).item()) < 6 * found.standard_error.item()
@@ -84,5 +85,6 @@ def test_products_have_no_such_bound():
     layout = Layout.product({"x": Layout.dense(1, (2,), dtype=torch.float64)})
     with pytest.raises(InputError, match="Gaussian kernel"):
         limit_bound(
-            FiniteOracle(kernel, [state]), {"x": state["x"][None]}, layout, NoiseSource(0, [0])
+            Diffusion(FiniteOracle(kernel, [state]), layout, NoiseSource(0, [0])),
+            {"x": state["x"][None]},
         )

@@ -26,6 +26,7 @@ from unnoise.objectives import (
     bound,
     recipe,
 )
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import MixtureOracle, PointEstimate
 
@@ -69,10 +70,8 @@ def test_every_goal_builds_a_model_that_trains_and_has_a_bound(goal, parametriza
         assert bool(torch.isfinite(new).all())
         assert not torch.equal(old, new)  # those of a learned schedule too
     with torch.no_grad():
-        found = bound(
-            denoiser, data.x0, data.layout, NoiseSource(1, range(64)), evaluations=5,
-            data=Quantised(),
-        )  # fmt: skip
+        run = Diffusion(denoiser, data.layout, NoiseSource(1, range(64)))
+        found = bound(run, data.x0, evaluations=5, data=Quantised())
     assert bool(torch.isfinite(found.total).all())
 
 
@@ -160,7 +159,10 @@ def test_the_bound_of_8_bit_pixels_at_the_settings_of_the_images(schedule):
     data = pixels(n, 1)
     x0, layout = data.x0.double(), Layout.dense(n, (1,), dtype=F64)
     found = bound(
-        two_levels(schedule), x0, layout, NoiseSource(0, range(n)), evaluations=25, data=Quantised()
+        Diffusion(two_levels(schedule), layout, NoiseSource(0, range(n))),
+        x0,
+        evaluations=25,
+        data=Quantised(),
     )
     error = found.total.std().item() / n**0.5
     assert found.total.mean().item() == pytest.approx(exact, abs=5 * error)
@@ -190,7 +192,10 @@ def test_the_last_term_of_an_objective_is_that_of_the_bound(steps):
     oracle = two_levels(VPCosine(-6.0, 6.0))
     terms = VariationalBound(steps, Quantised())(oracle, data, NoiseSource(0, range(n)))
     whole = bound(
-        oracle, data.x0, data.layout, NoiseSource(1, range(n)), steps=steps, data=Quantised()
+        Diffusion(oracle, data.layout, NoiseSource(1, range(n))),
+        data.x0,
+        steps=steps,
+        data=Quantised(),
     )
     expected = whole.steps + whole.reconstruction
     error = ((terms.var() + expected.var()) / n).sqrt().item()

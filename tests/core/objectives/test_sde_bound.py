@@ -11,6 +11,7 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import BetaTable, GaussianKernel, Linear, SubVP, VPCosine, VPLinear
 from unnoise.noise import NoiseSource
 from unnoise.objectives import ImportanceTimes, UniformTimes, sde_bound
+from unnoise.samplers import Diffusion
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import GaussianOracle, MixtureOracle
 
@@ -86,7 +87,9 @@ def wrong(kernel):
 def test_the_bound_of_the_sde_is_the_likelihood_for_the_exact_score(schedule, variance, point):
     x = torch.full((2, 1), point, dtype=F64)
     kernel = gaussian(schedule)
-    found = sde_bound(GaussianOracle(kernel, 0.0, variance), x, dense(x), Nodes(2), evaluations=100)
+    found = sde_bound(
+        Diffusion(GaussianOracle(kernel, 0.0, variance), dense(x), Nodes(2)), x, evaluations=100
+    )
     a, s = schedule.alpha(1.0) ** 2, schedule.sigma(1.0) ** 2
     v1 = variance * a + s
     extra = 0.5 * (math.log(s / v1) + (a * point**2 + s) * (1 / s - 1 / v1))
@@ -104,7 +107,10 @@ def test_a_wrong_score_and_the_variance_of_importance_sampling(schedule):
     truth = -log_normal(x[:, 0], 0.25)
     found = {
         times: sde_bound(
-            wrong(kernel), x, dense(x), NoiseSource(1, range(n)), times=times, evaluations=4
+            Diffusion(wrong(kernel), dense(x), NoiseSource(1, range(n))),
+            x,
+            times=times,
+            evaluations=4,
         )
         for times in (ImportanceTimes(), UniformTimes())
     }
@@ -112,7 +118,9 @@ def test_a_wrong_score_and_the_variance_of_importance_sampling(schedule):
     gap = important.total - truth
     assert gap.mean().item() > 5 * gap.std().item() / n**0.5
     exact = sde_bound(
-        GaussianOracle(kernel, 0.0, 0.25), x, dense(x), NoiseSource(1, range(n)), evaluations=4
+        Diffusion(GaussianOracle(kernel, 0.0, 0.25), dense(x), NoiseSource(1, range(n))),
+        x,
+        evaluations=4,
     )
     assert important.total.mean() > exact.total.mean()
     error = ((important.steps.var() + even.steps.var()) / n).sqrt().item()
@@ -127,13 +135,15 @@ def test_bad_input_of_the_sde_bound():
     noise = NoiseSource(0, range(2))
     table = GaussianOracle(gaussian(BetaTable.linear()), 0.0, 0.25)
     with pytest.raises(InputError, match="continuous clock"):
-        sde_bound(table, x, dense(x), noise)
+        sde_bound(Diffusion(table, dense(x), noise), x)
     straight = GaussianOracle(gaussian(Linear()), 0.0, 0.25)
     with pytest.raises(ConfigError, match="UniformTimes"):
-        sde_bound(straight, x, dense(x), noise)
+        sde_bound(Diffusion(straight, dense(x), noise), x)
     with pytest.raises(InputError, match="evaluations"):
         sde_bound(
-            GaussianOracle(gaussian(VPLinear()), 0.0, 0.25), x, dense(x), noise, evaluations=0
+            Diffusion(GaussianOracle(gaussian(VPLinear()), 0.0, 0.25), dense(x), noise),
+            x,
+            evaluations=0,
         )
     with pytest.raises(ConfigError, match="eps"):
         ImportanceTimes(0.0)

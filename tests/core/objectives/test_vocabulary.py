@@ -18,7 +18,7 @@ from unnoise.denoise import Logits, Masked, NetworkDenoiser
 from unnoise.kernels import Absorbing, CategoricalKernel, Linear, Uniform
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, Simple, bound
-from unnoise.samplers import Ancestral, grids
+from unnoise.samplers import Ancestral, Diffusion, grids
 from unnoise.spaces import Layout, Tokens
 
 torch.set_num_threads(1)
@@ -44,7 +44,7 @@ ABSORBING = """
 kernel = CategoricalKernel(Tokens(K), Absorbing(K - 1))
 model = NetworkDenoiser(Cheap(), kernel, Masked(K - 1))
 with torch.no_grad():
-    found = bound(model, x0, layout, noise, steps=1000, evaluations=2)
+    found = bound(Diffusion(model, layout, noise), x0, steps=1000, evaluations=2)
     logs = Masked(K - 1).law(kernel, Cheap()(None, None, None, None), x0 * 0 + K - 1, 1.0, layout)
     exact = -logs.log_prob(x0)  # every token is shown once, and costs this whatever else is seen
 print(found.total.item(), exact.item(), found.standard_error.item(), peak())
@@ -55,9 +55,9 @@ kernel = CategoricalKernel(Tokens(K), Uniform(Linear(1e-3)))
 model = NetworkDenoiser(Cheap(), kernel, Logits())
 with torch.no_grad():
     x = kernel.prior(layout).sample(noise)
-    *_, last = Ancestral()(model, x, grids.custom([1.0, 0.5, 0.0]), layout, noise)
+    *_, last = Ancestral()(Diffusion(model, layout, noise), x, grids.custom([1.0, 0.5, 0.0]))
     assert last.x.shape == (1, L)
-    found = bound(model, x0, layout, noise, steps=3)
+    found = bound(Diffusion(model, layout, noise), x0, steps=3)
     loss = Simple()(model, Batch(x0, layout), noise)
 assert found.total.isfinite().all() and loss.isfinite().all()
 print(peak())

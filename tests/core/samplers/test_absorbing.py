@@ -26,7 +26,16 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, Cached, FirstHitting, Observation, Reveal, grids, walk
+from unnoise.samplers import (
+    Ancestral,
+    Cached,
+    Diffusion,
+    FirstHitting,
+    Observation,
+    Reveal,
+    grids,
+    walk,
+)
 from unnoise.spaces import Euclidean, Layout, Tokens
 from unnoise.testing import FiniteOracle, PmfOracle
 
@@ -134,7 +143,7 @@ def test_interleaved_runs_equal_serial_ones(sampler):
     def begin(seed):
         noise = NoiseSource(seed, range(3))
         x = oracle.kernel.prior(layout).sample(noise)
-        return sampler(oracle, x, grids.uniform(oracle.kernel, 4), layout, noise)
+        return sampler(Diffusion(oracle, layout, noise), x, grids.uniform(oracle.kernel, 4))
 
     serial = [[step.x for step in begin(seed)] for seed in (0, 1)]
     runs = [begin(seed) for seed in (0, 1)]
@@ -155,7 +164,7 @@ def test_sent_states_count(sampler):
     oracle = model(pair)
     layout, noise = Layout.dense(50, (2,), dtype=torch.int64), NoiseSource(0, range(50))
     x = torch.full((50, 2), 2)
-    walked = sampler(oracle, x, grids.uniform(oracle.kernel, 8), layout, noise)
+    walked = sampler(Diffusion(oracle, layout, noise), x, grids.uniform(oracle.kernel, 8))
     step = next(walked)
     for i in range(6):
         sent = step.x.clone()
@@ -192,7 +201,7 @@ def test_ragged_and_padded_samples_equal_dense_ones(sampler):
     def final(layout, ids):
         noise = NoiseSource(0, ids)
         x = denoiser.kernel.prior(layout).sample(noise)
-        *_, last = sampler(denoiser, x, grid, layout, noise)
+        *_, last = sampler(Diffusion(denoiser, layout, noise), x, grid)
         return last.x
 
     ragged = final(Layout.ragged(sizes, dtype=torch.int64), range(3)).split(sizes)
@@ -223,7 +232,7 @@ def test_nothing_hidden_costs_nothing():
     layout, noise = Layout.dense(2, (3,), dtype=torch.int64), NoiseSource(0, range(2))
     x = torch.tensor([[0, 1, 0], [1, 1, 1]])
     for sampler in SAMPLERS:
-        steps = list(sampler(oracle, x, grids.uniform(oracle.kernel, 4), layout, noise))
+        steps = list(sampler(Diffusion(oracle, layout, noise), x, grids.uniform(oracle.kernel, 4)))
         assert len(steps) == 4
         assert all(torch.equal(step.x, x) for step in steps)
     assert oracle.samples == []
@@ -278,14 +287,14 @@ def test_reveal_in_a_product():
     grid = grids.uniform(kernel, 4)
     observation = Observation(known, where, Reveal())
     denoiser = FiniteOracle(kernel, states)
-    *_, last = walk(Ancestral(), denoiser, x, grid, layout, noise, None, observation)
+    *_, last = walk(Ancestral(), Diffusion(denoiser, layout, noise), x, grid, observation)
     assert torch.equal(last.x["k"], known["k"])
     torch.testing.assert_close(last.x["x"], torch.ones(1, 2, dtype=F), atol=0.2, rtol=0)
     where = {"x": where["k"], "k": where["k"]}  # the other part is replaced
     known["x"] = torch.ones(1, 2, dtype=F)
     observation = Observation(known, where, Reveal(), paste=False)
     x = kernel.prior(layout).sample(noise)
-    first = next(walk(Ancestral(), denoiser, x, grid, layout, noise, None, observation)).x
+    first = next(walk(Ancestral(), Diffusion(denoiser, layout, noise), x, grid, observation)).x
     assert first["k"][0, 0] == 1
     assert first["x"][0, 0] != 1
 

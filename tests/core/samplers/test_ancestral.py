@@ -21,7 +21,7 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, grids
+from unnoise.samplers import Ancestral, Diffusion, grids
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import FiniteOracle, GaussianOracle, PmfOracle, PointEstimate, all_states
 
@@ -90,7 +90,7 @@ def test_a_run_has_the_moments_that_the_steps_promise():
     layout, noise = Layout.dense(4, (10_000,), dtype=F), NoiseSource(3, range(4))
     x = exact.kernel.prior(layout).sample(noise)
     grid = grids.uniform(exact.kernel, 25)
-    *_, last = Ancestral()(exact, x, grid, layout, noise)
+    *_, last = Ancestral()(Diffusion(exact, layout, noise), x, grid)
     n = last.x.numel()
     assert last.t == 0
     assert abs(last.x.mean().item()) < 5 * 0.5 / math.sqrt(n)
@@ -124,7 +124,7 @@ def test_one_token_comes_back_exactly(corruption):
     oracle = PmfOracle(kernel, pmf)
     layout, noise = Layout.dense(20_000, (1,), dtype=torch.int64), NoiseSource(0, range(20_000))
     x = kernel.prior(layout).sample(noise)
-    *_, last = Ancestral()(oracle, x, grids.uniform(kernel, 3), layout, noise)
+    *_, last = Ancestral()(Diffusion(oracle, layout, noise), x, grids.uniform(kernel, 3))
     p = torch.cat([pmf, torch.zeros(1, dtype=F)])
     assert chi_square(table(last.x, 4), p) > 1e-7
 
@@ -144,7 +144,7 @@ def test_absorbing_pairs_lose_what_is_shown_at_once(steps):
     oracle = PmfOracle(kernel, pmf)
     layout, noise = Layout.dense(20_000, (2,), dtype=torch.int64), NoiseSource(1, range(20_000))
     x = kernel.prior(layout).sample(noise)
-    *_, last = Ancestral()(oracle, x, grids.uniform(kernel, steps), layout, noise)
+    *_, last = Ancestral()(Diffusion(oracle, layout, noise), x, grids.uniform(kernel, steps))
     assert last.x.max() < 2
     counts = table(last.x, 2)
     assert chi_square(counts, parallel_pmf(pmf, steps).flatten()) > 1e-7
@@ -161,7 +161,7 @@ def test_centred_points_stay_centred_and_come_back():
     oracle = FiniteOracle(kernel, shapes)
     layout, noise = Layout.ragged([3] * 50, (2,), dtype=F), NoiseSource(0, range(50))
     x = kernel.prior(layout).sample(noise)
-    for step in Ancestral()(oracle, x, grids.uniform(kernel, 40), layout, noise):
+    for step in Ancestral()(Diffusion(oracle, layout, noise), x, grids.uniform(kernel, 40)):
         kernel.space.validate(step.x, layout)
     distance = torch.stack([(step.x.view(50, 3, 2) - s).abs().amax((1, 2)) for s in shapes])
     assert distance.amin(0).max() < 1e-6
@@ -172,7 +172,9 @@ def test_centred_points_stay_centred_and_come_back():
 def test_law_of_a_step_is_what_is_sampled():
     exact = GaussianOracle(GaussianKernel(Euclidean(), VPLinear()), 0.0, 0.25)
     grid = torch.tensor([1.0, 0.5], dtype=F)
-    (step,) = Ancestral()(exact, torch.ones(1, 1, dtype=F), grid, ONE, NoiseSource(0, [0]))
+    (step,) = Ancestral()(
+        Diffusion(exact, ONE, NoiseSource(0, [0])), torch.ones(1, 1, dtype=F), grid
+    )
     assert step.t == 0.5
     assert isinstance(step.x0, Gaussian)
     law = exact.kernel.reverse(torch.ones(1, 1, dtype=F), step.x0, 1.0, 0.5, ONE)

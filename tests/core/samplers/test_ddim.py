@@ -24,7 +24,7 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DDIM, Ancestral, Start, grids, walk
+from unnoise.samplers import DDIM, Ancestral, Diffusion, Start, grids, walk
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import GaussianOracle, MixtureOracle, PointEstimate
 
@@ -54,7 +54,7 @@ def gain(denoiser, grid, sampler=None) -> float:
     start = Start(torch.ones(1, 1, dtype=F), corrupt=False)
     noise = NoiseSource(0, [0])
     x = start.state(denoiser.kernel, ONE, noise)
-    *_, last = walk(sampler or DDIM(), denoiser, x, grid, ONE, noise)
+    *_, last = walk(sampler or DDIM(), Diffusion(denoiser, ONE, noise), x, grid)
     return last.x.item()
 
 
@@ -150,7 +150,7 @@ def test_order_one_on_a_mixture():
     layout, noise = Layout.dense(11, dtype=F), NoiseSource(0, range(11))
     for n in steps:
         grid = grids.custom([1.0, *(time(v) for v in np.linspace(*ends, n + 1)[1:-1]), 0.01])
-        *_, last = DDIM()(model, torch.tensor(x0), grid, layout, noise)
+        *_, last = DDIM()(Diffusion(model, layout, noise), torch.tensor(x0), grid)
         errors.append(np.abs(last.x.numpy() - exact).max())
     assert errors == sorted(errors, reverse=True)
     slope = np.polyfit(np.log(steps[3:]), np.log(errors[3:]), 1)[0]
@@ -165,8 +165,8 @@ def test_eta_one_on_the_full_grid_is_ddpm():
     kernel, layout = denoiser.kernel, Layout.dense(3, (2,), dtype=F)
     x = kernel.prior(layout).sample(NoiseSource(1, [0, 1, 2]))
     grid = grids.uniform(kernel, 50)
-    ddim = list(DDIM(eta=1.0)(denoiser, x, grid, layout, NoiseSource(2, [0, 1, 2])))
-    ancestral = list(Ancestral()(denoiser, x, grid, layout, NoiseSource(2, [0, 1, 2])))
+    ddim = list(DDIM(eta=1.0)(Diffusion(denoiser, layout, NoiseSource(2, [0, 1, 2])), x, grid))
+    ancestral = list(Ancestral()(Diffusion(denoiser, layout, NoiseSource(2, [0, 1, 2])), x, grid))
     abar = torch.cat([torch.ones(1, dtype=F), torch.cumprod(1 - betas, 0)])
     noise = NoiseSource(2, [0, 1, 2])
     for step, other, i in zip(ddim, ancestral, range(50, 0, -1), strict=True):
@@ -211,7 +211,7 @@ def test_a_deterministic_run_draws_no_noise():
     outputs = []
     for seed in (0, 1):
         noise = NoiseSource(seed, [0])
-        *_, last = DDIM()(denoiser, torch.ones(1, 1, dtype=F), even(10), ONE, noise)
+        *_, last = DDIM()(Diffusion(denoiser, ONE, noise), torch.ones(1, 1, dtype=F), even(10))
         outputs.append(last.x)
         fresh = NoiseSource(seed, [0])
         assert torch.equal(noise.normal(ONE), fresh.normal(ONE))
@@ -226,7 +226,7 @@ def test_a_run_is_differentiable():
         # sampled from N(mean, 1/4) by hand: shift, run, shift back along alpha_t mean
         denoiser = PointEstimate(GaussianOracle(kernel, 0.0, 0.25))
         start = x - TABLE.alpha(1.0) * mean
-        *_, last = DDIM()(denoiser, start, even(10), ONE, NoiseSource(0, [0]))
+        *_, last = DDIM()(Diffusion(denoiser, ONE, NoiseSource(0, [0])), start, even(10))
         return last.x + mean
 
     x, mean = (torch.tensor([[v]], dtype=F, requires_grad=True) for v in (0.7, 0.2))
@@ -236,12 +236,14 @@ def test_a_run_is_differentiable():
     # and through the noise of a stochastic run, to the parameters of the denoiser
     scale = torch.tensor(0.5, dtype=F, requires_grad=True)
     model = _Scaled(kernel, scale)
-    *_, last = Ancestral()(model, x, even(2), ONE, NoiseSource(0, [0]))
+    *_, last = Ancestral()(Diffusion(model, ONE, NoiseSource(0, [0])), x, even(2))
     (slope,) = torch.autograd.grad(last.x.sum(), scale)
     with torch.no_grad():
         ends = []
         for h in (1e-6, -1e-6):
-            *_, last = Ancestral()(_Scaled(kernel, scale + h), x, even(2), ONE, NoiseSource(0, [0]))
+            *_, last = Ancestral()(
+                Diffusion(_Scaled(kernel, scale + h), ONE, NoiseSource(0, [0])), x, even(2)
+            )
             ends.append(last.x.item())
     assert slope.item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
 

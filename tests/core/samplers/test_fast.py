@@ -32,6 +32,7 @@ from unnoise.samplers import (
     EDM,
     PNDM,
     AdaptiveODE,
+    Diffusion,
     DPMSolverPP,
     Euler,
     Heun,
@@ -108,7 +109,7 @@ def mixture(schedule=None):
 def run(sampler, model, grid, ids=range(4), shape=(2,)):
     layout, noise = Layout.dense(len(ids), shape, dtype=F), NoiseSource(3, ids)
     x = model.kernel.prior(layout).sample(noise)
-    return list(sampler(model, x, grid, layout, noise))
+    return list(sampler(Diffusion(model, layout, noise), x, grid))
 
 
 # Methods with fixed coefficients in t need schedules that are smooth in t, at 60 steps.
@@ -130,7 +131,7 @@ def test_a_gaussian_keeps_its_place_in_the_distribution(sampler, schedule):
     plain = isinstance(sampler, Euler | Heun | PNDM)
     steps = 4 if isinstance(sampler, AdaptiveODE) else 60
     grid = (grids.uniform if plain else grids.karras)(model.kernel, steps)
-    *_, last = sampler(model, x, grid, layout, noise)
+    *_, last = sampler(Diffusion(model, layout, noise), x, grid)
     assert last.t == 0
     torch.testing.assert_close(last.x, 0.3 + 0.5 * z, rtol=0, atol=0.15 if plain else 0.03)
 
@@ -263,7 +264,7 @@ def test_interleaved_runs_equal_serial_ones(sampler):
     def begin(seed):
         noise = NoiseSource(seed, range(3))
         x = model.kernel.prior(layout).sample(noise)
-        return sampler(model, x, grids.uniform(model.kernel, 6), layout, noise)
+        return sampler(Diffusion(model, layout, noise), x, grids.uniform(model.kernel, 6))
 
     serial = [[step.x for step in begin(seed)] for seed in (0, 1)]
     mixed = list(zip(begin(0), begin(1), strict=True))
@@ -289,12 +290,12 @@ def test_an_empty_observation_changes_nothing_and_a_full_one_everything(sampler)
         noise = NoiseSource(0, range(3))
         x = model.kernel.prior(layout).sample(noise)
         mask = torch.full((3, 2), known)
-        *_, last = walk(sampler, model, x, grid, layout, noise, None, Observation(value, mask))
+        *_, last = walk(sampler, Diffusion(model, layout, noise), x, grid, Observation(value, mask))
         return last.x
 
     noise = NoiseSource(0, range(3))
     x = model.kernel.prior(layout).sample(noise)
-    *_, last = sampler(model, x, grid, layout, noise)
+    *_, last = sampler(Diffusion(model, layout, noise), x, grid)
     assert torch.equal(walked(False), last.x)
     assert torch.equal(walked(True), value)
 
@@ -305,7 +306,7 @@ def test_points_stay_centred_in_ragged_batches(sampler):
     model = PointEstimate(GaussianOracle(GaussianKernel(space, VPLinear()), 0.0, 0.5))
     layout, noise = Layout.ragged([2, 5, 3], (3,), dtype=F), NoiseSource(0, range(3))
     x = model.kernel.prior(layout).sample(noise)
-    *_, last = sampler(model, x, grids.uniform(model.kernel, 5), layout, noise)
+    *_, last = sampler(Diffusion(model, layout, noise), x, grids.uniform(model.kernel, 5))
     space.validate(last.x, layout)
 
 
@@ -316,7 +317,7 @@ def test_runs_are_differentiable(sampler):
     grid = grids.uniform(model.kernel, 5)
 
     def end(x):
-        *_, last = sampler(model, x, grid, layout, NoiseSource(0, range(2)))
+        *_, last = sampler(Diffusion(model, layout, NoiseSource(0, range(2))), x, grid)
         return last.x
 
     (gradient,) = torch.autograd.grad(end(x).sum(), x)
@@ -393,7 +394,7 @@ def test_sa_solver_at_tau_one_with_one_prediction_is_ancestral():
         law = kernel.reverse(x, model(x, t, layout), t, s, layout)
         noise = NoiseSource(7, [0])
         z = NoiseSource(7, [0]).normal(layout)
-        step = next(SASolver(1.0, 1, 0)(model, x, grids.custom([t, s]), layout, noise))
+        step = next(SASolver(1.0, 1, 0)(Diffusion(model, layout, noise), x, grids.custom([t, s])))
         torch.testing.assert_close(step.x, law.mean + law.std * z, rtol=1e-10, atol=1e-12)
 
 

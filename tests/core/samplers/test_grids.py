@@ -22,7 +22,7 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, DPMSolverPP, UniPC, grids, optimised
+from unnoise.samplers import Ancestral, Diffusion, DPMSolverPP, UniPC, grids, optimised
 from unnoise.samplers.algebra import rho
 from unnoise.spaces import Euclidean, Layout, Tokens
 from unnoise.testing import MixtureOracle, PointEstimate
@@ -97,7 +97,9 @@ def distance(model, sampler, grid) -> float:
     n = 2000
     u = torch.tensor((np.arange(n) + 0.5) / n)
     x = torch.from_numpy(ndtri(u.numpy())) * model.kernel.schedule.sigma(1.0)
-    *_, last = sampler(model, x, grid, Layout.dense(n, (), dtype=F), NoiseSource(0, range(n)))
+    *_, last = sampler(
+        Diffusion(model, Layout.dense(n, (), dtype=F), NoiseSource(0, range(n))), x, grid
+    )
     points = np.linspace(-3, 3, 20_001)
     from scipy.stats import norm
 
@@ -109,8 +111,8 @@ def distance(model, sampler, grid) -> float:
 @pytest.mark.parametrize(("schedule", "factor"), [(VPLinear(), 0.5), (Linear(), 0.7)], ids=repr)
 def test_an_optimised_grid_halves_the_distance(schedule, factor):
     model = mixture(schedule)
-    fit = Layout.dense(128, (), dtype=F), NoiseSource(1, range(128))
-    times = optimised(model, 6, *fit, refinements=10)
+    fit = Diffusion(model, Layout.dense(128, (), dtype=F), NoiseSource(1, range(128)))
+    times = optimised(fit, 6, refinements=10)
     assert json.loads(json.dumps(times)) == times
     assert (times[0], times[-1], len(times)) == (1.0, 0.0, 7)
     named = [distance(model, UniPC(), make(model.kernel, 6, 1.0)) for make in grids.NAMED.values()]
@@ -119,24 +121,24 @@ def test_an_optimised_grid_halves_the_distance(schedule, factor):
 
 def test_dynamic_programming_alone():
     model = mixture(VPLinear())
-    fit = Layout.dense(128, (), dtype=F), NoiseSource(1, range(128))
-    times = optimised(model, 8, *fit, sampler=DPMSolverPP(), refinements=0, candidates=32)
+    fit = Diffusion(model, Layout.dense(128, (), dtype=F), NoiseSource(1, range(128)))
+    times = optimised(fit, 8, sampler=DPMSolverPP(), refinements=0, candidates=32)
     named = [
         distance(model, DPMSolverPP(), make(model.kernel, 8, 1.0)) for make in grids.NAMED.values()
     ]
     assert distance(model, DPMSolverPP(), grids.custom(times)) < 1.1 * min(named)
-    assert optimised(model, 1, *fit) == [1.0, 0.0]
+    assert optimised(fit, 1) == [1.0, 0.0]
 
 
 def test_what_cannot_be_fitted():
     model = mixture(VPLinear())
-    fit = Layout.dense(4, (), dtype=F), NoiseSource(1, range(4))
+    fit = Diffusion(model, Layout.dense(4, (), dtype=F), NoiseSource(1, range(4)))
     with pytest.raises(ConfigError, match="deterministic"):
-        optimised(model, 4, *fit, sampler=Ancestral())
+        optimised(fit, 4, sampler=Ancestral())
     with pytest.raises(InputError, match="out of range"):
-        optimised(model, 0, *fit)
+        optimised(fit, 0)
     with pytest.raises(InputError, match="out of range"):
-        optimised(model, 48, *fit)
+        optimised(fit, 48)
 
 
 def test_a_request_names_its_grid():

@@ -18,7 +18,7 @@ from unnoise.kernels import (
     VPCosine,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, grids
+from unnoise.samplers import Ancestral, Diffusion, grids
 from unnoise.spaces import Layout, Tokens, ZeroCoM
 from unnoise.testing import FiniteOracle
 
@@ -83,7 +83,7 @@ def test_ancestral_sampling_returns_the_joint_distribution(corruption):
     )
     noise = NoiseSource(0, range(len(counts)))
     x = kernel.prior(layout).sample(noise)
-    for step in Ancestral()(oracle, x, grids.uniform(kernel, 120), layout, noise):
+    for step in Ancestral()(Diffusion(oracle, layout, noise), x, grids.uniform(kernel, 120)):
         last = step.x
     kernel.space.validate(last, layout)
     rows = torch.tensor(counts)[layout["at"].index]
@@ -125,7 +125,7 @@ def test_samples_do_not_see_each_other():
         )
         noise = NoiseSource(7, ids)
         x = kernel.prior(layout).sample(noise)
-        *_, last = Ancestral()(oracle, x, grids.uniform(kernel, 20), layout, noise)
+        *_, last = Ancestral()(Diffusion(oracle, layout, noise), x, grids.uniform(kernel, 20))
         return last.x
 
     both, alone = sample([4, 9], [2, 3]), sample([9], [3])

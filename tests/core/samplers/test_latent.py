@@ -11,11 +11,12 @@ import torch
 from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import Absorbing, CategoricalKernel, GaussianKernel, Linear, VPLinear
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DDIM, AdaptiveODE, Start, grids, invert, slerp
+from unnoise.samplers import DDIM, AdaptiveODE, Diffusion, Start, grids, invert, slerp
 from unnoise.spaces import Euclidean, Layout, Tokens
 from unnoise.testing import GaussianOracle, MixtureOracle, PmfOracle, PointEstimate
 
 F = torch.float64
+SILENT = NoiseSource(0, [])
 
 
 def mixture(schedule):
@@ -32,9 +33,11 @@ def test_the_round_trip_is_of_order_one(schedule, end):
     errors, steps = [], (100, 200, 400)
     for n in steps:
         grid = grids.custom((1 - (1 - end) * torch.linspace(0, 1, n + 1, dtype=F)) ** 2)
-        start = Start(invert(model, x, grid, layout), corrupt=False)
+        start = Start(invert(Diffusion(model, layout, SILENT), x, grid), corrupt=False)
         noise = NoiseSource(0, range(7))
-        *_, last = DDIM()(model, start.state(model.kernel, layout, noise), grid, layout, noise)
+        *_, last = DDIM()(
+            Diffusion(model, layout, noise), start.state(model.kernel, layout, noise), grid
+        )
         errors.append(float((last.x - x).abs().max()))
     assert -np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(1, abs=0.15)
 
@@ -49,13 +52,19 @@ def test_map_of_the_probability_flow_ode(eps):
     x = torch.tensor([-0.7, 0.2, 1.1], dtype=F)
     far = x * math.sqrt(v[0] / v[1])
     noise = NoiseSource(0, range(3))
-    *_, last = AdaptiveODE(1e-8, 1e-8)(model, far, grids.custom([1.0, eps]), layout, noise)
+    *_, last = AdaptiveODE(1e-8, 1e-8)(
+        Diffusion(model, layout, noise), far, grids.custom([1.0, eps])
+    )
     torch.testing.assert_close(last.x, x, rtol=0, atol=1e-6)
     # inversion is of first order: one more setting, with its error halved by twice the steps
     gaps = []
     for n in (400, 800):
         times = torch.linspace(1, math.sqrt(eps), n + 1, dtype=F) ** 2
-        gaps.append(float((invert(model, x, grids.custom(times), layout) - far).abs().max()))
+        gaps.append(
+            float(
+                (invert(Diffusion(model, layout, SILENT), x, grids.custom(times)) - far).abs().max()
+            )
+        )
     assert gaps[0] / gaps[1] == pytest.approx(2, abs=0.1)
 
 
@@ -63,7 +72,9 @@ def test_inversion_to_pure_noise():
     # flow matching: alpha(1) = 0, and the map is x_1 = (x_0 - mean) / std
     model = PointEstimate(GaussianOracle(GaussianKernel(Euclidean(), Linear()), 0.3, 0.25))
     x = torch.tensor([-0.7, 0.2, 1.1], dtype=F)
-    code = invert(model, x, grids.uniform(model.kernel, 2000), Layout.dense(3, (), dtype=F))
+    code = invert(
+        Diffusion(model, Layout.dense(3, (), dtype=F), SILENT), x, grids.uniform(model.kernel, 2000)
+    )
     torch.testing.assert_close(code, (x - 0.3) / 0.5, rtol=0, atol=5e-3)
 
 
@@ -103,4 +114,4 @@ def test_misfits():
             slerp(a, other, weights, layout)
     tokens = PmfOracle(CategoricalKernel(Tokens(3), Absorbing(2)), torch.tensor([0.4, 0.6]))
     with pytest.raises(IncompatibleSampler):
-        invert(tokens, a, torch.tensor([1.0, 0.0], dtype=F), layout)
+        invert(Diffusion(tokens, layout, SILENT), a, torch.tensor([1.0, 0.0], dtype=F))

@@ -28,6 +28,7 @@ from unnoise.noise import NoiseSource
 from unnoise.samplers import (
     DDIM,
     Ancestral,
+    Diffusion,
     Observation,
     RePaint,
     Replacement,
@@ -50,7 +51,7 @@ def run(sampler, denoiser, layout, seed=0, steps=10, observation=None, start=Non
     else:
         x, t = start.state(kernel, layout, noise), start.t
     grid = grids.uniform(kernel, steps, t)
-    return list(walk(sampler, denoiser, x, grid, layout, noise, None, observation))
+    return list(walk(sampler, Diffusion(denoiser, layout, noise), x, grid, observation))
 
 
 # ---- RePaint's schedule and its numbers on a 2-D Gaussian
@@ -320,7 +321,7 @@ def test_an_observation_does_not_depend_on_the_batch():
         x = denoiser.kernel.prior(one).sample(noise)
         grid = grids.uniform(denoiser.kernel, 10)
         alone = Observation(x0[i : i + 1], mask[i : i + 1])
-        *_, last = walk(Ancestral(), denoiser, x, grid, one, noise, None, alone)
+        *_, last = walk(Ancestral(), Diffusion(denoiser, one, noise), x, grid, alone)
         torch.testing.assert_close(last.x[0], together[i], rtol=1e-12, atol=1e-12)
 
 
@@ -364,8 +365,8 @@ def test_repaint_settings():
         one_step = False
         stochastic = False
 
-        def __call__(self, denoiser, x, grid, layout, noise, condition=None):
-            yield from DDIM()(denoiser, x, grid, layout, noise, condition)
+        def __call__(self, run, x, grid):
+            yield from DDIM()(run, x, grid)
 
     denoiser, layout, x0 = PROBLEMS["gaussian"]
     observation = Observation(x0, full(x0, True), RePaint(2, 2))

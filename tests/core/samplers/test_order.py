@@ -17,6 +17,7 @@ from unnoise.samplers import (
     EDM,
     PNDM,
     AdaptiveODE,
+    Diffusion,
     DPMSolverPP,
     Euler,
     Heun,
@@ -81,7 +82,7 @@ def even(schedule, n: int) -> torch.Tensor:
 
 def error(sampler, schedule, grid) -> float:
     model, exact = problem(schedule)
-    *_, last = sampler(model, POINTS, grid, LAYOUT, NoiseSource(0, range(9)))
+    *_, last = sampler(Diffusion(model, LAYOUT, NoiseSource(0, range(9))), POINTS, grid)
     return float((last.x - exact).abs().max())
 
 

@@ -20,6 +20,7 @@ from unnoise.kernels import Absorbing, CategoricalKernel, Uniform, VPCosine
 from unnoise.noise import NoiseSource
 from unnoise.samplers import (
     Confidence,
+    Diffusion,
     Observation,
     Order,
     OrderAgnostic,
@@ -248,7 +249,7 @@ def test_ragged_and_padded_samples_equal_dense_ones(sampler):
     def final(layout, ids):
         noise = NoiseSource(0, ids)
         x = denoiser.kernel.prior(layout).sample(noise)
-        *_, last = sampler(denoiser, x, grid, layout, noise)
+        *_, last = sampler(Diffusion(denoiser, layout, noise), x, grid)
         return last.x
 
     ragged = final(Layout.ragged(sizes, dtype=torch.int64), range(3)).split(sizes)
@@ -267,7 +268,7 @@ def test_interleaved_runs_equal_serial_ones(sampler):
     def begin(seed):
         noise = NoiseSource(seed, range(3))
         x = table.kernel.prior(layout).sample(noise)
-        return sampler(table, x, grids.uniform(table.kernel, 4), layout, noise)
+        return sampler(Diffusion(table, layout, noise), x, grids.uniform(table.kernel, 4))
 
     serial = [[step.x for step in begin(seed)] for seed in (0, 1)]
     runs = [begin(seed) for seed in (0, 1)]
@@ -283,7 +284,7 @@ def test_sent_states_count(sampler):
     table, layout = Table(), Layout.dense(2, (12,), dtype=torch.int64)
     noise = NoiseSource(0, range(2))
     x = table.kernel.prior(layout).sample(noise)
-    walked = sampler(table, x, grids.uniform(table.kernel, 4), layout, noise)
+    walked = sampler(Diffusion(table, layout, noise), x, grids.uniform(table.kernel, 4))
     sent = next(walked).x.clone()
     sent[:, :5] = 2
     step = walked.send(sent)

@@ -19,7 +19,7 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DDIM, Ancestral, Sampler, Start, grids, intervals, walk
+from unnoise.samplers import DDIM, Ancestral, Diffusion, Sampler, Start, grids, intervals, walk
 from unnoise.spaces import Euclidean, Layout, Tokens
 from unnoise.testing import FiniteOracle, GaussianOracle, PmfOracle
 
@@ -39,7 +39,7 @@ def begin(sampler, denoiser, seed, steps=6):
     layout = layout_of(denoiser)
     noise = NoiseSource(seed, range(3))
     x = denoiser.kernel.prior(layout).sample(noise)
-    return sampler(denoiser, x, grids.uniform(denoiser.kernel, steps), layout, noise)
+    return sampler(Diffusion(denoiser, layout, noise), x, grids.uniform(denoiser.kernel, steps))
 
 
 @pytest.mark.parametrize(("sampler", "denoiser"), CASES, ids=repr)
@@ -95,8 +95,8 @@ def test_a_misfit_names_the_kernel_and_what_fits():
     for denoiser, kernel in ((TOKENS, "CategoricalKernel"), (joint, "ProductKernel")):
         for call in (
             lambda d=denoiser: DDIM().check(d.kernel),
-            lambda d=denoiser: next(DDIM()(d, state, grid, layout, noise)),
-            lambda d=denoiser: next(walk(DDIM(), d, state, grid, layout, noise)),
+            lambda d=denoiser: next(DDIM()(Diffusion(d, layout, noise), state, grid)),
+            lambda d=denoiser: next(walk(DDIM(), Diffusion(d, layout, noise), state, grid)),
         ):
             with pytest.raises(IncompatibleSampler) as caught:
                 call()

@@ -13,7 +13,7 @@ from unnoise.denoise import Denoiser
 from unnoise.distributions import Gaussian
 from unnoise.kernels import VE, BetaTable, GaussianKernel, VPLinear
 from unnoise.noise import NoiseSource
-from unnoise.samplers import EDM, Ancestral, PredictorCorrector, ReverseDiffusion, grids
+from unnoise.samplers import EDM, Ancestral, Diffusion, PredictorCorrector, ReverseDiffusion, grids
 from unnoise.samplers.algebra import levels
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import GaussianOracle, PointEstimate
@@ -40,7 +40,7 @@ def final_variance(sampler, model, grid) -> float:
     layout = Layout.dense(len(grid) + 1, (), dtype=F)
     x = torch.zeros(len(grid) + 1, dtype=F)
     x[0] = model.kernel.schedule.sigma(1.0)
-    *_, last = sampler(model, x, grid, layout, Impulses())
+    *_, last = sampler(Diffusion(model, layout, Impulses()), x, grid)
     return float((last.x**2).sum())
 
 
@@ -115,7 +115,9 @@ def test_a_corrector_step_by_hand():
     layout = Layout.dense(3, (4,), dtype=F)
     x = 3 * NoiseSource(1, range(3)).normal(layout)
     noise, own = NoiseSource(2, range(3)), NoiseSource(2, range(3))
-    step = next(PredictorCorrector(0.2)(model, x, grids.custom([0.7, 0.4]), layout, noise))
+    step = next(
+        PredictorCorrector(0.2)(Diffusion(model, layout, noise), x, grids.custom([0.7, 0.4]))
+    )
     schedule = model.kernel.schedule
     sigma, later = schedule.sigma(0.7), schedule.sigma(0.4)
     score, z = -x / (0.25 + sigma**2), own.normal(layout)
@@ -135,7 +137,7 @@ def test_correction_brings_the_variance_nearer():
         noise = NoiseSource(0, range(400))
         x = model.kernel.prior(layout).sample(noise)
         sampler = PredictorCorrector(0.16, corrections)
-        *_, last = sampler(model, x, grid, layout, noise)
+        *_, last = sampler(Diffusion(model, layout, noise), x, grid)
         gaps.append(abs(float(last.x.var()) - 0.25))
     assert gaps[1] < 0.6 * gaps[0]
 

@@ -17,7 +17,7 @@ from unnoise.denoise import Denoiser, Tempered
 from unnoise.distributions import Categorical, inverse_cdf
 from unnoise.kernels import Absorbing, CategoricalKernel, Linear, Uniform
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, Cached, Confidence, FirstHitting, OrderAgnostic
+from unnoise.samplers import Ancestral, Cached, Confidence, Diffusion, FirstHitting, OrderAgnostic
 from unnoise.spaces import Layout, Tokens
 
 TAIL, EACH = 10, 1e-10  # ten tokens of this probability each, behind one that has the rest
@@ -58,7 +58,7 @@ def test_samplers_draw_from_the_tail(sampler, dtype, wrap):
     denoiser = wrap(Rare(ABSORBING, dtype))
     layout = Layout.dense(1, (len(TOP),), dtype=torch.int64)
     x, grid = torch.full(layout.shape, MASK), torch.tensor([1.0, 0.0], dtype=F)
-    (step,) = sampler(denoiser, x, grid, layout, Top())
+    (step,) = sampler(Diffusion(denoiser, layout, Top()), x, grid)
     counts = torch.bincount(step.x[0], minlength=MASK + 1)
     assert ((counts[1:-1] - 20).abs() <= 1).all()  # each for its own numbers
     assert counts[0] <= 1

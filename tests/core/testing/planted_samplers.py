@@ -22,12 +22,12 @@ class Euler(Sampler):
     def stochastic(self):
         return False
 
-    def __call__(self, denoiser, x, grid, layout, noise, condition=None):
-        self.check(denoiser.kernel)
+    def __call__(self, run, x, grid):
+        self.check(run.kernel)
         self.begin()
         for t, s in self.pairs(grid):
-            law = denoiser(x, t, layout, condition)
-            x = self.step(denoiser.kernel, x, law, t, s, layout, noise)
+            law = run(x, t)
+            x = self.step(run.kernel, x, law, t, s, run.layout, run.noise)
             sent = yield Step(s, x, law)
             x = self.after(x, sent)
 
@@ -122,9 +122,9 @@ class SecretNoise(Euler):
 
 
 class TwoCalls(Euler):
-    def __call__(self, denoiser, x, grid, layout, noise, condition=None):
-        for step in super().__call__(denoiser, x, grid, layout, noise, condition):
-            denoiser(step.x, max(step.t, 0.01), layout, condition)
+    def __call__(self, run, x, grid):
+        for step in super().__call__(run, x, grid):
+            run(step.x, max(step.t, 0.01))
             sent = yield step
             assert sent is None
 

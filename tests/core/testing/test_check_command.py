@@ -139,7 +139,7 @@ class Still(Sampler):
     def __init__(self, length): ...
     @property
     def stochastic(self): return False
-    def __call__(self, denoiser, x, grid, layout, noise, condition=None): yield
+    def __call__(self, run, x, grid): yield
 """
 
 

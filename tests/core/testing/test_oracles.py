@@ -27,7 +27,7 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, grids
+from unnoise.samplers import Ancestral, Diffusion, grids
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import (
     FiniteOracle,
@@ -381,7 +381,11 @@ def test_oracles_take_float32_and_give_it_back():
         assert law.mean.dtype == torch.float32
         assert isinstance(law, Gaussian | Dirac)
         steps = list(
-            Ancestral()(oracle, x, grids.uniform(oracle.kernel, 3), layout, NoiseSource(0, [0, 1]))
+            Ancestral()(
+                Diffusion(oracle, layout, NoiseSource(0, [0, 1])),
+                x,
+                grids.uniform(oracle.kernel, 3),
+            )
         )
         assert steps[-1].x.dtype == torch.float32
     token = PmfOracle(TOKEN_KERNELS[0], torch.ones(2, 2))

@@ -12,7 +12,7 @@ import torch
 
 from unnoise.errors import BundleError, ConfigError, InputError
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DDIM, grids, walk
+from unnoise.samplers import DDIM, Diffusion, grids, walk
 from unnoise.spaces import Layout
 
 diffusers = pytest.importorskip("diffusers")
@@ -94,10 +94,8 @@ def test_same_image_as_diffusers(
     times = DiffusersScheduler.read(folder / "scheduler" / "scheduler_config.json").times(steps)
     layout = Layout.dense(2, (1, SIZE, SIZE))
     with torch.no_grad():
-        *_, last = walk(
-            DDIM(), model.denoiser, noise, grids.custom(times), layout, NoiseSource(0, [0, 1]),
-            {"label": labels},
-        )  # fmt: skip
+        run = Diffusion(model.denoiser, layout, NoiseSource(0, [0, 1]), {"label": labels})
+        *_, last = walk(DDIM(), run, noise, grids.custom(times))
     assert isinstance(last.x, torch.Tensor)
     assert x.abs().max() > 0.1
     torch.testing.assert_close(last.x, x, atol=TOLERANCE, rtol=TOLERANCE)

@@ -10,7 +10,7 @@ import torch
 from unnoise.errors import ConfigError
 from unnoise.kernels import VE, BetaTable, GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers import grids
+from unnoise.samplers import Diffusion, grids
 from unnoise.spaces import Layout, ZeroCoM, tensor
 from unnoise.testing import GaussianOracle
 from unnoise_molecules.langevin import Langevin, geodiff
@@ -45,7 +45,7 @@ def test_the_variance_of_gaussian_data_follows_the_recursion(schedule, steps):
     noise = NoiseSource(0, range(30))
     grid = grids.uniform(kernel, steps)
     x = kernel.prior(layout).sample(noise)
-    *_, last = Langevin()(GaussianOracle(kernel, 0.0, v), x, grid, layout, noise)
+    *_, last = Langevin()(Diffusion(GaussianOracle(kernel, 0.0, v), layout, noise), x, grid)
     share = 0.01 * 5000 / steps
     expected = (schedule.sigma(1.0) / schedule.alpha(1.0)) ** 2
     for t in grid.tolist()[:-2]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from unnoise.denoise import NetworkDenoiser
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DDIM, DPMSolverPP, Heun, Sampler, grids
+from unnoise.samplers import DDIM, Diffusion, DPMSolverPP, Heun, Sampler, grids
 from unnoise.spaces import Layout, ZeroCoM, tensor
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.domain import Molecules
@@ -251,7 +251,7 @@ def test_a_run_with_rotated_noise_is_the_rotated_run(network, dtype, sampler: Sa
     for noise, begin in ((straight, x0), (turned, x0 @ turn.T)):
         x = kernel.prior(layout) if start == 1 else kernel.marginal(begin, start, layout)
         with torch.no_grad():
-            *_, last = sampler(model, x.sample(noise), grid, layout, noise, condition)
+            *_, last = sampler(Diffusion(model, layout, noise, condition), x.sample(noise), grid)
         ends.append(tensor(last.x))
     assert torch.isfinite(ends[0]).all()
     difference = (ends[1] - ends[0] @ turn.T).abs().max() / ends[0].abs().max().clamp(min=1)

@@ -1,0 +1,93 @@
+"""One run: everything that a sampler, a bound or a likelihood asks a denoiser with.
+
+A denoiser is p(x_0 | x_t) and belongs to everybody; a run is one use of it, on the states of one
+layout, with noise and a condition of its own. It is called run(x_t, t), so that what walks from
+x_1 to x_0 reads as the mathematics does:
+
+    x_s ~ reverse(x_t, run(x_t, t), t, s)
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from unnoise.denoise import Condition, Denoiser
+from unnoise.distributions import Distribution
+from unnoise.kernels import TransitionKernel
+from unnoise.noise import NoiseSource
+from unnoise.spaces import Layout, State, Time
+
+
+@final
+class Diffusion:
+    """A denoiser, and the states, the noise and the condition that it is asked about.
+
+    Nothing of a denoiser is changed, so that several runs, in several threads, share one. A run
+    itself belongs to one thread.
+
+    Attributes
+    ----------
+    denoiser : p(x_0 | x_t).
+    layout : of the states.
+    noise : what the run draws from.
+    condition : what the denoiser is told beside the state.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        layout: Layout,
+        noise: NoiseSource,
+        condition: Condition = None,
+    ) -> None:
+        self.denoiser = denoiser
+        self.layout = layout
+        self.noise = noise
+        self.condition = condition
+        self._tally = _Tally()
+
+    def __call__(self, x_t: State, t: Time) -> Distribution:
+        """The law of x_0, given the states at time t in (0, 1]."""
+        self._tally.evaluations += self.denoiser.evaluations
+        return self.denoiser(x_t, t, self.layout, self.condition)
+
+    @property
+    def kernel(self) -> TransitionKernel:
+        """The process of the denoiser."""
+        return self.denoiser.kernel
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of a network in this run so far, those of guidance included."""
+        return self._tally.evaluations
+
+    def normal(self) -> State:
+        """Standard normal noise of the data's space."""
+        return self.kernel.space.project(self.noise.normal(self.layout), self.layout)
+
+    def replace(
+        self, denoiser: Denoiser | None = None, noise: NoiseSource | None = None
+    ) -> Diffusion:
+        """This run with another denoiser or other noise; what it evaluates counts here."""
+        return self._part(denoiser or self.denoiser, self.layout, noise or self.noise)
+
+    def take(self, samples: Int64[Tensor, " some"]) -> tuple[Diffusion, Tensor]:
+        """The run of some of the samples, by their places, and the rows of their states; what it
+        evaluates counts here."""
+        layout, rows = self.layout.take(samples)
+        part = self._part(self.denoiser, layout, self.noise.of(samples.tolist()))
+        if self.condition is not None:
+            part.condition = {name: value[samples] for name, value in self.condition.items()}
+        return part, rows
+
+    def _part(self, denoiser: Denoiser, layout: Layout, noise: NoiseSource) -> Diffusion:
+        part = Diffusion(denoiser, layout, noise, self.condition)
+        part._tally = self._tally
+        return part
+
+
+class _Tally:
+    evaluations = 0
