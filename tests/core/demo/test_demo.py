@@ -10,24 +10,16 @@ import re
 import shlex
 from collections.abc import Callable
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from pydantic import BaseModel
 
 import unnoise
-from unnoise import demo
 from unnoise.demo import run_demo
-from unnoise.demo.recipe import command_line, python_lines
-from unnoise.demo.section import check_fragment, moments, spread
-from unnoise.demo.wordmark import wordmark
 from unnoise.discovery import registry
-from unnoise.errors import ConfigError, InputError, PluginError
-from unnoise.spaces import Layout
+from unnoise.errors import InputError, PluginError
 from unnoise.storage.bundle import write_bundle
-from unnoise.trajectory import Frame
 
 PLUGIN = """
 from unnoise.specs import DomainSpec, hookimpl
@@ -343,98 +335,3 @@ def test_without_any_domain_there_is_nothing_to_show(only, tmp_path):
     with pytest.raises(PluginError, match="pip install unnoise-images"):
         run_demo(tmp_path)
     assert list(tmp_path.glob("index.html")) == []
-
-
-def _frames(times: list[float]) -> list[Frame]:
-    one = (Layout.dense(1),)
-    return [Frame(t, torch.tensor([float(i)]), torch.zeros(1), one) for i, t in enumerate(times)]
-
-
-def test_moments_are_spread_over_the_last_way():
-    way = [1 - k / 50 for k in range(51)]
-    chosen = [frame.t for frame in moments(_frames(way))]
-    assert len(chosen) == 10
-    assert (chosen[0], chosen[-1]) == (1.0, 0.0)
-    gaps = [a - b for a, b in pairwise(chosen)]
-    assert max(gaps) - min(gaps) <= 0.02 + 1e-9
-    # a second diffusion after the first, and times that are visited again
-    assert [f.x.item() for f in moments(_frames([1, 0.5, 0, 1, 0.4, 0]))] == [3, 4, 5]
-    assert [f.x.item() for f in moments(_frames([1, 0.6, 0.3, 0.6, 0.3, 0]))] == [0, 3, 4, 5]
-    assert [f.x.item() for f in moments(_frames([1]))] == [0]
-
-
-def test_spread():
-    assert spread(20) == [0, 6, 13, 19]
-    assert spread(3) == [0, 1, 2]
-    assert spread(1) == [0]
-
-
-class Wish(BaseModel):
-    plain: bool = False
-    usual: bool = True
-
-
-def test_a_command_line_quotes_what_a_shell_would_read():
-    given = {"num_samples": 2, "plain": True, "usual": False, "smile": "C(=O)$x", "shift": [1, -2]}
-    line = command_line("ring", given, Wish, out="my folder")
-    assert shlex.split(line) == [
-        "unnoise",
-        "generate",
-        "ring",
-        *("--num-samples", "2", "--plain", "--no-usual"),
-        *("--smile", "C(=O)$x", "--shift=1", "--shift=-2", "--out", "my folder"),
-    ]
-    assert "'C(=O)$x'" in line
-    assert "--plain" not in command_line("ring", {"plain": False}, Wish, out="x")
-
-
-def test_python_lines_are_python():
-    given = {"word": 'a "b" \\ \u00fc', "shift": (1, -2.5), "plain": True}
-    found: dict[str, object] = {}
-    source = python_lines("ring", given, out="x").replace("unnoise.generate", "dict")
-    source = source.replace("import unnoise\n", "").replace('"ring", ', "").replace('"ring",', "")
-    exec(source.replace("out.save", "print"), found)
-    assert found["out"] == {**given, "shift": [1, -2.5]}
-
-
-@pytest.mark.parametrize(
-    "fragment",
-    ["<div>", "</div>", "<b><i></b></i>", "<div/>", "a <!-- b", "<svg><g></svg>", 7, None],
-)
-def test_a_fragment_that_would_break_the_page_is_refused(fragment):
-    with pytest.raises(ConfigError, match=r"Toy\.preview returned"):
-        check_fragment(fragment, "Toy.preview")
-
-
-@pytest.mark.parametrize(
-    "fragment",
-    ["", "words", '<img alt=""><br/>', "<svg><rect/><g></g></svg>", "<p>a &lt;b <!-- <i> --></p>"],
-)
-def test_a_sound_fragment_passes(fragment):
-    assert check_fragment(fragment, "Toy.preview") == fragment
-
-
-def test_the_wordmark_walks_from_noise_to_letters():
-    dots = re.findall(r'x="(\d+)" y="\d" opacity="([\d.]+)"', wordmark())
-    doubtful = [int(x) // 6 for x, opacity in dots if float(opacity) < 0.9]
-    assert doubtful.count(0) > 15
-    assert doubtful.count(6) == 0
-    assert sum(int(x) // 6 == 6 for x, _ in dots) == 3 + 2 + 5 + 1 + 3
-
-
-def _luminance(colour: str) -> float:
-    """Relative luminance, WCAG 2."""
-    values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-@pytest.mark.parametrize("ground", ["paper", "panel"])
-@pytest.mark.parametrize("text", ["ink", "soft", "accent", "wrong"])
-def test_text_can_be_read_in_light_and_dark(text, ground, scheme):
-    style = (Path(demo.__file__).parent / "page.css").read_text(encoding="utf-8")
-    pairs = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", style)
-    colours = {name: pair[scheme] for name, *pair in pairs}
-    low, high = sorted(_luminance(colours[name]) for name in (text, ground))
-    assert (high + 0.05) / (low + 0.05) >= 4.5
