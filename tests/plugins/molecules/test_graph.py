@@ -41,8 +41,7 @@ def differences(one: Data, other: Data) -> list[str]:
 
 def drawn(mol: Chem.Mol) -> Chem.Mol:
     """The molecule as it is read from a record with its hydrogens, drawn flat with wedges."""
-    flat = Chem.Mol(mol)
-    rdDepictor.Compute2DCoords(flat)
+    flat = with_wedges(mol)
     found = Chem.MolFromMolBlock(Chem.MolToMolBlock(flat), removeHs=False)
     Chem.AssignStereochemistry(found, cleanIt=True, force=True)
     return found
@@ -80,6 +79,77 @@ def test_a_smiles_and_its_conformer_have_one_graph():
         tagged += bool(set(isomer.GetProp("stereoisomer")) & set("@/\\"))
     assert compared > 100
     assert tagged > 20
+
+
+def written(mols: list[Chem.Mol], path: Path, kekulized: bool) -> Path:
+    """An SDF file of drawings with hydrogens."""
+    with Chem.SDWriter(str(path)) as writer:
+        writer.SetKekulize(kekulized)
+        for mol in mols:
+            writer.write(with_wedges(mol))
+    return path
+
+
+def test_every_way_in_gives_one_graph(tmp_path):
+    """Stereochemistry included, which drawings tell by wedges."""
+    tried = sample_smiles()
+    asked = [s for s in tried if set(s) & set("@/\\")][:40] + tried[1::50]
+    mols = [Chem.MolFromSmiles(smiles) for smiles in asked]
+    base = read(asked)
+    lines, table = tmp_path / "a.smi", tmp_path / "a.csv"
+    lines.write_text("".join(f"{smiles} name-{k}\n" for k, smiles in enumerate(asked)))
+    table.write_text("id,smiles\n" + "".join(f"{k},{smiles}\n" for k, smiles in enumerate(asked)))
+    ways = {
+        ".smi": lines,
+        ".csv": table,
+        ".sdf": written(base, tmp_path / "a.sdf", kekulized=True),
+        ".sdf with aromatic bonds": written(base, tmp_path / "b.sdf", kekulized=False),
+        "mols": mols,
+        "mols with hydrogens": [Chem.AddHs(mol) for mol in mols],
+        "mols that were read": base,
+        "mol blocks": [Chem.MolFromMolBlock(Chem.MolToMolBlock(with_wedges(m))) for m in mols],
+    }
+    graphs = [graph(mol) for mol in base]
+    for name, source in ways.items():
+        found = read(source)
+        assert len(found) == len(asked)
+        for smiles, one, mol in zip(asked, graphs, found, strict=True):
+            assert not differences(one, graph(mol)), f"{name}: {smiles}"
+
+
+def with_wedges(mol: Chem.Mol) -> Chem.Mol:
+    flat = Chem.Mol(mol)
+    rdDepictor.Compute2DCoords(flat)
+    return flat
+
+
+def test_the_codes_of_glycine():
+    """Element, degree, hydrogens, hybridisation, aromatic, ring, charge, by hand."""
+    (mol,) = read("[NH3+]CC(=O)[O-]")
+    hydrogen = [0, 1, 0, S, 0, 0, 1]
+    assert graph(mol).atoms.tolist() == [
+        [2, 4, 3, 4, 0, 0, 2],
+        [1, 4, 2, 4, 0, 0, 1],
+        [1, 3, 0, 3, 0, 0, 1],
+        [3, 1, 0, 3, 0, 0, 1],
+        [3, 1, 0, 3, 0, 0, 0],
+        *[hydrogen] * 5,
+    ]
+
+
+def test_the_codes_of_benzene():
+    """Pairs: kind, smallest common ring, hops."""
+    (mol,) = read("c1ccccc1")
+    found = graph(mol)
+    assert found.atoms[:6].tolist() == [[1, 3, 1, 3, 1, 4, 1]] * 6
+    codes = dict(
+        zip(map(tuple, found.pair_index.T.tolist()), found.pair_codes.tolist(), strict=True)
+    )
+    assert codes[0, 1] == [4, 6, 1]  # an aromatic bond
+    assert codes[0, 2] == [5 + 3, 6, 2]  # over an atom that is SP2
+    assert codes[0, 3] == [10 + 4, 6, 3]  # over an aromatic bond
+    assert codes[0, 6] == [1, 0, 1]  # a single bond to a hydrogen, in no ring with it
+    assert codes[6, 9] == [0, 0, 5]  # far
 
 
 @pytest.mark.parametrize("smiles", ["CCO", "[H][H]", "C#N", "[NH4+]", "O=S(=O)(O)c1ccccc1"])
