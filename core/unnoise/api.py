@@ -13,7 +13,8 @@ from unnoise.denoise.analytic import restored
 from unnoise.discovery.domains import domain_named
 from unnoise.discovery.registry import domains
 from unnoise.discovery.reloading import loaded, reimport, unchanged
-from unnoise.domain import Domain
+from unnoise.domain import Domain, Trainable
+from unnoise.engine.options import described, signature
 from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter as run
 from unnoise.errors import BundleError
@@ -25,27 +26,51 @@ __all__ = ["Output", "domain_named", "generate", "generate_iter", "load", "reloa
 
 
 def generate(domain: str, *, model: str | Path | Model | None = None, **request: Any) -> Output:
-    """Generate samples of any domain.
+    return collect(generate_iter(domain, model=model, **request))
+
+
+def generate_iter(
+    domain: str, *, model: str | Path | Model | None = None, **request: Any
+) -> Iterator[Output]:
+    """As `generate`, in batches as they are finished: millions of samples in bounded memory. What a
+    domain finishes before the rest of its batch comes at once.
+
+    The request is checked and prepared when this is called, and runs as the iterator is read.
+    """
+    kind = domain_named(domain)
+    return run(kind, model_for(kind, model), **request)
+
+
+def model_for(domain: Domain, model: str | Path | Model | None = None) -> Model:
+    """A model that `domain` runs on: the one that is named or given, else the shipped one.
+
+    Raises BundleError when there is none, or when it belongs to a domain that is not adopted.
+    """
+    homes = (domain.name, *domain.adopt)
+    if model is None:
+        folder = shipped(domain)
+        if folder is None:
+            raise BundleError(f"the domain {domain.name!r} ships no model", fix="pass model=FOLDER")
+        model = _cached(folder)
+    chosen = model if isinstance(model, Model) else _cached(_folder(model))
+    if chosen.domain.name not in homes:
+        fix = f"call generate({chosen.domain.name!r}, ...)"
+        raise BundleError(
+            f"this model belongs to the domain {chosen.domain.name!r}",
+            value=domain.name,
+            limit=", ".join(homes),
+            fix=fix,
+        )
+    return chosen
+
+
+generate.__doc__ = f"""Generate samples of any domain.
 
     Parameters
     ----------
     domain : name of an installed domain, see `unnoise.domains()`.
     model : a bundle folder, a hub id or a loaded Model; the domain's shipped one by default.
-    num_samples : samples per input, 1 to 1,000,000 in all.
-    steps : number of steps, or the decreasing times of a grid; the model's own by default.
-    grid : how that number of steps is spread: uniform, quadratic, linspace, karras or log_snr.
-    sampler : a name (`unnoise samplers`), with arguments as in "edm(churn=20)", or a Sampler; the
-        model's own by default.
-    seed : sample i of a seed is the same at any batch size, order, process and device.
-    device : "cpu", "cuda", ...; a GPU when there is one.
-    batch_size : samples run at once, 64 by default.
-    guidance_scale : strength of the condition, for domains that have one.
-    observation : an `Observation`, the known part of the states.
-    start : a `Start`, a state to begin with.
-    callback : called with a `Progress` after each step; what it raises ends the run.
-    return_trajectory : keep every state.
-    deadline : seconds after which `Cancelled` is raised.
-    ids : the sample numbers to generate, out of all `num_samples`; all by default.
+{described()}
     **request : the domain's own fields, see `unnoise generate DOMAIN --help`.
 
     Raises
@@ -54,24 +79,8 @@ def generate(domain: str, *, model: str | Path | Model | None = None, **request:
     BundleError : a model that cannot be loaded. IncompatibleSampler : a sampler that does not fit.
     NonFiniteError : the model produced NaN. Cancelled : the deadline passed.
     """
-    return collect(generate_iter(domain, model=model, **request))
-
-
-def generate_iter(
-    domain: str, *, model: str | Path | Model | None = None, **request: Any
-) -> Iterator[Output]:
-    """As `generate`, in batches as they are finished: millions of samples in bounded memory."""
-    kind = domain_named(domain)
-    if model is None:
-        model = _cached(_shipped(kind))
-    chosen = model if isinstance(model, Model) else _cached(_folder(model))
-    if chosen.domain.name != kind.name:
-        raise BundleError(
-            f"this model belongs to the domain {chosen.domain.name!r}",
-            value=domain,
-            fix=f"call generate({chosen.domain.name!r}, ...)",
-        )
-    return run(chosen, **request)
+generate.__signature__ = signature(generate)  # type: ignore[attr-defined]
+generate_iter.__signature__ = signature(generate_iter)  # type: ignore[attr-defined]
 
 
 def load(source: str | Path) -> Model:
@@ -81,6 +90,8 @@ def load(source: str | Path) -> Model:
     """
     bundle = read_bundle(_folder(source))
     domain = domain_named(bundle.domain)
+    if not isinstance(domain, Trainable):
+        raise BundleError(f"the domain {domain.name!r} has no models of its own", value=str(source))
     try:
         configuration = domain.Configuration(**bundle.configuration)
     except ValidationError as error:
@@ -138,7 +149,10 @@ def _folder(source: str | Path) -> Path:
     """Where the bundle is; a folder wins over a domain of its name only if it holds a bundle."""
     path, name = Path(source), str(source)
     if name in domains() and not (path / CONFIG).exists():
-        return _shipped(domain_named(name))
+        folder = shipped(domain_named(name))
+        if folder is None:
+            raise BundleError(f"the domain {name!r} ships no model", fix="pass model=FOLDER")
+        return folder
     if path.is_dir():
         return path
     if name.count("/") == 1 and not name.startswith(("/", ".")):
@@ -150,10 +164,11 @@ def _folder(source: str | Path) -> Path:
     )
 
 
-def _shipped(domain: Domain) -> Path:
-    if domain.bundle is None or not domain.bundle.is_dir():
-        raise BundleError(f"the domain {domain.name!r} ships no model", fix="pass model=FOLDER")
-    return domain.bundle
+def shipped(domain: Domain) -> Path | None:
+    """The folder of the model that comes with a domain, or with the first that it adopts."""
+    home = domain_named(domain.adopt[0]) if domain.adopt else domain
+    folder = home.bundle if isinstance(home, Trainable) else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def _from_hub(name: str) -> Path:

@@ -27,7 +27,7 @@ class Model(Trained):
 
     def generate(self, **request: Any) -> Output:
         """As `unnoise.generate`, from this model."""
-        return collect(generate_iter(self, **request))
+        return collect(generate_iter(self.domain, self, **request))
 
     def bound(
         self,

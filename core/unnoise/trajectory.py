@@ -14,36 +14,51 @@ from unnoise.spaces import Layout, State
 
 @final
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """One step of a trajectory: the state at time t, and the most probable x_0 behind it.
+class Part:
+    """One batch at one moment: its states x_t, the most probable x_0 behind them, and the layout
+    that says what belongs to which sample; all on the CPU."""
 
-    Attributes
-    ----------
-    x, x0 : of all samples, as `Output.states`.
-    layouts : of the batches that they come from. They say what belongs to which sample, which is
-        what `sample` and `prediction` look up.
-    """
+    x: State
+    x0: State
+    layout: Layout
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One step of a trajectory: the states at time t, batch after batch."""
 
     t: float
-    x: Any
-    x0: Any
-    layouts: tuple[Layout, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def x(self) -> Any:
+        """The states of all samples, as `Output.states`."""
+        return concatenated([part.x for part in self.parts])
+
+    @property
+    def x0(self) -> Any:
+        """The most probable x_0 of all samples."""
+        return concatenated([part.x0 for part in self.parts])
 
     def sample(self, k: int) -> State:
         """x of sample `k` alone, without padding, see `Layout.sample`."""
-        return self._of(self.x, k)
+        part, place = self._of(k)
+        return part.layout.sample(part.x, place)
 
     def prediction(self, k: int) -> State:
         """x_0 of sample `k` alone, without padding."""
-        return self._of(self.x0, k)
+        part, place = self._of(k)
+        return part.layout.sample(part.x0, place)
 
-    def _of(self, states: Any, k: int) -> State:
+    def _of(self, k: int) -> tuple[Part, int]:
+        """The part that holds sample `k`, and its place there."""
         place = k
-        for b, layout in enumerate(self.layouts):
-            if 0 <= place < layout.batch:
-                return layout.sample(_batch(states, self.layouts, b), place)
-            place -= layout.batch
-        total = sum(layout.batch for layout in self.layouts)
+        for part in self.parts:
+            if 0 <= place < part.layout.batch:
+                return part, place
+            place -= part.layout.batch
+        total = sum(part.layout.batch for part in self.parts)
         raise InputError("no such sample", value=k, limit=f"0 to {total - 1}")
 
 
@@ -73,13 +88,3 @@ def concatenated(states: Sequence[Any]) -> Any:
     if len({tuple(state.shape[1:]) for state in states}) > 1:
         return list(states)
     return torch.cat(list(states))
-
-
-def _batch(states: Any, layouts: Sequence[Layout], b: int) -> Any:
-    """The states of batch `b` among what `concatenated` made of all."""
-    if isinstance(states, dict):
-        return {n: _batch(x, [layout[n] for layout in layouts], b) for n, x in states.items()}
-    if isinstance(states, list):
-        return states[b]
-    start = sum(layout.shape[0] for layout in layouts[:b])
-    return states[start : start + layouts[b].shape[0]]

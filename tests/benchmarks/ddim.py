@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from unnoise.denoise import NetworkDenoiser, Noise
-from unnoise.domain import Domain, Task
+from unnoise.domain import Task, Trainable
 from unnoise.engine.run import generate_iter
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.model import Model
@@ -116,14 +116,14 @@ class Nothing(BaseModel):
     """A request that asks for nothing, a configuration that says nothing."""
 
 
-class Toy(Domain):
+class Toy(Trainable):
     name = "toy"
     Request = Configuration = Nothing
 
     def build(self, configuration):
         return DENOISER
 
-    def plan(self, request, model, ids):
+    def plan(self, inputs, model, draws):
         state = yield Task(LAYOUT)
         return list(state)
 
@@ -135,9 +135,6 @@ class Toy(Domain):
 
     def write(self, sample, folder, stem):
         raise NotImplementedError
-
-    def preview(self, samples):
-        return ""
 
 
 MODEL = Model(Toy(), DENOISER, Nothing(), {"steps": STEPS})

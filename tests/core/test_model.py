@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from unnoise.domain import Batch, Domain
+from unnoise.domain import Batch, Trainable
 from unnoise.errors import InputError
 from unnoise.kernels import CategoricalKernel, GaussianKernel, Linear, Uniform, VPLinear
 from unnoise.model import Model
@@ -19,7 +19,7 @@ from unnoise.testing import GaussianOracle, PmfOracle
 KERNEL = GaussianKernel(Euclidean(), VPLinear())
 
 
-class Rows(Domain):
+class Rows(Trainable):
     """Items are 1-D tensors."""
 
     name, Request, Configuration = "rows", BaseModel, BaseModel
@@ -38,10 +38,10 @@ class Rows(Domain):
         space = Euclidean() if x0.dtype.is_floating_point else Tokens(4)
         return Batch(x0, space.layout(x0))
 
-    def plan(self, request, model, ids):
+    def plan(self, inputs, model, draws):
         raise NotImplementedError
 
-    dataset = write = preview = plan
+    dataset = write = plan
 
 
 def model(kind=None, denoiser=None):

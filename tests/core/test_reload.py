@@ -22,7 +22,7 @@ def unnoise_domains():
 DOMAIN = """
 from pathlib import Path
 from pydantic import BaseModel
-from unnoise.domain import Domain, Task
+from unnoise.domain import Task, Trainable
 from unnoise.spaces import Layout
 from unnoise_points import network
 
@@ -32,7 +32,7 @@ class Request(BaseModel):
 class Configuration(BaseModel):
     pass
 
-class Points(Domain):
+class Points(Trainable):
     name = "points"
     Request, Configuration = Request, Configuration
     bundle = Path(__file__).parent / "bundle"
@@ -46,17 +46,14 @@ class Points(Domain):
     def collate(self, items):
         raise NotImplementedError
 
-    def plan(self, request, model, ids):
-        yield Task(Layout.dense(len(ids), (2,)))
-        return ["{said} by " + type(model.denoiser).said] * len(ids)
+    def plan(self, inputs, model, draws):
+        yield Task(Layout.dense(len(draws), (2,)))
+        return ["{said} by " + type(model.denoiser).said] * len(draws)
 
     def write(self, sample, folder, stem):
         path = folder / (stem + ".json")
         path.write_text(json.dumps(sample))
         return path
-
-    def preview(self, samples):
-        return ""
 """
 NETWORK = """
 import torch

@@ -9,6 +9,7 @@ from pathlib import Path
 from unnoise.api import load
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags
+from unnoise.discovery.domains import trainable_named
 from unnoise.training.distill import distill as run
 from unnoise.training.train import TrainingConfiguration
 
@@ -33,7 +34,7 @@ def distill(words: list[str]) -> int:
     about = (
         "Distill a model into one of fewer steps. Ctrl-C saves a checkpoint; --resume continues."
     )
-    found = chosen("distill", about, words, _FLAGS, lambda _: [])
+    found = chosen("distill", about, words, _FLAGS, lambda _: [], trainable_named)
     if found is None:
         return 0
     domain, given = found

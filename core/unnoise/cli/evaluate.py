@@ -17,8 +17,9 @@ from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar
 from unnoise.cli.text import as_json
-from unnoise.domain import Domain
-from unnoise.engine.request import validate_request
+from unnoise.discovery.domains import trainable_named
+from unnoise.domain import Trainable
+from unnoise.engine.options import checked
 from unnoise.errors import InputError, nearest
 from unnoise.model import Metric, Model
 
@@ -45,7 +46,8 @@ _COMMON: Final = tuple(parameter.name for parameter in _FLAGS)
 
 def evaluate(words: list[str]) -> int:
     """Run one command line."""
-    found = chosen("evaluate", "Evaluate a model on held-out data.", words, _FLAGS, _own)
+    about = "Evaluate a model on held-out data."
+    found = chosen("evaluate", about, words, _FLAGS, _own, trainable_named)
     if found is None:
         return 0
     domain, given = found
@@ -67,7 +69,7 @@ def evaluate(words: list[str]) -> int:
     return 0
 
 
-def _own(domain: Domain) -> list[Parameter]:
+def _own(domain: Trainable) -> list[Parameter]:
     """A flag for every field of the domain's metrics, in a section for each."""
     found: list[Parameter] = []
     for name, kind in domain.metrics.items():
@@ -76,12 +78,12 @@ def _own(domain: Domain) -> list[Parameter]:
     return found
 
 
-def _measured(domain: Domain, name: str, given: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _measured(domain: Trainable, name: str, given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """One of the domain's own metrics: its result, and that as text."""
     kind = domain.metrics[name]
     asked = tidy(kind, _of(name, {"data", "model", *kind.model_fields}, given))
     source, model = asked.pop("data"), asked.pop("model", None)
-    metric = validate_request(kind, asked)
+    metric = checked(kind, asked)
     assert isinstance(metric, Metric)
     with bar() as show:
         found = metric.measure(_loaded(domain, model), source, show)
@@ -104,7 +106,7 @@ def _defaults() -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in _FLAGS}
 
 
-def _loaded(domain: Domain, source: str | None) -> Model:
+def _loaded(domain: Trainable, source: str | None) -> Model:
     model = load(source or domain.name)
     if model.domain.name != domain.name:
         raise InputError("this model belongs to another domain", value=model.domain.name)
@@ -127,7 +129,7 @@ def _likelihood_text(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"estimator: {result['estimator']}"])
 
 
-def _mean(domain: Domain, asked: dict[str, Any]) -> dict[str, Any]:
+def _mean(domain: Trainable, asked: dict[str, Any]) -> dict[str, Any]:
     """Means of -log p over items of the validation part, in nats a sample."""
     model = _loaded(domain, asked["model"])
     data: Any = domain.dataset(asked["data"], model.configuration, "validation")

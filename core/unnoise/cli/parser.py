@@ -145,7 +145,10 @@ def _readable(annotation: Any) -> Any:
         options = {_readable(option): None for option in arguments if option is not NoneType}
         many = [option for option in options if get_origin(option) in (list, tuple, dict)]
         if many:
-            return many[0]
+            # one value may stand for a list of one: it is read as itself, if it can be
+            one = [option for option in options if option in (bool, int, float)]
+            listed = get_origin(many[0]) is list and get_args(many[0])[0] is not str
+            return list[reduce(or_, [*one, *get_args(many[0])])] if listed else many[0]  # type: ignore[misc]
         if NoneType in arguments and str not in options:
             options[NoneType] = None  # read from the word none, which may also be somebody's text
         last = [option for option in options if option is str]  # any word is a str
@@ -167,4 +170,6 @@ def _takes_one(annotation: Any) -> bool:
     """Whether the annotation is a union of lists and something else."""
     options = [o for o in get_args(annotation) if o is not type(None)]
     united = get_origin(annotation) in (Union, UnionType)
+    if len(options) == 1 and get_origin(options[0]) is Annotated:
+        return _takes_one(get_args(options[0])[0])
     return united and any(get_origin(_readable(option)) is None for option in options)

@@ -53,7 +53,7 @@ def watched(domain: Domain, model: Model) -> Iterator[Callable[[Position], None]
         def see(at: Position) -> None:
             if at.batch:
                 return
-            shown = domain.terminal(at.x, model) or f"step {at.step} of {at.steps}"
+            shown = domain.display.terminal(at.x, model) or f"step {at.step} of {at.steps}"
             live.update(Text(shown), refresh=console.is_terminal)
 
         yield see

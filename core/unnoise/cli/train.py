@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
+from unnoise.discovery.domains import trainable_named
 from unnoise.training.train import TrainingConfiguration
 from unnoise.training.train import train as run
 
@@ -34,6 +35,7 @@ def train(words: list[str]) -> int:
             skip={*TrainingConfiguration.model_fields, "data", "out"},
             required=False,
         ),
+        trainable_named,
     )
     if found is None:
         return 0

@@ -9,6 +9,7 @@ from typing import Literal
 from unnoise.api import load
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag
+from unnoise.discovery.domains import trainable_named
 from unnoise.errors import InputError
 from unnoise.storage.bundle import CONFIG
 from unnoise.storage.files import writable_folder
@@ -37,7 +38,7 @@ def variance(words: list[str]) -> int:
         "Give a model the reverse variance that is optimal for its data (Analytic-DPM): for"
         " stochastic samplers with few steps, and for its bound. The network does not change."
     )
-    found = chosen("variance", about, words, _FLAGS, lambda _: [])
+    found = chosen("variance", about, words, _FLAGS, lambda _: [], trainable_named)
     if found is None:
         return 0
     domain, given = found

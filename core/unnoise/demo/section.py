@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any, Literal, final
 
-from unnoise.api import generate, load
+from unnoise.api import generate, model_for, shipped
 from unnoise.demo.recipe import command_line, python_lines
 from unnoise.discovery.domains import domain_named
 from unnoise.discovery.loader import strict
@@ -134,14 +134,16 @@ def check_fragment(fragment: object, origin: str) -> str:
 
 def _run(name: str, callback: Callback | None) -> tuple[Shown | None, str]:
     domain = domain_named(name)
-    if domain.bundle is None or not domain.bundle.is_dir():
+    if shipped(domain) is None:
         return None, "ships no model"
     arguments = {**domain.demo, "seed": domain.demo.get("seed", 0)}
     command = command_line(name, arguments, domain.Request, out=f"samples/{name}")
-    model = load(domain.bundle)
+    model = model_for(domain)
     output = generate(name, model=model, return_trajectory=True, callback=callback, **arguments)
     shown = Shown(
-        samples=check_fragment(domain.preview(output.samples), f"{type(domain).__name__}.preview"),
+        samples=check_fragment(
+            domain.display.preview(output.samples), f"{type(domain.display).__name__}.preview"
+        ),
         strip=_strip(domain, model, output),
         facts=_facts(output),
         hash=model.hash,
@@ -156,10 +158,10 @@ def _strip(domain: Domain, model: Model, output: Output) -> Strip | None:
     if not output.trajectory:
         return None
     frames = moments(output.trajectory)
-    found = domain.preview_trajectory(frames, spread(len(output.samples)), model)
+    found = domain.display.moments(frames, spread(len(output.samples)), model)
     if not found:
         return None
-    origin = f"{type(domain).__name__}.preview_trajectory"
+    origin = f"{type(domain.display).__name__}.moments"
     cells = tuple(tuple(check_fragment(cell, origin) for cell in row) for row in found)
     if any(len(row) != len(frames) for row in cells):
         raise ConfigError(
@@ -167,7 +169,7 @@ def _strip(domain: Domain, model: Model, output: Output) -> Strip | None:
             value=[len(row) for row in cells],
             limit=len(frames),
         )
-    return Strip(tuple(frame.t for frame in frames), cells, domain.strip)
+    return Strip(tuple(frame.t for frame in frames), cells, domain.display.strip)
 
 
 def _facts(output: Output) -> tuple[tuple[str, str], ...]:

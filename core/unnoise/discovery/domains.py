@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unnoise.discovery.registry import find, resolve
-from unnoise.domain import Domain
+from unnoise.domain import Domain, Trainable
 from unnoise.errors import PluginError
 
 
@@ -13,4 +13,15 @@ def domain_named(name: str) -> Domain:
     domain = found() if isinstance(found, type) else found
     if not isinstance(domain, Domain):
         raise PluginError(f"domain {name!r} is not an unnoise Domain", value=type(domain).__name__)
+    return domain
+
+
+def trainable_named(name: str) -> Trainable:
+    """As `domain_named`, and it has models of its own."""
+    domain = domain_named(name)
+    if not isinstance(domain, Trainable):
+        raise PluginError(
+            f"the domain {name!r} has no models of its own",
+            fix=f"it runs on those of {', '.join(domain.adopt)}",
+        )
     return domain

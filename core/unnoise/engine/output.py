@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 from unnoise.domain import Domain
+from unnoise.errors import ConfigError
 from unnoise.storage.files import replace_file, writable_folder
 from unnoise.trajectory import Frame, concatenated
 
@@ -22,17 +23,22 @@ class Output:
     Attributes
     ----------
     samples : native objects, in the order of their numbers.
-    states : final states, concatenated; a list of batches where their shapes differ.
+    states : final states, concatenated; a list of batches where their shapes differ; None for what
+        is handed out before a batch is finished.
     provenance : seed, model, versions, sampler, steps, evaluations, seconds.
+    domain : what they are samples of.
+    inputs : the input that each sample belongs to.
+    parts : 0, or for a sample that is handed out in parts the number of this one.
     trajectory : a Frame per step, when it was asked for.
     """
 
     samples: list[Any]
     states: Any
     provenance: dict[str, Any]
-    trajectory: list[Frame] = field(default_factory=list)
-    domain: Domain | None = None
+    domain: Domain
     inputs: tuple[int, ...] = ()
+    parts: tuple[int, ...] = ()
+    trajectory: list[Frame] = field(default_factory=list)
 
     def groups(self) -> list[list[Any]]:
         """The samples by input: one list for each of the request's inputs."""
@@ -45,23 +51,33 @@ class Output:
         """Write the samples and `provenance.json`; return the paths of the files of samples: one
         for each, or what the domain gathers them in."""
         paths = self.write(folder)
-        assert self.domain is not None
         return gathered(self.domain, zip(self.inputs, paths, strict=True), Path(folder))
 
     def write(self, folder: str | Path) -> list[Path]:
-        """As `save`, with one file per sample: of a batch of a request that has more of them."""
-        assert self.domain is not None
+        """As `save`, with one file per sample, of a batch of a request that has more of them; later
+        parts of a sample are files of their own, 00003.1 after 00003."""
         target = Path(folder)
         writable_folder(target)
-        ids, domain = self.provenance["ids"], self.domain
-        paths = [
-            domain.write(sample, target, f"{i:05d}")
-            for i, sample in zip(ids, self.samples, strict=True)
-        ]
+        paths = []
+        for number, part, sample in zip(
+            self.provenance["ids"], self.parts, self.samples, strict=True
+        ):
+            stem = f"{number:05d}.{part}" if part else f"{number:05d}"
+            paths.append(self._written(sample, target, stem))
         replace_file(
             target / "provenance.json", json.dumps(self.provenance, indent=2, default=str).encode()
         )
         return paths
+
+    def _written(self, sample: Any, folder: Path, stem: str) -> Path:
+        path = self.domain.write(sample, folder, stem)
+        if not isinstance(path, Path):
+            raise ConfigError(
+                f"the domain {self.domain.name!r} does not say which file it wrote",
+                value=type(path).__name__,
+                limit="a pathlib.Path",
+            )
+        return path
 
 
 def gathered(domain: Domain, files: Iterable[tuple[int, Path]], folder: Path) -> list[Path]:
@@ -69,38 +85,45 @@ def gathered(domain: Domain, files: Iterable[tuple[int, Path]], folder: Path) ->
     groups: dict[int, list[Path]] = {}
     for i, path in files:
         groups.setdefault(i, []).append(path)
-    return list(domain.gather([groups[i] for i in sorted(groups)], folder))
+    return list(domain.display.gather([groups[i] for i in sorted(groups)], folder))
 
 
 def collect(outputs: Iterable[Output]) -> Output:
-    """One output from the batches of a request."""
-    parts = list(outputs)
-    first = parts[0]
-    samples = [sample for part in parts for sample in part.samples]
-    provenance = dict(first.provenance)
-    provenance["ids"] = [i for part in parts for i in part.provenance["ids"]]
-    provenance["evaluations"] = max(part.provenance["evaluations"] for part in parts)
-    counts = Counter[str]()
-    for part in parts:
-        counts.update(part.provenance.get("counts", {}))
-    if counts:
-        provenance["counts"] = dict(counts)
-    provenance["seconds"] = round(sum(part.provenance["seconds"] for part in parts), 3)
-    same = len({len(part.trajectory) for part in parts}) == 1
+    """One output from the batches of a request, samples that came in parts joined."""
+    found = list(outputs)
+    samples: dict[int, list[Any]] = {}
+    inputs: dict[int, int] = {}
+    for out in found:
+        for number, i, sample in zip(out.provenance["ids"], out.inputs, out.samples, strict=True):
+            samples.setdefault(number, []).append(sample)
+            inputs[number] = i
+    ways = [out.trajectory for out in found if out.trajectory]
+    same = len({len(way) for way in ways}) == 1
     frames = [
-        Frame(
-            row[0].t,
-            concatenated([f.x for f in row]),
-            concatenated([f.x0 for f in row]),
-            tuple(layout for f in row for layout in f.layouts),
-        )
-        for row in zip(*(part.trajectory for part in parts), strict=same)
+        Frame(row[0].t, tuple(part for frame in row for part in frame.parts))
+        for row in zip(*ways, strict=same)
     ]
-    return replace(
-        first,
-        samples=samples,
-        states=concatenated([part.states for part in parts]),
-        provenance=provenance,
+    domain = found[0].domain
+    return Output(
+        samples=[one[0] if len(one) == 1 else domain.join(one) for one in samples.values()],
+        states=concatenated([out.states for out in found if out.states is not None]),
+        provenance=merged([out.provenance for out in found]),
+        domain=domain,
+        inputs=tuple(inputs.values()),
+        parts=(0,) * len(samples),
         trajectory=frames,
-        inputs=tuple(i for part in parts for i in part.inputs),
     )
+
+
+def merged(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One provenance from those of the batches of a request."""
+    found = dict(records[0])
+    found["ids"] = list(dict.fromkeys(number for record in records for number in record["ids"]))
+    found["evaluations"] = max(record["evaluations"] for record in records)
+    found["seconds"] = round(sum(record["seconds"] for record in records), 3)
+    counts = Counter[str]()
+    for record in records:
+        counts.update(record.get("counts", {}))
+    if counts:
+        found["counts"] = dict(counts)
+    return found

@@ -1,4 +1,4 @@
-"""What a request may say, checked before any work is done."""
+"""A request made ready: the numbers of its samples, its sampler and the grid of each task."""
 
 from __future__ import annotations
 
@@ -7,90 +7,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-import torch
-from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
+from unnoise.domain import Draw, Task, Trained
 from unnoise.engine.named import named_sampler
+from unnoise.engine.options import Options
 from unnoise.errors import InputError, LimitExceeded, nearest
-from unnoise.kernels import TransitionKernel
+from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.samplers import DDIM, Ancestral, Sampler, grids
 
 MAX_SAMPLES: Final = 1_000_000
 """Samples of one request that are held in memory; `generate_iter` shares the limit per call."""
+STEPS: Final = 50
+"""Of a model that has no number of its own."""
 
 
-COMMON: Final = (
-    "num_samples",
-    "steps",
-    "grid",
-    "sampler",
-    "seed",
-    "model",
-    "device",
-    "batch_size",
-    "guidance_scale",
-    "observation",
-    "start",
-    "callback",
-    "return_trajectory",
-    "deadline",
-    "ids",
-)
-"""The arguments of `generate` that every domain shares."""
-
-
-def validate_request(kind: type[BaseModel], fields: Mapping[str, Any]) -> BaseModel:
-    """`kind(**fields)`; a field that is unknown or wrong becomes one InputError.
-
-    None means "not given" for the fields that all domains share by name (guidance_scale).
-    """
-    fields = {
-        name: value
-        for name, value in fields.items()
-        if not (name == "guidance_scale" and value is None)
-    }
-    known = list(kind.model_fields)
-    for name in fields:
-        if name not in known:
-            raise InputError(
-                f"unknown request field {name!r}",
-                limit=", ".join([*sorted(known), *COMMON]),
-                fix=nearest(name, [*known, *COMMON]),
-            )
-    try:
-        return kind(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"request field {where!r}: {first['msg']}", value=first["input"]
-        ) from error
-
-
-def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """`value` as an int, or InputError unless it is a whole number from `low` to `high`."""
-    limit = f">= {low}" if high is None else f"{low} to {high}"
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise InputError(f"{name} is a whole number", value=value, limit=limit) from error
-    if number < low or (high is not None and number > high):
-        raise InputError(f"{name} is out of range", value=number, limit=limit)
-    return number
-
-
-def optional(name: str, value: Any, kind: type) -> None:
-    """Raise InputError unless `value` is None or of this kind."""
-    if value is not None and not isinstance(value, kind):
-        fix = f"make one with {kind.__module__.rpartition('.')[0]}.{kind.__name__}"
-        raise InputError(f"{name} is not a {kind.__name__}", value=type(value).__name__, fix=fix)
-
-
-def sample_numbers(num_samples: int, inputs: int, ids: Iterable[int] | None) -> list[int]:
+def draws_of(options: Options, inputs: int) -> list[Draw]:
+    """The samples that are asked for, in the order of `ids`."""
     if inputs < 1:
         raise InputError("a request needs at least one input")
-    total = whole("num_samples", num_samples, 1) * inputs
+    each = options.num_samples
+    numbers = _numbers(each * inputs, options.ids)
+    return [Draw(number, number // each, number % each) for number in numbers]
+
+
+def _numbers(total: int, ids: Iterable[int] | None) -> list[int]:
     chosen: Any = range(total) if ids is None else ids
     try:
         count = len(chosen) if isinstance(chosen, range) else 0
@@ -116,34 +57,46 @@ def sample_numbers(num_samples: int, inputs: int, ids: Iterable[int] | None) -> 
     return numbers
 
 
-def checked_steps(steps: Any) -> int | list[float]:
-    """A number of steps, or the times of a grid."""
-    if isinstance(steps, str) or not isinstance(steps, Iterable):
-        return whole("steps", steps, 1, grids.MAX_STEPS)
-    try:
-        return [float(t) for t in steps]
-    except (TypeError, ValueError) as error:
-        raise InputError("steps is a number, or the times of a grid", value=steps) from error
-
-
-def chosen_sampler(chosen: str | Sampler | None, gaussian: bool) -> Sampler:
+def sampler_of(chosen: str | Sampler | None, kernel: TransitionKernel) -> Sampler:
+    """A sampler that runs on `kernel`: by name, as it is, or the usual one."""
     if chosen is None:
-        return DDIM() if gaussian else Ancestral()
+        return DDIM() if isinstance(kernel, GaussianKernel) else Ancestral()
     if isinstance(chosen, Sampler):
         return chosen
-    if not isinstance(chosen, str):
-        raise InputError(
-            "sampler is a name or a Sampler", value=chosen, fix="see `unnoise samplers`"
-        )
     return named_sampler(chosen)
 
 
-def chosen_grid(
+def steps_of(
+    task: Task | None, start: float, options: Options, defaults: Mapping[str, Any]
+) -> tuple[int | Sequence[float], str | None]:
+    """Steps and the name of the grid: the task's own, else the request's, else the model's.
+
+    A list of times that is the model's own is cut below `start`, and gives its number of steps to
+    a grid that is asked for by name.
+    """
+    steps: int | Sequence[float] | None = options.steps
+    grid = options.grid
+    if task is not None and (task.steps is not None or task.grid is not None):
+        steps, grid = task.steps, task.grid
+    own: int | Sequence[float] = defaults.get("steps", STEPS)
+    if not isinstance(own, int):
+        if grid is not None:
+            own = len(own) - 1
+        elif start < 1:
+            own = [start, *(t for t in own if t < start)]
+    steps = own if steps is None else steps
+    if isinstance(steps, int) and grid is None:
+        grid = defaults.get("grid")
+    return steps, grid
+
+
+def grid_of(
     kernel: TransitionKernel,
     steps: int | Sequence[float],
     start: float,
     name: str | None = None,
 ) -> Tensor:
+    """The decreasing times from `start` on."""
     if isinstance(steps, int):
         make = grids.NAMED.get(name or "uniform")
         if make is None:
@@ -161,12 +114,12 @@ def chosen_grid(
     return grid
 
 
-def chosen_device(device: str | torch.device | None) -> torch.device:
-    try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "this device cannot be used", value=str(device), fix=str(error).splitlines()[0]
-        ) from error
-    return chosen
+def check_ahead(model: Trained, options: Options) -> Sampler:
+    """The sampler of tasks that bring none. What can be refused without a plan is refused here."""
+    kernel = model.denoiser.kernel
+    sampler = sampler_of(options.sampler or model.defaults.get("sampler"), kernel)
+    sampler.check(kernel)
+    start = 1.0 if options.start is None else options.start.t
+    steps, grid = steps_of(None, start, options, model.defaults)
+    grid_of(kernel, steps, start, grid)
+    return sampler

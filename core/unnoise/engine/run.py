@@ -1,314 +1,181 @@
-"""The engine: a request is cut into batches of sample numbers, and every plan's tasks are run."""
+"""The engine: a request is prepared, cut into batches of samples, and plans' tasks are run."""
 
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import GeneratorType
 from typing import Any, final
 
 import torch
 from pydantic import BaseModel
-from torch import Tensor
 
 from unnoise.discovery.parts import versions
-from unnoise.domain import Task, Trained
+from unnoise.domain import Domain, Draw, Partial, Task, Trained
 from unnoise.engine.named import spelled
+from unnoise.engine.options import split
 from unnoise.engine.output import Output
-from unnoise.engine.request import (
-    checked_steps,
-    chosen_device,
-    chosen_grid,
-    chosen_sampler,
-    optional,
-    sample_numbers,
-    validate_request,
-    whole,
-)
-from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
-from unnoise.kernels import GaussianKernel
+from unnoise.engine.place import computing, device_of, placed
+from unnoise.engine.request import check_ahead, draws_of
+from unnoise.engine.task import Record, Setting, on_cpu, run_task
+from unnoise.errors import ConfigError
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Diffusion, Observation, Sampler, Start, walk
-from unnoise.spaces import Layout, State
-from unnoise.trajectory import Callback, Frame, Progress
-
-_CHECK_EVERY = 10  # steps between two looks for NaN: a look costs about as much as a step's algebra
+from unnoise.spaces import State
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Run:
-    """The choices of a request that every batch shares."""
+class _Job:
+    """A request that is ready to run."""
 
-    model: Trained
+    domain: Domain
     request: BaseModel
-    sampler: Sampler
-    asked: Sampler | None  # the sampler that the user named
-    steps: int | Sequence[float]
-    grid: str | None
-    seed: int
-    device: torch.device
-    observation: Observation | None
-    start: Start | None
-    callback: Callback | None
-    keep: bool
-    until: float
-    positions: Mapping[int, int]  # sample number -> row in the user's observation and start
+    inputs: Sequence[Any]
+    setting: Setting
+    versions: Mapping[str, str]
+
+    @property
+    def origin(self) -> str:
+        """Whose plan it is, for messages."""
+        return f"the plan of domain {self.domain.name!r}"
 
 
-def generate_iter(
-    model: Trained,
-    *,
-    num_samples: int = 1,
-    steps: int | Sequence[float] | None = None,
-    grid: str | None = None,
-    sampler: str | Sampler | None = None,
-    seed: int = 0,
-    device: str | torch.device | None = None,
-    batch_size: int | None = None,
-    observation: Observation | None = None,
-    start: Start | None = None,
-    callback: Callback | None = None,
-    return_trajectory: bool = False,
-    deadline: float | None = None,
-    ids: Sequence[int] | None = None,
-    **request: Any,
-) -> Iterator[Output]:
-    """Finished batches as they come. Parameters: see `unnoise.generate`."""
-    checked = validate_request(model.domain.Request, request)
-    inputs = model.domain.inputs(checked)
-    numbers = sample_numbers(num_samples, inputs, ids)
-    size = 64 if batch_size is None else whole("batch_size", batch_size, 1)
-    seed = whole("seed", seed, 0, 2**64 - 1)
-    if deadline is not None and not (isinstance(deadline, int | float) and deadline > 0):
-        raise InputError("a deadline is a positive number of seconds", value=deadline)
-    optional("observation", observation, Observation)
-    optional("start", start, Start)
-    steps = None if steps is None else checked_steps(steps)
-    kernel = model.denoiser.kernel
-    chosen = chosen_sampler(
-        sampler or model.defaults.get("sampler"), isinstance(kernel, GaussianKernel)
-    )
-    chosen.check(kernel)
-    first = 1.0 if start is None else start.t
-    steps, grid = _with_defaults(model, steps, grid, first)
-    chosen_grid(kernel, steps, first, grid)
-    where = chosen_device(device)
-    model.denoiser.to(where).eval()
-    batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
-    run = _Run(
-        model,
-        _told(checked, num_samples=num_samples, seed=seed),
-        chosen,
-        None if sampler is None else chosen,
-        steps,
-        grid,
-        seed,
-        where,
-        observation,
-        start,
-        callback,
-        return_trajectory,
-        time.monotonic() + (deadline or float("inf")),
-        {number: row for row, number in enumerate(numbers)},
-    )
-    for i, batch in enumerate(batches):
-        output = _run_batch(run, batch, i, len(batches))
-        groups = tuple(model.domain.input_of(checked, n, num_samples) for n in batch)
-        yield replace(output, inputs=groups)
+def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator[Output]:
+    """Finished batches as they come, of a request that was checked and prepared at once.
+
+    Parameters: see `unnoise.generate`. `model` is the domain's own or one that it adopts.
+    """
+    options, own = split(domain.Request, request)
+    sampler = check_ahead(model, options)
+    device = device_of(options.device)
+    model = replace(model, denoiser=placed(model.denoiser, device))
+    inputs = list(domain.prepare(own, model, options))
+    draws = draws_of(options, len(inputs))
+    size = options.batch_size
+    batches = [draws[i : i + size] for i in range(0, len(draws), size)]
+    until = math.inf if options.deadline is None else time.monotonic() + options.deadline
+    rows = {draw.number: row for row, draw in enumerate(draws)}
+    setting = Setting(model, options, sampler, device, rows, until, len(batches))
+    took = versions(domain, model.denoiser, model.codec, sampler, options.observation)
+    job = _Job(domain, own, inputs, setting, took)
+    return (output for i, batch in enumerate(batches) for output in _run_batch(job, batch, i))
 
 
-def _run_batch(run: _Run, ids: list[int], index: int, batches: int) -> Output:
-    begun = time.monotonic()
-    noise = NoiseSource(run.seed, ids)
-    frames: list[Frame] = []
-    evaluations = 0
-    plan = run.model.domain.plan(run.request, run.model, ids)
-    state: State = torch.empty(len(ids), 0)  # of a plan without tasks
-    whole = state  # of the last task that was about all samples
-    used: list[str] = []  # the sampler of each task
-    took = versions(run.model.domain, run.model.denoiser, run.sampler, run.observation)
+def _run_batch(job: _Job, draws: list[Draw], index: int) -> Iterator[Output]:
+    """What the plan hands out on the way, and at the end what it returns."""
+    setting, record, begun = job.setting, Record(index), time.monotonic()
+    noise = NoiseSource(setting.options.seed, [draw.number for draw in draws])
+    plan = job.domain.plan(job.inputs, setting.model, draws)
+    if not isinstance(plan, GeneratorType):
+        raise ConfigError(
+            f"{job.origin} is no generator",
+            value=type(plan).__name__,
+            fix="its author writes a function that yields tasks and returns samples",
+        )
+    whole: State = torch.empty(len(draws), 0)  # of the last task that was about all samples
+    sent: Any = None
+    handed = [0] * len(draws)  # parts of each sample that were handed out
     try:
         while True:
-            try:
-                task = plan.send(_cpu(state)) if used else next(plan)
-            except StopIteration as stop:
-                samples = list(stop.value)
-                break
-            used.append(spelled(task.sampler or run.sampler))
-            took |= versions(task)
-            state, more = _run_task(run, task, noise, frames, index, batches, len(ids))
-            evaluations += more
-            if task.rows is None or len(task.rows) == len(ids):
-                whole = state
+            with computing(setting.device, setting.options.dtype, setting.options.threads):
+                try:
+                    item = plan.send(sent)
+                except StopIteration as stop:
+                    samples = _returned(job, stop.value, handed)
+                    break
+                if isinstance(item, Task):
+                    sent = on_cpu(run_task(setting, item, noise, record))
+                    if item.rows is None or len(item.rows) == len(draws):
+                        whole = sent
+                    continue
+            rows, done = _handed_out(job, item, handed)
+            parts = [handed[k] for k in rows]
+            out = _output(job, [draws[k] for k in rows], done, parts, record, begun)
+            for k in rows:
+                handed[k] += 1
+            yield out
+            sent, begun = None, time.monotonic()
     finally:
         plan.close()
-    if len(samples) != len(ids):
+    left = [k for k, sample in enumerate(samples) if sample is not None]
+    last, parts = [samples[k] for k in left], [handed[k] for k in left]
+    out = _output(job, [draws[k] for k in left], last, parts, record, begun)
+    yield replace(out, states=on_cpu(whole), trajectory=record.frames)
+
+
+def _handed_out(job: _Job, item: object, handed: list[int]) -> tuple[list[int], list[Any]]:
+    """Places and native objects of a `Partial`."""
+    if not isinstance(item, Partial):
         raise ConfigError(
-            f"the plan of domain {run.model.domain.name!r} returned another number of samples",
+            f"{job.origin} yields something else than a Task or a Partial",
+            value=type(item).__name__,
+        )
+    rows = list(range(len(handed))) if item.rows is None else list(item.rows)
+    if len(item.samples) != len(rows) or not set(rows) <= set(range(len(handed))):
+        raise ConfigError(
+            f"{job.origin} hands out samples for other places than it names",
+            value=(len(item.samples), rows),
+            limit=f"places 0 to {len(handed) - 1}",
+        )
+    return rows, list(item.samples)
+
+
+def _returned(job: _Job, samples: object, handed: list[int]) -> list[Any]:
+    """What a plan returned, one native object per draw."""
+    if not isinstance(samples, Sequence) or isinstance(samples, str):
+        raise ConfigError(
+            f"{job.origin} returned no list of samples",
+            value=type(samples).__name__,
+            fix="its author ends the plan with `return samples`",
+        )
+    if len(samples) != len(handed):
+        raise ConfigError(
+            f"{job.origin} returned another number of samples",
             value=len(samples),
-            limit=len(ids),
+            limit=len(handed),
         )
-    provenance = _provenance(run, ids, used, took, evaluations, time.monotonic() - begun)
-    if counts := run.model.domain.counts(samples):
-        provenance["counts"] = dict(counts)
-    return Output(samples, _cpu(whole), provenance, frames, run.model.domain)
+    missing = [k for k, sample in enumerate(samples) if sample is None and not handed[k]]
+    if missing:
+        raise ConfigError(f"{job.origin} returned None for samples", value=missing[:8])
+    return list(samples)
 
 
-@torch.no_grad()
-def _run_task(
-    run: _Run,
-    task: Task,
-    noise: NoiseSource,
-    frames: list[Frame],
-    index: int,
-    batches: int,
-    size: int,
-) -> tuple[State, int]:
-    """Run one diffusion: its final state, and the evaluations of a network that it took."""
-    denoiser = run.model.denoiser if task.denoiser is None else task.denoiser.to(run.device)
-    kernel, layout = denoiser.kernel, task.layout.to(run.device)
-    if task.rows is not None:
-        noise = noise.of(task.rows)
-        size = len(noise.ids)
-    if layout.batch != size:
-        raise ConfigError("a task has one state per sample", value=layout.batch, limit=size)
-    start = _only(task.start, run.start, "start")
-    observation = _only(task.observation, run.observation, "observation")
-    rows = [run.positions[i] for i in noise.ids]
-    if observation is run.observation and observation is not None:
-        value, mask = observation.value, observation.mask
-        observation = replace(
-            observation, value=_rows(value, rows, run), mask=_rows(mask, rows, run)
-        )
-    if start is run.start and start is not None:
-        start = replace(start, value=_rows(start.value, rows, run))
-    if observation is not None:
-        observation = replace(
-            observation,
-            value=_to(observation.value, run.device),
-            mask=_to(observation.mask, run.device),
-        )
-    if start is None:
-        x, first = kernel.prior(layout).sample(noise), 1.0
-    else:
-        value = _to(start.value, run.device)
-        x, first = replace(start, value=value).state(kernel, layout, noise), start.t
-    grid = chosen_grid(run.model.denoiser.kernel, run.steps, first, run.grid)
-    condition = None
-    if task.condition is not None:
-        condition = {name: value.to(run.device) for name, value in task.condition.items()}
-    where = (layout.to("cpu"),)
-    if run.keep:
-        frames.append(Frame(float(grid[0]), _cpu(x), _cpu(x), where))
-    sampler = _only(task.sampler, run.asked, "sampler") or run.sampler
-    diffusion = Diffusion(denoiser, layout, noise, condition)
-    for i, step in enumerate(walk(sampler, diffusion, x, grid, observation), 1):
-        x = step.x
-        if run.keep:
-            frames.append(Frame(step.t, _cpu(x), _cpu(step.x0.mode), where))
-        if run.callback is not None:
-            run.callback(Progress(index, batches, i, len(grid) - 1, step.t, x))
-        if time.monotonic() > run.until:
-            raise Cancelled(
-                f"the deadline passed at t = {step.t:.3g} of batch {index + 1} of {batches}",
-                fix="allow more time, or fewer steps; finished batches come from generate_iter",
-            )
-        if i % _CHECK_EVERY == 0:
-            _check_finite(x, step.t, layout)
-    _check_finite(x, float(grid[-1]), layout)
-    return x, task.evaluations + diffusion.evaluations
-
-
-def _with_defaults(
-    model: Trained, steps: int | Sequence[float] | None, grid: str | None, first: float
-) -> tuple[int | Sequence[float], str | None]:
-    """The steps and the grid's name of a request, completed by the model's own."""
-    own: int | Sequence[float] = model.defaults.get("steps", 50)
-    if not isinstance(own, int) and grid is not None:
-        own = len(own) - 1  # another grid with as many steps
-    elif not isinstance(own, int) and first < 1:
-        own = [first, *(t for t in own if t < first)]
-    steps = own if steps is None else steps
-    if isinstance(steps, int) and grid is None:
-        grid = model.defaults.get("grid")
-    return steps, grid
-
-
-def _told(request: BaseModel, **facts: int) -> BaseModel:
-    """The request as a plan sees it: it may declare `num_samples` and `seed` to learn them."""
-    wanted = {n: value for n, value in facts.items() if n in type(request).model_fields}
-    return request.model_copy(update=wanted) if wanted else request
-
-
-def _only(own: Any, given: Any, what: str) -> Any:
-    if own is not None and given is not None:
-        raise InputError(f"this request already fixes its {what}", fix=f"leave {what} out")
-    return given if own is None else own
-
-
-def _rows(x: State, rows: list[int], run: _Run) -> State:
-    """The rows of a user's state that belong to a batch; a single row serves all samples."""
-    if isinstance(x, dict):
-        return {name: _one(value, rows, run) for name, value in x.items()}
-    return _one(x, rows, run)
-
-
-def _one(x: Tensor, rows: list[int], run: _Run) -> Tensor:
-    if x.ndim and x.shape[0] == 1:
-        return x.expand(len(rows), *x.shape[1:])
-    if x.ndim == 0 or x.shape[0] != len(run.positions):
-        raise InputError(
-            "observation and start have one row per sample, or one for all",
-            value=tuple(x.shape),
-            limit=f"{len(run.positions)} rows",
-        )
-    return x[rows]
-
-
-def _to(x: State, device: torch.device) -> State:
-    return x.to(device) if isinstance(x, Tensor) else {n: v.to(device) for n, v in x.items()}
-
-
-def _cpu(x: State) -> State:
-    return _to(x, torch.device("cpu"))
-
-
-def _check_finite(x: State, t: float, layout: Layout) -> None:
-    for name, value in {"": x}.items() if isinstance(x, Tensor) else x.items():
-        if value.dtype.is_floating_point and not torch.isfinite(value.sum()):
-            part = layout[name] if name else layout
-            bad = torch.nonzero(~torch.isfinite(part.sum(value.double()))).flatten().tolist()
-            if bad:
-                raise NonFiniteError(
-                    f"NaN or infinity in the state{' ' + name if name else ''} at t = {t:.3g}",
-                    value=f"samples {bad[:8]} of the batch",
-                    fix="lower guidance_scale, use more steps, or check the model's weights",
-                )
-
-
-def _provenance(
-    run: _Run,
-    ids: list[int],
-    used: list[str],
-    took: dict[str, str],
-    evaluations: int,
-    seconds: float,
-) -> dict[str, Any]:
-    own = {"python": platform.python_version(), "torch": torch.__version__}
-    return {
-        "domain": run.model.domain.name,
-        "model": run.model.hash,
-        "seed": run.seed,
-        "ids": ids,
-        "sampler": ", ".join(dict.fromkeys(used)) or spelled(run.sampler),
-        "steps": run.steps if isinstance(run.steps, int) else list(run.steps),
-        "grid": run.grid or ("uniform" if isinstance(run.steps, int) else "custom"),
-        "evaluations": evaluations,
-        "seconds": round(seconds, 3),
-        "device": str(run.device),
-        "request": json.loads(run.request.model_dump_json(exclude_none=True, fallback=str)),
-        "versions": {**own, **dict(sorted(took.items()))},
+def _output(
+    job: _Job,
+    draws: list[Draw],
+    samples: list[Any],
+    parts: list[int],
+    record: Record,
+    begun: float,
+) -> Output:
+    setting, options = job.setting, job.setting.options
+    steps, grid = record.steps, record.grid
+    samplers = dict.fromkeys(map(spelled, record.samplers or [setting.sampler]))
+    provenance: dict[str, Any] = {
+        "domain": job.domain.name,
+        "model": setting.model.hash,
+        "seed": options.seed,
+        "num_samples": options.num_samples,
+        "ids": [draw.number for draw in draws],
+        "sampler": ", ".join(samplers),
+        "steps": steps if isinstance(steps, int) or steps is None else list(steps),
+        "grid": grid or ("custom" if isinstance(steps, Sequence) else "uniform"),
+        "evaluations": record.evaluations,
+        "seconds": round(time.monotonic() - begun, 3),
+        "device": str(setting.device),
+        "request": json.loads(job.request.model_dump_json(exclude_none=True, fallback=str)),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **dict(sorted({**job.versions, **record.versions}.items())),
+        },
     }
+    counts = job.domain.counts(samples)
+    if counts:
+        provenance["counts"] = dict(counts)
+    inputs = tuple(draw.input for draw in draws)
+    return Output(samples, None, provenance, job.domain, inputs, tuple(parts))

@@ -7,110 +7,28 @@ domain, or the one that is passed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from unnoise.api import load
-from unnoise.discovery.registry import domains
-from unnoise.domain import Domain
-from unnoise.engine.output import Output
-from unnoise.engine.request import COMMON
+from unnoise.domain import Trainable
+from unnoise.engine.options import OPTIONS
+from unnoise.engine.output import Output, collect
+from unnoise.engine.run import generate_iter
 from unnoise.errors import Cancelled, InputError, UnnoiseError
-from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.samplers import Observation
 from unnoise.spaces import State
+from unnoise.testing.domain_case import IDS, STEPS, DomainCase
 from unnoise.testing.json_schema import schema_problems
 from unnoise.testing.report import CheckFailed, Skip, require, within
-from unnoise.testing.sandbox import Facts, observe
 
-_STEPS: Final = 4
-_IDS: Final = (0, 1, 2)
 _SAME: Final = 1e-3
 """Relative difference of real states that the batch size may make: the order of float32 sums."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class DomainCase:
-    """A domain, its model (by default the shipped one) and data to train on (by default none)."""
-
-    domain: Domain
-    given: Model | None = None
-    data: Any = None
-
-    @cached_property
-    def model(self) -> Model:
-        if self.given is not None:
-            return self.given
-        domain = self.domain
-        if domain.bundle is not None and Path(domain.bundle).is_dir():
-            self.installed()
-            return load(domain.bundle)
-        try:
-            configuration = domain.Configuration()
-            denoiser = domain.build(configuration)
-        except (ValidationError, UnnoiseError) as error:
-            raise Skip(
-                "the domain ships no model, and a fresh one needs more than a default "
-                "Configuration; pass model="
-            ) from error
-        defaults = domain.defaults(configuration)
-        codec = domain.codec(configuration)
-        return Model(domain, denoiser.eval(), configuration, codec, defaults)
-
-    def installed(self) -> None:
-        if self.domain.name not in domains():
-            raise Skip("the domain is not installed")
-
-    @property
-    def request(self) -> dict[str, Any]:
-        """The demo's fields, for at least 4 samples."""
-        own = {n: v for n, v in self.domain.demo.items() if n not in ("steps", "batch_size")}
-        return {**own, "num_samples": max(4, int(own.get("num_samples", 1)))}
-
-    def run(self, **changes: Any) -> Output:
-        """A short request: samples 0, 1 and 2 on the CPU."""
-        wanted = {"ids": _IDS, "steps": _STEPS, "device": "cpu", **self.request, **changes}
-        wanted["return_trajectory"] = True
-        return self.model.generate(**wanted)
-
-    @cached_property
-    def output(self) -> Output:
-        return self.run()
-
-    @cached_property
-    def facts(self) -> Facts:
-        self.installed()
-        if self.given is not None or self.domain.bundle is None:
-            raise Skip("the domain ships no model to run in a process of its own")
-        return observe(self.domain.name, {**self.request, "steps": _STEPS, "ids": list(_IDS)})
-
-    @cached_property
-    def first_call(self) -> tuple[Any, Any]:
-        """Layout and condition of the first call of the model's denoiser in the demo."""
-        seen: list[tuple[Any, Any]] = []
-
-        def look(_: object, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-            order = ("x_t", "t", "layout", "condition")
-            given = dict(zip(order, arguments, strict=False)) | dict(named)
-            seen.append((given["layout"], given.get("condition")))
-
-        hook = self.model.denoiser.register_forward_pre_hook(look, with_kwargs=True)
-        try:
-            self.run(steps=1)
-        finally:
-            hook.remove()
-        if not seen:
-            raise Skip("the demo does not call the denoiser")
-        return seen[0]
 
 
 def request_is_a_schema(case: DomainCase) -> str:
@@ -120,10 +38,9 @@ def request_is_a_schema(case: DomainCase) -> str:
     require(not problems, "; ".join(problems[:3]))
     require(schema.get("additionalProperties") is False, "Request takes unknown fields")
     fields = schema.get("properties", {})
-    shadowed = sorted(set(fields) & set(COMMON) - {"num_samples", "seed", "guidance_scale"})
+    shadowed = sorted(set(fields) & set(OPTIONS))
     require(not shadowed, f"fields have names of arguments that all domains share: {shadowed}")
     silent = sorted(n for n, f in fields.items() if not f.get("description"))
-    silent = [name for name in silent if name not in COMMON]
     require(not silent, f"fields without a description, which is their help: {silent}")
     return f"{len(fields)} fields"
 
@@ -131,7 +48,7 @@ def request_is_a_schema(case: DomainCase) -> str:
 def demo_is_a_request(case: DomainCase) -> str:
     """`Domain.demo` generates samples on the CPU, one native object for each."""
     out = case.output
-    require(len(out.samples) == len(_IDS), f"{len(out.samples)} samples, not {len(_IDS)}")
+    require(len(out.samples) == len(IDS), f"{len(out.samples)} samples, not {len(IDS)}")
     require(out.provenance["device"] == "cpu", f"device {out.provenance['device']}")
     return f"{len(out.samples)} samples of type {type(out.samples[0]).__name__}"
 
@@ -171,8 +88,8 @@ def batch_of_n_is_n_singles(case: DomainCase) -> str:
 def order_and_shards(case: DomainCase) -> str:
     """A sample is the same in another order, and when only some are asked for."""
     whole = case.output
-    _same(case.run(ids=tuple(reversed(_IDS))), whole, "in reverse order", reverse=True)
-    one = case.run(ids=_IDS[1:2])
+    _same(case.run(ids=tuple(reversed(IDS))), whole, "in reverse order", reverse=True)
+    one = case.run(ids=IDS[1:2])
     worst = _difference(_sample_states(whole, 3)[1], _sample_states(one, 1)[0])
     return within(worst, _SAME, "sample 1 alone: relative difference")
 
@@ -182,7 +99,8 @@ def save_and_load(case: DomainCase) -> str | None:
     case.installed()
     with tempfile.TemporaryDirectory() as folder:
         again = load(case.model.save(Path(folder) / "model"))
-        out = again.generate(ids=_IDS, steps=_STEPS, device="cpu", **case.request)
+        asked = {"ids": IDS, "steps": STEPS, "device": "cpu", **case.request}
+        out = collect(generate_iter(case.domain, again, **asked))
     error = _difference(case.output.states, out.states)
     require(error == 0, f"the loaded model's samples differ by {error:.3g}")
     require(again.configuration == case.model.configuration, "the configuration has changed")
@@ -272,7 +190,7 @@ def files_are_written(case: DomainCase) -> str:
 
 def preview_is_self_contained(case: DomainCase) -> str | None:
     """`preview` is an HTML fragment without scripts and without addresses but `data:`."""
-    page = case.domain.preview(case.output.samples)
+    page = case.domain.display.preview(case.output.samples)
     require(isinstance(page, str), f"preview is a {type(page).__name__}")
     text = page.lower().replace("http://www.w3.org/", "")  # names of XML namespaces
     for word in ("<script", 'src="http', 'href="http', "url(http", "javascript:"):
@@ -300,6 +218,8 @@ def data_can_be_trained_on(case: DomainCase) -> str:
     if case.data is None:
         raise Skip("no data given; pass data=, or --data on the command line")
     domain = case.domain
+    if not isinstance(domain, Trainable):
+        raise Skip("the domain has no models of its own")
     configuration = domain.configure(case.data, {})
     items: Any = domain.dataset(case.data, configuration, "train")
     require(len(items) > 0, "the training part is empty")
@@ -352,7 +272,7 @@ def _ends_with(kind: type[UnnoiseError], call: Callable[[], object], what: str) 
 
 
 def _same(a: Output, b: Output, what: str, *, reverse: bool = False) -> str:
-    one, two = (_sample_states(out, len(_IDS)) for out in (a, b))
+    one, two = (_sample_states(out, len(IDS)) for out in (a, b))
     one = one[::-1] if reverse else one
     worst = max(_difference(p, q) for p, q in zip(one, two, strict=True))
     if not reverse and type(a.states) is type(b.states) and not isinstance(a.states, list):

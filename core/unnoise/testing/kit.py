@@ -30,12 +30,12 @@ from unnoise.testing import (
     checks_space,
 )
 from unnoise.testing.checks_denoiser import DenoiserCase
-from unnoise.testing.checks_domain import DomainCase
 from unnoise.testing.checks_plugin import PluginCase
 from unnoise.testing.checks_sampler import SamplerCase
 from unnoise.testing.checks_schedule import ScheduleCase
 from unnoise.testing.checks_space import SpaceCase
 from unnoise.testing.codec_case import CodecCase
+from unnoise.testing.domain_case import DomainCase
 from unnoise.testing.examples import Example
 from unnoise.testing.kernel_case import KernelCase
 from unnoise.testing.report import (

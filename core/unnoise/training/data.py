@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from unnoise.domain import Domain
+from unnoise.domain import Trainable
 from unnoise.objectives import Batch
 
 
@@ -62,7 +62,7 @@ class Batches(Dataset[Any]):
     """
 
     def __init__(
-        self, domain: Domain, dataset: Dataset[Any], length: int, seed: int, shard: Shard
+        self, domain: Trainable, dataset: Dataset[Any], length: int, seed: int, shard: Shard
     ) -> None:
         self.domain, self.dataset, self.length = domain, dataset, length
         self.seed, self.shard = seed, shard
@@ -94,7 +94,7 @@ def in_order(batches: Batches, start: int, end: int, workers: int) -> Iterator[B
     return iter(loader)
 
 
-def fingerprint(domain: Domain, dataset: Dataset[Any], length: int) -> str:
+def fingerprint(domain: Trainable, dataset: Dataset[Any], length: int) -> str:
     """A short hash of a dataset: its own `fingerprint`, or its length and 16 items spread over it.
 
     Enough to notice that a run is resumed on other data, cheap enough to do each time.

@@ -17,8 +17,8 @@ from typing import Any
 from accelerate import PartialState
 
 from unnoise.denoise import AnalyticVariance, LearnedVariance, NetworkDenoiser
-from unnoise.discovery.domains import domain_named
-from unnoise.domain import Domain
+from unnoise.discovery.domains import trainable_named
+from unnoise.domain import Trainable
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel
 from unnoise.model import Model
@@ -33,7 +33,7 @@ USUAL_STEPS = 50
 
 
 def distill(
-    domain: Domain | str,
+    domain: Trainable | str,
     data: Any,
     out: str | Path,
     *,
@@ -78,7 +78,7 @@ def distill(
     InputError : `out` contains something else, or a distillation and `resume` is not set.
     """
     begun = time.monotonic()
-    domain = domain_named(domain) if isinstance(domain, str) else domain
+    domain = trainable_named(domain) if isinstance(domain, str) else domain
     model = _fit_to_teach(model, domain)
     halvings = _halvings(model, to_steps, from_steps)
     training, _ = split_options(domain, options)  # says what is wrong before a folder is made
@@ -136,7 +136,7 @@ def _halvings(model: Model, to_steps: int, from_steps: int | None) -> list[int]:
     return found
 
 
-def _fit_to_teach(model: Model, domain: Domain) -> Model:
+def _fit_to_teach(model: Model, domain: Trainable) -> Model:
     """The model without what only stochastic samplers use; ConfigError for what cannot teach."""
     if model.domain.name != domain.name:
         raise ConfigError(
@@ -174,7 +174,7 @@ def _look(folder: Path, resume: bool) -> None:
 
 
 def _halve(
-    domain: Domain,
+    domain: Trainable,
     data: Any,
     folder: Path,
     model: Model,

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 from pydantic import BaseModel, ValidationError
 from torch.utils.data import Dataset
 
-from unnoise.domain import Domain
+from unnoise.domain import Trainable
 from unnoise.errors import ConfigError, InputError
 from unnoise.storage.bundle import CONFIG
 from unnoise.training import checkpoint as checkpoints
@@ -44,7 +44,7 @@ OBJECTS = ("objective", "initial", "defaults")
 
 
 def split_options(
-    domain: Domain, options: Mapping[str, Any]
+    domain: Trainable, options: Mapping[str, Any]
 ) -> tuple[TrainingConfiguration, dict[str, Any]]:
     """(the trainer's options, those of the domain); ConfigError for what neither knows."""
     mine, own = TrainingConfiguration.model_fields, domain.Configuration.model_fields
@@ -121,7 +121,7 @@ def look(folder: Path, options: TrainingConfiguration) -> Checkpoint | None:
     return good
 
 
-def open_data(domain: Domain, source: Any, own: dict[str, Any]) -> Data:
+def open_data(domain: Trainable, source: Any, own: dict[str, Any]) -> Data:
     """Complete the configuration from the data and open both parts.
 
     Raises

@@ -23,8 +23,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from unnoise.denoise import Denoiser
-from unnoise.discovery.domains import domain_named
-from unnoise.domain import Domain
+from unnoise.discovery.domains import trainable_named
+from unnoise.domain import Trainable
 from unnoise.model import Model
 from unnoise.objectives import Objective
 from unnoise.storage.bundle import fit_weights, write_bundle
@@ -52,7 +52,7 @@ from unnoise.training.validate import Validation
 __all__ = ["TrainingConfiguration", "train"]
 
 
-def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> Model:
+def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -> Model:
     """Train a model of `domain` on `data`, in the folder `out`.
 
     Parameters
@@ -83,7 +83,7 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
     LimitExceeded : the disk is full; the last checkpoint is good.
     """
     folder = Path(out)
-    domain = domain_named(domain) if isinstance(domain, str) else domain
+    domain = trainable_named(domain) if isinstance(domain, str) else domain
     training, own = split_options(domain, options)
     objective, initial = own.pop("objective", None), own.pop("initial", None)
     defaults = own.pop("defaults", {})
@@ -114,7 +114,7 @@ def train(domain: Domain | str, data: Any, out: str | Path, **options: Any) -> M
 class _Plan:
     """A run before its network exists."""
 
-    domain: Domain
+    domain: Trainable
     folder: Path
     options: TrainingConfiguration
     data: Data

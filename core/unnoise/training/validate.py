@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.denoise import Denoiser
-from unnoise.domain import Domain
+from unnoise.domain import Trainable
 from unnoise.errors import UnnoiseError
 from unnoise.noise import NoiseSource
 from unnoise.objectives import CHAIN, Batch, DataType, Objective, bound
@@ -28,7 +28,7 @@ SEED = 0x7A11DA7E  # of validation noise: the same in all runs, so that their nu
 class Validation:
     """Means over held-out samples, each seen at most once; the work is shared by the processes."""
 
-    domain: Domain
+    domain: Trainable
     dataset: Dataset[Any]
     length: int
     objective: Objective

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from unnoise.denoise import NetworkDenoiser, Parametrization, expect
-from unnoise.domain import Batch, Domain, Task
+from unnoise.display import Display
+from unnoise.domain import Batch, Task, Trainable
 from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout
 from unnoise.specs import FromData
@@ -105,13 +106,35 @@ class Network(nn.Module):
 
 
 @final
-class Angles(Domain):
+class Shown(Display):
+    """Samples as a list on a page and as one file of rows."""
+
+    def gather(self, groups, folder):
+        """One CSV file of all samples."""
+        paths = [path for group in groups for path in group]
+        samples = [json.loads(path.read_text()) for path in paths]
+        with (folder / "angles.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(samples[0]))
+            writer.writeheader()
+            writer.writerows(samples)
+        for path in paths:
+            path.unlink()
+        return [folder / "angles.csv"]
+
+    def preview(self, samples):
+        lines = [", ".join(f"{name} {value}" for name, value in s.items()) for s in samples]
+        return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+
+
+@final
+class Angles(Trainable):
     """Samples are dicts of degrees, with the label that was asked for."""
 
     name = "angles"
     Request = Request
     Configuration = Configuration
     bundle = Path(__file__).parent / "bundle"
+    display = Shown()
     demo = {"num_samples": 8}  # noqa: RUF012
 
     def build(self, configuration):
@@ -148,35 +171,22 @@ class Angles(Domain):
         x0 = torch.stack([x for x, _ in items])
         return Batch(x0, Torus().layout(x0), {"label": torch.tensor([k for _, k in items])})
 
-    def plan(self, request, model, ids):
-        configuration = model.configuration
-        label = torch.full((len(ids),), self.number(configuration, request.label))
-        layout = Layout.dense(len(ids), (len(configuration.angles),))
-        state = yield Task(layout, {"label": label})
-        about = {"label": request.label} if request.label else {}
+    def prepare(self, request, model, options):
+        return [(request.label, self.number(model.configuration, request.label))]
+
+    def plan(self, inputs, model, draws):
+        angles = model.configuration.angles
+        label, number = inputs[0]
+        layout = Layout.dense(len(draws), (len(angles),))
+        state = yield Task(layout, {"label": torch.full((len(draws),), number)})
+        about = {"label": label} if label else {}
         rows = [[round(d, 2) for d in row] for row in state.rad2deg().tolist()]
-        return [dict(zip(configuration.angles, row, strict=True)) | about for row in rows]
+        return [dict(zip(angles, row, strict=True)) | about for row in rows]
 
     def write(self, sample, folder, stem):
         path = folder / f"{stem}.json"
         path.write_text(json.dumps(sample))
         return path
-
-    def gather(self, groups, folder):
-        """One CSV file of all samples."""
-        paths = [path for group in groups for path in group]
-        samples = [json.loads(path.read_text()) for path in paths]
-        with (folder / "angles.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(samples[0]))
-            writer.writeheader()
-            writer.writerows(samples)
-        for path in paths:
-            path.unlink()
-        return [folder / "angles.csv"]
-
-    def preview(self, samples):
-        lines = [", ".join(f"{name} {value}" for name, value in s.items()) for s in samples]
-        return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def read(source):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from PIL import Image
@@ -12,36 +13,36 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from unnoise.denoise import ClassifierFree, Clean, Denoiser, NetworkDenoiser, Noise, V
-from unnoise.domain import Batch, Domain, Plan, Task
+from unnoise.display import Display
+from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
+from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
-from unnoise.model import Model
 from unnoise.objectives import ConditionDropout, DataType, Objective, Quantised, Recipe, recipe
 from unnoise.samplers import Observation
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise.training.options import checked
 from unnoise_images import data
 from unnoise_images.configuration import Configuration
+from unnoise_images.display import Pictures
 from unnoise_images.files import as_picture, to_pixels
 from unnoise_images.network import UNet
-from unnoise_images.pictures import html_cell, html_grid, to_images
+from unnoise_images.pictures import to_images
 from unnoise_images.request import Request
-
-if TYPE_CHECKING:
-    from unnoise.trajectory import Frame
 
 RANGE = (-1.0, 1.0)
 """Black and white. Predictions of x_0 are clamped to it."""
 
 
 @final
-class Images(Domain):
+class Images(Trainable):
     """Class-conditional pictures of one size, and painting into a masked part of a picture."""
 
     name: ClassVar[str] = "images"
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    display: ClassVar[Display[Trained]] = Pictures()
     demo: ClassVar[Mapping[str, Any]] = {"label": list(range(10)), "num_samples": 2}
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
@@ -80,7 +81,7 @@ class Images(Domain):
         data = self.data_type(configuration)
         return recipe(configuration.goal, schedule, parametrization, data)
 
-    def teacher(self, model: Model) -> tuple[Denoiser, Configuration]:
+    def teacher(self, model: Trained) -> tuple[Denoiser, Configuration]:
         """The denoiser guided as by default; its student needs no guidance of its own."""
         configuration: Configuration = model.configuration
         plain = configuration.model_copy(update={"guidance_scale": 1.0})
@@ -101,22 +102,26 @@ class Images(Domain):
         labels = torch.tensor([label for _, label in items])
         return Batch(x0, Euclidean().layout(x0), {"label": labels})
 
-    def inputs(self, request: Request) -> int:
-        return len(request.label) if isinstance(request.label, list) else 1
-
-    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+    def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
+        """One for each label, the picture to paint into read once."""
         configuration: Configuration = model.configuration
-        channels, height, width = configuration.size
         classes = configuration.classes or ()
-        labels = [
-            _checked_label(request, self.input_of(request, i, request.num_samples), classes)
-            for i in ids
+        _check_guidance(request, classes)
+        observation = _observation(request, configuration)
+        labels = request.label if isinstance(request.label, list) else [request.label]
+        return [
+            Prepared(_checked_label(label, classes), observation, request.guidance_scale)
+            for label in labels
         ]
+
+    def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
+        configuration: Configuration = model.configuration
+        own = [inputs[draw.input] for draw in draws]
         state = yield Task(
-            Layout.dense(len(ids), (channels, height, width)),
-            condition={"label": torch.tensor(labels)},
-            observation=_observation(request, configuration, len(ids)),
-            denoiser=_guided(model, request, classes),
+            Layout.dense(len(own), configuration.size),
+            condition={"label": torch.tensor([one.label for one in own])},
+            observation=_repeated(own[0].observation, len(own)),
+            denoiser=_guided(model, own[0]),
         )
         assert isinstance(state, Tensor)
         return to_images(state)
@@ -126,28 +131,35 @@ class Images(Domain):
         sample.save(path)
         return path
 
-    def preview(self, samples: Sequence[Image.Image]) -> str:
-        return html_grid(samples)
 
-    def preview_trajectory(
-        self, frames: Sequence[Frame], rows: Sequence[int], model: Model
-    ) -> list[list[str]]:
-        """The state of each sample at each moment, from noise to picture."""
-        return [[html_cell(to_images(tensor(f.sample(k))[None])[0]) for f in frames] for k in rows]
+@final
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An input: its label, the number after the last class for any; the known part of a picture as
+    one row; and how strongly the label is followed."""
+
+    label: int
+    observation: Observation | None
+    guidance_scale: float | None
 
 
-def _guided(model: Model, request: Request, classes: Sequence[str]) -> Denoiser:
+def _check_guidance(request: Request, classes: Sequence[str]) -> None:
     scale = request.guidance_scale
     if scale is not None and scale != 1 and not classes:
         raise InputError(
             "guidance needs a model with classes", value=scale, fix="leave guidance_scale out"
         )
-    if request.label is None:  # nothing to be guided to
+
+
+def _guided(model: Trained, prepared: Prepared) -> Denoiser:
+    configuration: Configuration = model.configuration
+    if prepared.label == len(configuration.classes or ()):  # nothing to be guided to
         return model.denoiser
-    return _guide(model, model.configuration.guidance_scale if scale is None else scale)
+    scale = prepared.guidance_scale
+    return _guide(model, configuration.guidance_scale if scale is None else scale)
 
 
-def _guide(model: Model, scale: float) -> Denoiser:
+def _guide(model: Trained, scale: float) -> Denoiser:
     classes = model.configuration.classes
     if scale == 1 or not classes:
         return model.denoiser
@@ -155,10 +167,9 @@ def _guide(model: Model, scale: float) -> Denoiser:
     return ClassifierFree(model.denoiser, scale, none, clip=RANGE)
 
 
-def _checked_label(request: Request, number: int, classes: Sequence[str]) -> int:
-    if request.label is None:
+def _checked_label(label: int | None, classes: Sequence[str]) -> int:
+    if label is None:
         return len(classes)
-    label = request.label[number] if isinstance(request.label, list) else request.label
     if not classes:
         raise InputError("this model has no classes", value=label, fix="leave label out")
     if not 0 <= label < len(classes):
@@ -171,8 +182,16 @@ def _checked_label(request: Request, number: int, classes: Sequence[str]) -> int
     return label
 
 
-def _observation(request: Request, configuration: Configuration, n: int) -> Observation | None:
-    """The part of the request's image that its mask keeps (black), for n samples."""
+def _repeated(observation: Observation | None, n: int) -> Observation | None:
+    """The known part of one picture for n samples."""
+    if observation is None:
+        return None
+    value, mask = tensor(observation.value), tensor(observation.mask)
+    return Observation(value.expand(n, -1, -1, -1), mask.expand(n, -1, -1, -1))
+
+
+def _observation(request: Request, configuration: Configuration) -> Observation | None:
+    """The part of the request's image that its mask keeps (black)."""
     if request.image is None or request.mask is None:
         return None
     channels, height, width = configuration.size
@@ -186,5 +205,5 @@ def _observation(request: Request, configuration: Configuration, n: int) -> Obse
     pixels = torch.from_numpy(to_pixels(image, height, width, channels, "refuse", "image").copy())
     paint = torch.from_numpy(to_pixels(mask, height, width, 1, "refuse", "mask").copy())
     known = paint < 128
-    value = (pixels.float() / 127.5 - 1).expand(n, -1, -1, -1)
-    return Observation(value, known.expand(n, channels, height, width))
+    value = (pixels.float() / 127.5 - 1)[None]
+    return Observation(value, known.expand(1, channels, height, width))

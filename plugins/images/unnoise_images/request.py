@@ -36,8 +36,6 @@ class Request(BaseModel):
         " clearer and less varied pictures",
     )
 
-    num_samples: int = Field(1, ge=1, description="samples for each label")
-
     @model_validator(mode="after")
     def _together(self) -> Request:
         if (self.image is None) != (self.mask is None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -12,12 +13,15 @@ import torch
 from pydantic import BaseModel
 from rdkit import Chem
 from torch import Tensor
+from torch_geometric.data import Data
 
 from unnoise.denoise import NetworkDenoiser, Preconditioned
-from unnoise.domain import Batch, Domain, Plan, Task
+from unnoise.display import Display
+from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
+from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import VE, GaussianKernel
-from unnoise.model import Metric, Model
+from unnoise.model import Metric
 from unnoise.objectives import Objective
 from unnoise.samplers import Start
 from unnoise.spaces import ZeroCoM, tensor
@@ -29,7 +33,7 @@ from unnoise_molecules.ensemble import ensemble, write_sdf
 from unnoise_molecules.evaluation import Conformers
 from unnoise_molecules.graph import batched, graph
 from unnoise_molecules.langevin import STEPS, geodiff
-from unnoise_molecules.molecules import sample
+from unnoise_molecules.molecules import read, sample, stereoisomers
 from unnoise_molecules.network_e3 import E3Network
 from unnoise_molecules.network_geodiff import Displacement, DualEncoder
 from unnoise_molecules.objectives import Concentrated, DualDistance
@@ -44,12 +48,39 @@ ROUNDS = 9
 
 
 @final
-class Molecules(Domain):
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A molecule of a request: its isomers, each with its graph."""
+
+    request: Request
+    seed: int
+    isomers: tuple[tuple[Chem.Mol, Data], ...]
+
+    def isomer(self, draw: Draw) -> tuple[Chem.Mol, Data]:
+        """Open stereochemistry is drawn by the sample's number."""
+        return self.isomers[draw.repeat % len(self.isomers)]
+
+
+@final
+class Conformations(Display[Trained]):
+    """Molecules in 3D on a page, and one SDF file for each."""
+
+    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> list[Path]:
+        """For each molecule one SDF file, its picture, and all in 3D on one page."""
+        return gather_and_show(groups, folder)
+
+    def preview(self, samples: Sequence[Chem.Mol]) -> str:
+        return preview([mol for mol in samples if mol.GetNumConformers()])
+
+
+@final
+class Molecules(Trainable):
     """Conformers of molecules given as graphs."""
 
     name: ClassVar[str] = "molecules"
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
+    display: ClassVar[Display[Trained]] = Conformations()
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
     metrics: ClassVar[Mapping[str, type[Metric]]] = {"conformers": Conformers}
     demo: ClassVar[Mapping[str, Any]] = {"smiles": "C[C@H](N)C(=O)O", "num_samples": 8}
@@ -96,32 +127,44 @@ class Molecules(Domain):
         x0 = tensor(ZeroCoM().project(torch.cat([item[1] for item in items]), layout))
         return Batch(x0, layout, {**condition, "error": torch.cat([item[2] for item in items])})
 
-    def inputs(self, request: Request) -> int:
-        return len(request.read())
-
-    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+    def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
+        """The molecules, read once, with the isomers of open stereochemistry and their graphs."""
         configuration: Configuration = model.configuration
-        for mol in request.read(configuration.elements, configuration.most_atoms):
+        mols = read(
+            request.mols if request.smiles is None else request.smiles,
+            column=request.column,
+            elements=configuration.elements,
+            most_atoms=configuration.most_atoms,
+        )
+        for mol in mols:
             if request.relax and not parametrised(mol):
                 raise InputError(
                     "MMFF94s has no parameters for a molecule",
                     value=mol.GetProp("_Name"),
                     fix="leave relax out",
                 )
-        mols = [self._isomer(request, configuration, i) for i in ids]
-        graphs = {key: graph(mol) for key, mol in {id(m): m for m in mols}.items()}
+        seed, most = options.seed, options.num_samples
+        return [
+            Prepared(request, seed, tuple((m, graph(m)) for m in stereoisomers(mol)[:most]))
+            for mol in mols
+        ]
+
+    def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
+        configuration: Configuration = model.configuration
+        request, seed = inputs[0].request, inputs[0].seed
+        chosen = [inputs[draw.input].isomer(draw) for draw in draws]
         kernel = model.denoiser.kernel
         assert isinstance(kernel, GaussianKernel)
         level = request.begin_level or configuration.begin_level
         rounds = request.rounds or _rounds(configuration, request.begin)
-        found: list[Chem.Mol | None] = [None] * len(ids)
-        left = list(range(len(ids)))
+        found: list[Chem.Mol | None] = [None] * len(draws)
+        left = list(range(len(draws)))
         for attempt in range(1 + (RETRIES if request.check == "retry" else 0)):
-            layout, condition = batched([graphs[id(mols[k])] for k in left])
+            layout, condition = batched([chosen[k][1] for k in left])
             begin = None
             if request.begin == "embedding":
-                seeds = [(request.seed, ids[k], attempt) for k in left]
-                begin = started([mols[k] for k in left], seeds, layout, kernel, level)
+                seeds = [(seed, draws[k].number, attempt) for k in left]
+                begin = started([chosen[k][0] for k in left], seeds, layout, kernel, level)
             state = yield Task(layout, condition, start=begin, rows=left)
             for _ in range(rounds - 1):  # restart sampling (Xu 2023)
                 begin = Start(state, time_at(kernel, level))
@@ -129,8 +172,8 @@ class Molecules(Domain):
             assert isinstance(state, Tensor)
             again = []
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
-                facts = {"sample": ids[k], "seed": request.seed, "begin": request.begin}
-                made = sample(mols[k], x.double().numpy(), {**facts, "attempts": attempt + 1})
+                facts = {"sample": draws[k].number, "seed": seed, "begin": request.begin}
+                made = sample(chosen[k][0], x.double().numpy(), {**facts, "attempts": attempt + 1})
                 seen = check(made)
                 if not seen.passed:
                     again.append(k)
@@ -141,13 +184,6 @@ class Molecules(Domain):
             if not left:
                 break
         return [self._finished(request, mol, k in left) for k, mol in enumerate(found)]
-
-    def _isomer(self, request: Request, configuration: Configuration, number: int) -> Chem.Mol:
-        """The molecule of one sample: open stereochemistry is drawn by the sample's number."""
-        mols = request.read(configuration.elements, configuration.most_atoms)
-        mol = mols[self.input_of(request, number, request.num_samples)]
-        isomers = request.isomers(mol)
-        return isomers[number % request.num_samples % len(isomers)]
 
     def _finished(self, request: Request, mol: Chem.Mol | None, failed: bool) -> Chem.Mol:
         assert mol is not None
@@ -173,13 +209,6 @@ class Molecules(Domain):
             path.write_text("")
             return path
         return write_sdf(ensemble([sample]), path)
-
-    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> list[Path]:
-        """For each molecule one SDF file, its picture, and all in 3D on one page."""
-        return gather_and_show(groups, folder)
-
-    def preview(self, samples: Sequence[Chem.Mol]) -> str:
-        return preview([mol for mol in samples if mol.GetNumConformers()])
 
 
 def _rounds(configuration: Configuration, begin: str) -> int:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
-from rdkit import Chem
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import InputError
-from unnoise_molecules.molecules import read, stereoisomers
 
 
 class Request(BaseModel):
@@ -43,30 +41,6 @@ class Request(BaseModel):
         description="conformers of wrong stereo, bond lengths or with clashes: flag them, draw them"
         " again (5 times at most), or leave their coordinates out",
     )
-
-    num_samples: int = Field(1, ge=1, description="conformers for each molecule")
-    seed: int = Field(0, ge=0, description="of the embeddings and the noise")
-
-    _read: dict[Any, list[Chem.Mol]] = PrivateAttr(default_factory=dict)
-    _isomers: dict[int, list[Chem.Mol]] = PrivateAttr(default_factory=dict)
-
-    def read(
-        self, elements: tuple[str, ...] | None = None, most_atoms: int | None = None
-    ) -> list[Chem.Mol]:
-        """The molecules, with explicit hydrogens; read once. Errors: see `molecules.read`."""
-        key = (elements, most_atoms)
-        if key not in self._read:
-            source = self.mols if self.smiles is None else self.smiles
-            self._read[key] = read(
-                source, column=self.column, elements=elements, most_atoms=most_atoms
-            )
-        return self._read[key]
-
-    def isomers(self, mol: Chem.Mol) -> list[Chem.Mol]:
-        """The stereoisomers of one of the molecules."""
-        if id(mol) not in self._isomers:
-            self._isomers[id(mol)] = stereoisomers(mol)
-        return self._isomers[id(mol)]
 
     @model_validator(mode="after")
     def _one_source(self) -> Request:

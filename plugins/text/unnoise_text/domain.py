@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from pydantic import BaseModel
@@ -21,9 +21,10 @@ from unnoise.denoise import (
     Ratio,
     Tempered,
 )
-from unnoise.domain import Batch, Domain, Plan, Task
+from unnoise.display import Display
+from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
+from unnoise.engine.options import Options
 from unnoise.errors import InputError
-from unnoise.model import Model
 from unnoise.objectives import (
     CHAIN,
     Categories,
@@ -46,32 +47,65 @@ from unnoise.samplers import (
     Sampler,
 )
 from unnoise.spaces import Layout, State, tensor
+from unnoise.trajectory import Frame
+from unnoise.windows import Segment, block
 from unnoise_text import data, pages
 from unnoise_text.canvas import Canvas, canvas, fixed, given
 from unnoise_text.configuration import Configuration
 from unnoise_text.network import network_of
 from unnoise_text.noise import kernel_of, mask_of
 from unnoise_text.request import Request
-from unnoise_text.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from unnoise.trajectory import Frame
 
 
 @final
-class Text(Domain):
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An input: its canvas, what else was asked for, and the sampler that this needs."""
+
+    canvas: Canvas
+    request: Request
+    sampler: Sampler | None
+
+
+@final
+class Pages(Display[Trained]):
+    """Paragraphs, and each canvas on its way from masks to words."""
+
+    strip: ClassVar[Literal["across", "down"]] = "down"
+
+    def preview(self, samples: Sequence[str]) -> str:
+        return pages.paragraphs(samples)
+
+    def terminal(self, state: State, model: Trained) -> str:
+        configuration, row = model.configuration, tensor(state)[0].tolist()
+        return pages.canvas_line(row, _mask(configuration), configuration.vocabulary)
+
+    def moments(
+        self, frames: Sequence[Frame], rows: Sequence[int], model: Trained
+    ) -> list[list[str]]:
+        """The canvas of each sample at each moment."""
+        configuration = model.configuration
+        vocabulary, mask = configuration.vocabulary, _mask(configuration)
+        return [
+            [pages.canvas_html(tensor(f.sample(k)).tolist(), mask, vocabulary) for f in frames]
+            for k in rows
+        ]
+
+
+@final
+class Text(Trainable):
     """Text of any vocabulary, with its beginning, its end or the text around gaps given."""
 
     name: ClassVar[str] = "text"
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    display: ClassVar[Display[Trained]] = Pages()
     demo: ClassVar[Mapping[str, Any]] = {
         "template": "my fellow ____:20 , the state of our union is ____:12",
         "num_samples": 4,
         "temperature": 0.6,
     }
-    strip: ClassVar[Literal["across", "down"]] = "down"
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """The vocabulary, and what the noise takes from the data."""
@@ -105,16 +139,11 @@ class Text(Domain):
             mask = torch.arange(x0.shape[1]) < lengths[:, None]
         return Batch(x0, Layout.dense(*x0.shape[:1], x0.shape[1:], mask=mask, dtype=torch.int64))
 
-    def inputs(self, request: Request) -> int:
-        return request.inputs
-
-    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+    def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
+        """The canvas of each input, encoded once."""
         configuration: Configuration = model.configuration
-        vocabulary = configuration.vocabulary
-        inputs = [self.input_of(request, i, request.num_samples) for i in ids]
-        made = {i: canvas_of(request, i, configuration, vocabulary) for i in sorted(set(inputs))}
-        canvases = [made[i] for i in inputs]
-        size = max(canvas.size for canvas in canvases)
+        found = [canvas_of(request, i, configuration) for i in range(request.inputs)]
+        size = max(one.size for one in found)
         if request.block is None and size > configuration.length:
             raise InputError(
                 "the text is longer than the network sees at once",
@@ -128,19 +157,28 @@ class Text(Domain):
                 value=request.block,
                 limit=f"1 to {configuration.length}",
             )
-        denoiser, sampler = _denoiser(request, model), _sampler(request, model)
-        rows = [Row(*canvas.tensors()) for canvas in canvases]
-        block = request.block or size
-        for start in range(0, size, block):
-            windows = [row.window(start, start + block, configuration.length) for row in rows]
+        sampler = _sampler(request, model)
+        return [Prepared(one, request, sampler) for one in found]
+
+    def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
+        configuration: Configuration = model.configuration
+        own = [inputs[draw.input] for draw in draws]
+        request, sampler = own[0].request, own[0].sampler
+        denoiser = _denoiser(request, model)
+        rows = [Row(*one.canvas.tensors()) for one in own]
+        size = max(one.canvas.size for one in own)
+        step = request.block or size
+        for start in range(0, size, step):
+            parts = [block(len(r.tokens), start, start + step, configuration.length) for r in rows]
+            windows = [row.window(part) for row, part in zip(rows, parts, strict=True)]
             task = _task(windows, configuration.kernel == "absorbing")
             state = yield replace(task, denoiser=denoiser, sampler=sampler)
             assert isinstance(state, Tensor)
-            for row, window, tokens in zip(rows, windows, state, strict=True):
-                row.tokens[window.start : window.end] = tokens[: window.end - window.start]
+            for row, part, tokens in zip(rows, parts, state, strict=True):
+                row.tokens[part.start : part.end] = tokens[: part.length]
         return [
-            canvas.text(row.tokens.tolist(), vocabulary)
-            for canvas, row in zip(canvases, rows, strict=True)
+            one.canvas.text(row.tokens.tolist(), configuration.vocabulary)
+            for one, row in zip(own, rows, strict=True)
         ]
 
     def units(self, configuration: Configuration, items: Sequence[Tensor]) -> Mapping[str, int]:
@@ -152,39 +190,10 @@ class Text(Domain):
     def data_type(self, configuration: Configuration) -> DataType:
         return Categories()
 
-    def terminal(self, state: State, model: Model) -> str:
-        configuration, row = model.configuration, tensor(state)[0].tolist()
-        return pages.canvas_line(row, _mask(configuration), configuration.vocabulary)
-
-    def preview_trajectory(
-        self, frames: Sequence[Frame], rows: Sequence[int], model: Model
-    ) -> list[list[str]]:
-        """The canvas of each sample at each moment."""
-        configuration = model.configuration
-        vocabulary, mask = configuration.vocabulary, _mask(configuration)
-        return [
-            [pages.canvas_html(tensor(f.sample(k)).tolist(), mask, vocabulary) for f in frames]
-            for k in rows
-        ]
-
     def write(self, sample: str, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.txt"
         path.write_text(sample, encoding="utf-8")
         return path
-
-    def preview(self, samples: Sequence[str]) -> str:
-        return pages.paragraphs(samples)
-
-
-@final
-@dataclass(frozen=True)
-class Window:
-    """Tokens `start` to `end` of a text, and which of them are known."""
-
-    start: int
-    end: int
-    tokens: Tensor
-    known: Tensor
 
 
 @final
@@ -195,20 +204,17 @@ class Row:
     tokens: Tensor
     given: Tensor
 
-    def window(self, start: int, end: int, length: int) -> Window:
-        """What the network sees when tokens `start` to `end` are written: them and as much of what
-        is left of them as it takes, at most `length` tokens. Past the end it is the last window,
-        all of it known."""
-        stop = min(end, len(self.tokens))
-        first = max(0, stop - max(length, 1))
-        known = self.given | (torch.arange(len(self.tokens)) < start)
-        return Window(first, stop, self.tokens[first:stop], known[first:stop])
+    def window(self, part: Segment) -> Row:
+        """What the network sees of it: what lies before the fresh tokens is known."""
+        own = slice(part.start, part.end)
+        written = torch.arange(part.start, part.end) < part.fresh
+        return Row(self.tokens[own], self.given[own] | written)
 
 
-def _task(windows: Sequence[Window], absorbing: bool) -> Task:
+def _task(windows: Sequence[Row], absorbing: bool) -> Task:
     """The windows, padded to the longest, as one diffusion."""
     x = pad_sequence([w.tokens for w in windows], batch_first=True)
-    known = pad_sequence([w.known for w in windows], batch_first=True)
+    known = pad_sequence([w.given for w in windows], batch_first=True)
     lengths = torch.tensor([len(w.tokens) for w in windows])
     real = torch.arange(x.shape[1]) < lengths[:, None]
     layout = Layout.dense(
@@ -218,10 +224,9 @@ def _task(windows: Sequence[Window], absorbing: bool) -> Task:
     return Task(layout, observation=Observation(x, known, method))
 
 
-def canvas_of(
-    request: Request, number: int, configuration: Configuration, vocabulary: Vocabulary
-) -> Canvas:
+def canvas_of(request: Request, number: int, configuration: Configuration) -> Canvas:
     """What is given of input `number`."""
+    vocabulary = configuration.vocabulary
 
     def of(value: Any) -> Any:
         return value[number] if isinstance(value, list) else value
@@ -237,7 +242,7 @@ def canvas_of(
     )
 
 
-def _denoiser(request: Request, model: Model) -> Denoiser | None:
+def _denoiser(request: Request, model: Trained) -> Denoiser | None:
     asked = request.temperature
     temperature = model.configuration.temperature if asked is None else asked
     if temperature == 1 and request.top_p == 1:
@@ -245,7 +250,7 @@ def _denoiser(request: Request, model: Model) -> Denoiser | None:
     return Tempered(model.denoiser, temperature, request.top_p)
 
 
-def _sampler(request: Request, model: Model) -> Sampler | None:
+def _sampler(request: Request, model: Trained) -> Sampler | None:
     if request.order is None:
         return None
     sampler = Confidence(Order(request.order))

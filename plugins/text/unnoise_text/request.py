@@ -47,8 +47,6 @@ class Request(BaseModel):
         " what a text longer than the network sees needs",
     )
 
-    num_samples: int = Field(1, ge=1, description="samples for each input")
-
     @model_validator(mode="after")
     def _together(self) -> Request:
         if self.template is not None and (self.prompt is not None or self.suffix is not None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -11,10 +12,12 @@ import pandas as pd
 from pydantic import BaseModel
 
 from unnoise.denoise import NetworkDenoiser, Noise, V
-from unnoise.domain import Batch, Domain, Plan
+from unnoise.display import Display
+from unnoise.domain import Batch, Draw, Plan, Trainable, Trained
+from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import BetaTable, GaussianKernel
-from unnoise.model import Metric, Model
+from unnoise.model import Metric
 from unnoise.spaces import Euclidean
 from unnoise_timeseries import EXAMPLE, data, files
 from unnoise_timeseries.configuration import Configuration
@@ -30,13 +33,35 @@ from unnoise_timeseries.times import continued
 
 
 @final
-class TimeSeries(Domain):
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The table of a request, with rows to be filled, and the rows to be forecast after it."""
+
+    given: Table
+    horizon: int
+
+
+@final
+class Frames(Display[Trained]):
+    """Bands around the known values, and one table beside the samples."""
+
+    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> Sequence[Path]:
+        """filled.csv (the median), quantiles.csv and filled.png beside the samples."""
+        return files.gather([path for group in groups for path in group], folder)
+
+    def preview(self, samples: Sequence[Filled]) -> str:
+        return page(samples)
+
+
+@final
+class TimeSeries(Trainable):
     """Data frames whose missing cells are filled and which are continued; samples are frames."""
 
     name: ClassVar[str] = "timeseries"
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    display: ClassVar[Display[Trained]] = Frames()
     demo: ClassVar[Mapping[str, Any]] = {"data": str(EXAMPLE), "num_samples": 16}
     metrics: ClassVar[Mapping[str, type[Metric]]] = {
         "imputation": Imputation,
@@ -69,21 +94,21 @@ class TimeSeries(Domain):
     def collate(self, items: Sequence[data.Item]) -> Batch:
         return data.collate(items)
 
-    def plan(self, request: Request, model: Model, ids: Sequence[int]) -> Plan:
+    def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
+        """The table, read once."""
         given = table_of(request, model.configuration)
         if model.configuration.method == "csdi":
-            return (yield from _filled(extended(given, request.horizon), model, ids))
-        return (yield from _continued(given, request.horizon, model, ids))
+            return [Prepared(extended(given, request.horizon), request.horizon)]
+        return [Prepared(given, request.horizon)]
+
+    def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
+        (prepared,) = inputs
+        if model.configuration.method == "csdi":
+            return (yield from _filled(prepared.given, model, len(draws)))
+        return (yield from _continued(prepared.given, prepared.horizon, model, len(draws)))
 
     def write(self, sample: Filled, folder: Path, stem: str) -> Path:
         return files.write(sample, folder, stem)
-
-    def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> Sequence[Path]:
-        """filled.csv (the median), quantiles.csv and filled.png beside the samples."""
-        return files.gather([path for group in groups for path in group], folder)
-
-    def preview(self, samples: Sequence[Filled]) -> str:
-        return page(samples)
 
 
 def kernel_of(configuration: Configuration) -> GaussianKernel:
@@ -150,26 +175,26 @@ def _network(configuration: Configuration) -> CSDI | TimeGrad:
     return TimeGrad(columns, width(own, columns), own.cells, own.hidden, own.steps)
 
 
-def _filled(given: Table, model: Model, ids: Sequence[int]) -> Plan:
+def _filled(given: Table, model: Trained, samples: int) -> Plan:
     """Every series of a table, one after the other."""
     holes = given.holes
-    made = [np.zeros(holes.shape) for _ in ids]
+    made = [np.zeros(holes.shape) for _ in range(samples)]
     for one in given.series:
         if not np.isnan(one.values).any():
             continue
-        drawn = yield from impute(one, model, ids)
+        drawn = yield from impute(one, model, samples)
         for full, sample in zip(made, drawn, strict=True):
             rows, columns = np.nonzero(np.isnan(one.values))
             full[one.rows[rows], columns] = restore(sample, one, model.configuration)
     return [filled(given, full[holes], holes) for full in made]
 
 
-def _continued(given: Table, horizon: int, model: Model, ids: Sequence[int]) -> Plan:
+def _continued(given: Table, horizon: int, model: Trained, samples: int) -> Plan:
     """The rows after the last one, alone."""
-    pieces: list[list[pd.DataFrame]] = [[] for _ in ids]
+    pieces: list[list[pd.DataFrame]] = [[] for _ in range(samples)]
     for one in given.series:
         times = continued(one.index, horizon, given.frequency)
-        drawn = yield from forecast(one, horizon, times, model, ids)
+        drawn = yield from forecast(one, horizon, times, model, samples)
         if one.name is not None:
             times = pd.MultiIndex.from_product([[one.name], times], names=given.frame.index.names)
         for own, sample in zip(pieces, drawn, strict=True):

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unnoise.domain import Plan, Task
+from unnoise.denoise import NetworkDenoiser
+from unnoise.domain import Plan, Task, Trained
 from unnoise.errors import InputError
-from unnoise.model import Model
 from unnoise.spaces import Layout
+from unnoise.windows import Segment, segments
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.data import condition_of, from_state
 from unnoise_timeseries.frames import Series
-from unnoise_timeseries.windows import Segment, segments
+from unnoise_timeseries.network import CSDI
 
 ROOM: Final = 1.5
 """Predictions may leave the range of the training data by half of it: at t = 1 an error of the
 noise is 170 times as large in x_0, and a deterministic sampler would follow it."""
 
 
-def impute(one: Series, model: Model, ids: Sequence[int]) -> Plan:
+def impute(one: Series, model: Trained, samples: int) -> Plan:
     """A plan: one task for each window with a hole in the rows that it keeps.
 
     Returns float32 (holes,) for each sample, scaled back to float64 by `restore`, in order of rows,
@@ -35,7 +35,7 @@ def impute(one: Series, model: Model, ids: Sequence[int]) -> Plan:
     if bool(missing.all()):
         raise InputError("nothing of the series is observed", value=_named(one))
     known = torch.nan_to_num(torch.from_numpy(scaled))
-    made = torch.zeros(len(ids), int(missing.sum()))
+    made = torch.zeros(samples, int(missing.sum()))
     number = missing.flatten().cumsum(0).view(missing.shape) - 1  # of each hole
     for part in segments(len(known), configuration.length, configuration.shared):
         if not bool(missing[part.fresh : part.keep].any()):
@@ -59,7 +59,7 @@ def restore(made: Tensor, one: Series, configuration: Configuration) -> np.ndarr
 
 
 def _task(
-    part: Segment, known: Tensor, missing: Tensor, made: Tensor, number: Tensor, model: Model
+    part: Segment, known: Tensor, missing: Tensor, made: Tensor, number: Tensor, model: Trained
 ) -> Task:
     rows, size = slice(part.start, part.start + part.length), len(made)
     target = missing[rows].clone()
@@ -75,11 +75,12 @@ def _task(
     return Task(layout, condition | _encoded(given, size, model))
 
 
-def _encoded(given: Tensor, size: int, model: Model) -> dict[str, Tensor]:
+def _encoded(given: Tensor, size: int, model: Trained) -> dict[str, Tensor]:
     """What is given, as the network takes it: encoded once for all samples and all steps."""
-    network: Any = getattr(model.denoiser, "network", None)
-    if network is None or not hasattr(network, "side"):
+    denoiser = model.denoiser
+    if not isinstance(denoiser, NetworkDenoiser) or not isinstance(denoiser.network, CSDI):
         return {}
+    network = denoiser.network
     where = next(model.denoiser.parameters()).device
     with torch.no_grad():
         return {"side": network.side(given[None].to(where)).expand(size, -1, -1, -1)}

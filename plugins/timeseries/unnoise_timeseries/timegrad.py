@@ -27,9 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unnoise.denoise import Condition
-from unnoise.domain import Plan, Task
+from unnoise.domain import Plan, Task, Trained
 from unnoise.errors import InputError
-from unnoise.model import Model
 from unnoise.samplers import Start
 from unnoise.spaces import Layout
 from unnoise_timeseries.network import sinusoids
@@ -219,9 +218,7 @@ class TimeGrad(nn.Module):
         return layout.zero_padding(out.view(batch, rows, columns))
 
 
-def forecast(
-    one: Series, horizon: int, times: pd.Index[Any], model: Model, ids: Sequence[int]
-) -> Plan:
+def forecast(one: Series, horizon: int, times: pd.Index[Any], model: Trained, samples: int) -> Plan:
     """A plan: rows are drawn one after the other, each given those before.
 
     Returns float64 (samples, horizon, columns). `times` are those of the new rows.
@@ -238,7 +235,7 @@ def forecast(
             limit=f">= {need}",
         )
     past = torch.from_numpy(known.scaler.forward(one.values[-need:])).float()
-    scale, size = scale_of(past), len(ids)
+    scale, size = scale_of(past), samples
     dates = calendar(one.index[-window:].append(times))
     history = (past / scale)[None]  # grows by a row at a time
     with torch.no_grad():
@@ -263,7 +260,7 @@ def forecast(
     return list(known.scaler.inverse(made))
 
 
-def start(model: Model, layout: Layout, condition: Condition) -> Start:
+def start(model: Trained, layout: Layout, condition: Condition) -> Start:
     """x_1 ~ N(alpha_1 m, sigma_1^2) with m the head's mean of x_0 where the state says nothing:
     E[x_0 | x_1 = 0], which is E[x_0] up to a part alpha_1^2 Var[x_0]."""
     where = next(model.denoiser.parameters(), torch.empty(0)).device

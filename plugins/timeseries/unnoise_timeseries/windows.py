@@ -1,17 +1,9 @@
-"""Scaling, the parts of a series, windows of it, and how windows are put together without seams.
-
-A series longer than the network's window is filled from left to right. Neighbouring windows share
-`overlap` rows, and change hands in the middle of them: a window keeps what it made up to there, the
-next one is *given* these values as if they had been observed and makes the rest. So every path is
-one draw, continuous over all borders, and a hole near a border was made by a network that saw at
-least half the overlap on both sides of it.
-"""
+"""Scaling, and which windows of a series belong to the training part."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, final
 
 import numpy as np
@@ -58,32 +50,6 @@ class Scaler:
     def inverse(self, z: Values) -> Values:
         """Of columns in the last axis."""
         return z * np.asarray(self.scale) + np.asarray(self.mean)
-
-
-@final
-@dataclass(frozen=True)
-class Segment:
-    """A window of rows start .. start + length - 1: those before `fresh` are given, those from
-    `fresh` to `keep` - 1 are made and kept, those from `keep` on are made and made again by the
-    next window."""
-
-    start: int
-    length: int
-    fresh: int
-    keep: int
-
-
-def segments(rows: int, length: int, overlap: int) -> list[Segment]:
-    """Windows of `length` over `rows` rows, in order; they keep each row exactly once."""
-    if rows < length:
-        raise InputError(
-            "a series has fewer rows than the model's window", value=rows, limit=f">= {length}"
-        )
-    step = length - overlap
-    starts = [*range(0, rows - length, step), rows - length]
-    borders = [0, *((a + length + b) // 2 for a, b in pairwise(starts)), rows]
-    kept = zip(starts, pairwise(borders), strict=True)
-    return [Segment(s, length, fresh, keep) for s, (fresh, keep) in kept]
 
 
 def cut(rows: int, held_out: float) -> int:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from unnoise.denoise import Clean, NetworkDenoiser
-from unnoise.domain import Batch, Domain, Task
+from unnoise.domain import Batch, Task, Trainable
 from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.spaces import Euclidean, Layout
 
@@ -47,7 +47,6 @@ class Request(BaseModel):
     source: str | Path | np.ndarray[Any, Any] | None = Field(None, description="no words for it")
     limit: float | None = Field(3.0, description="for none")
     notes: dict[str, str] = Field(default_factory=dict, description="for names with values")
-    num_samples: int = 1
 
 class Configuration(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -63,7 +62,7 @@ class Network(nn.Module):
     def forward(self, x, label, layout, condition):
         return self.layers(torch.cat([x, label[:, None]], 1))
 
-class Circle(Domain):
+class Circle(Trainable):
     name = "circle"
     Request = Request
     Configuration = Configuration
@@ -83,24 +82,27 @@ class Circle(Domain):
     def collate(self, items):
         return Batch(torch.stack(list(items)), Layout.dense(len(items), (2,)))
 
-    def inputs(self, request):
-        return len(request.label) if isinstance(request.label, list) else 1
+    def prepare(self, request, model, options):
+        return [request] * (len(request.label) if isinstance(request.label, list) else 1)
 
-    def plan(self, request, model, ids):
-        states = yield Task(Layout.dense(len(ids), (2,)))
-        asked = request.model_dump(mode="json")
+    def plan(self, inputs, model, draws):
+        states = yield Task(Layout.dense(len(draws), (2,)))
+        asked = inputs[0].model_dump(mode="json")
         return [{"point": [round(v, 4) for v in x.tolist()], "asked": asked} for x in states]
 
     def write(self, sample, folder, stem):
         path = folder / f"{stem}.json"
         path.write_text(json.dumps(sample))
         return path
-
-    def preview(self, samples):
-        return ""
 """
 
 TOGETHER = """
+from unnoise.display import Display
+
+class Together(Display):
+    def preview(self, samples):
+        return ""
+
     def gather(self, groups, folder):
         found = []
         for number, paths in enumerate(groups):
@@ -109,6 +111,8 @@ TOGETHER = """
             for path in paths:
                 path.unlink()
         return found
+
+Circle.display = Together()
 """
 
 METRICS = """

@@ -49,7 +49,6 @@ def test_flags_of_every_kind(model, circle):
         "source": None,
         "limit": 3.0,
         "notes": {},
-        "num_samples": 1,
     }
     words += ["--label", "3", "--radius", "0.5", "--colour", "blue", "--shade=dark", "--no-centred"]
     words += ["--filled", "--source", "some/file.png", "--limit", "none"]
@@ -64,7 +63,6 @@ def test_flags_of_every_kind(model, circle):
         "source": "some/file.png",
         "limit": None,
         "notes": {"who": "me", "why": "to see"},
-        "num_samples": 1,
     }
 
 

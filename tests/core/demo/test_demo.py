@@ -37,7 +37,8 @@ import torch
 from pydantic import BaseModel
 from unnoise.denoise import Denoiser
 from unnoise.distributions import Gaussian
-from unnoise.domain import Domain, Task
+from unnoise.display import Display
+from unnoise.domain import Task, Trainable
 from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.spaces import Euclidean, Layout
 
@@ -59,10 +60,19 @@ class Exact(Denoiser):
         mean = self.centre + a / (a * a + s * s) * (x - a * self.centre)
         return Gaussian(mean, s / (a * a + s * s) ** 0.5, layout=layout)
 
-class Toy(Domain):
+class Shown(Display):
+    def preview(self, samples):
+        return f'<p title="samples">{{html.escape(json.dumps(samples))}}</p>'
+
+    def moments(self, frames, rows, model):
+        return [[f"<i>{{i}}: {{f.x[i, 0].item():.6f}}</i>" for f in frames] for i in rows]
+{show}
+
+class Toy(Trainable):
     name = {name!r}
     Request, Configuration = Request, Configuration
     bundle = Path(__file__).parent / "bundle"
+    display = Shown()
     demo = {{"num_samples": 5, "shift": [-1.5, 2], "word": "<b> it's"}}
 
     def build(self, configuration):
@@ -74,20 +84,14 @@ class Toy(Domain):
     def collate(self, items):
         raise NotImplementedError
 
-    def plan(self, request, model, ids):
-        states = yield Task(Layout.dense(len(ids), (2,)))
-        return [(x + torch.tensor(request.shift)).tolist() for x in states]
+    def plan(self, inputs, model, draws):
+        states = yield Task(Layout.dense(len(draws), (2,)))
+        return [(x + torch.tensor(inputs[0].shift)).tolist() for x in states]
 
     def write(self, sample, folder, stem):
         path = folder / f"{{stem}}.json"
         path.write_text(json.dumps(sample))
         return path
-
-    def preview(self, samples):
-        return f'<p title="samples">{{html.escape(json.dumps(samples))}}</p>'
-
-    def preview_trajectory(self, frames, rows, model):
-        return [[f"<i>{{i}}: {{f.x[i, 0].item():.6f}}</i>" for f in frames] for i in rows]
 {more}
 """
 
@@ -105,17 +109,19 @@ def only(here) -> Callable[..., None]:
 
 @pytest.fixture
 def toy(install, only, site) -> Callable[..., None]:
-    """toy(name, more="", summary=""): install a domain with a trained model; `more` is put at the
-    end of its class."""
+    """toy(name, more="", show="", summary=""): install a domain with a trained model; `more` is
+    put at the end of its class, `show` at the end of that of its display."""
     added: list[str] = []
 
-    def add(name: str, more: str = "", summary: str = "points", bundle: bool = True) -> None:
+    def add(
+        name: str, more: str = "", show: str = "", summary: str = "points", bundle: bool = True
+    ) -> None:
         added.append(name)
         package = f"unnoise_{name}"
         install(
             name,
             PLUGIN.format(name=name, summary=summary),
-            domain=DOMAIN.format(name=name, more=more),
+            domain=DOMAIN.format(name=name, more=more, show=show),
         )
         if bundle:
             weights = {"centre": torch.tensor([3.0, -4.0])}
@@ -169,7 +175,7 @@ class Page(HTMLParser):
 def test_the_page_shows_samples_trajectory_facts_and_recipes(toy, tmp_path, capsys):
     toy("ring", summary="points & <angles>")
     one = "    demo = {'num_samples': 1, 'shift': [0, 0], 'seed': 7}"
-    toy("other", more=f"{one}\n    strip = 'down'")
+    toy("other", show=f"{one}\n    strip = 'down'")
     lines, ticks = [], []
 
     path = run_demo(tmp_path / "a/b", lines.append, lambda *where: ticks.append(where))
@@ -238,25 +244,31 @@ def test_the_lines_on_the_page_make_the_same_samples(toy, tmp_path, monkeypatch)
 
 
 FAILURES = {
-    "raises": ("    def plan(self, *a):\n        raise ValueError('<i>bad</i> day')", "ValueError"),
-    "exits": ("    def preview(self, s):\n        raise SystemExit(3)", "SystemExit: 3"),
+    "raises": (
+        {"more": "    def plan(self, *a):\n        raise ValueError('<i>bad</i> day')"},
+        "ValueError",
+    ),
+    "exits": ({"show": "    def preview(self, s):\n        raise SystemExit(3)"}, "SystemExit: 3"),
     "breaks the page": (
-        "    def preview(self, s):\n        return '<table><tr>'",
+        {"show": "    def preview(self, s):\n        return '<table><tr>'"},
         "<tr> is not closed",
     ),
     "wrong rows": (
-        "    def preview_trajectory(self, f, r, m):\n        return [['<i></i>']]",
+        {"show": "    def moments(self, f, r, m):\n        return [['<i></i>']]"},
         "another length than the frames",
     ),
-    "no words for it": ("    demo = {'shift': [[1]]}", "cannot be given on a command line"),
-    "wrong request": ("    demo = {'shft': 1}", "unknown request field 'shft'"),
+    "no words for it": (
+        {"more": "    demo = {'shift': [[1]]}"},
+        "cannot be given on a command line",
+    ),
+    "wrong request": ({"more": "    demo = {'shft': 1}"}, "unknown request field 'shft'"),
 }
 
 
-@pytest.mark.parametrize(("more", "reason"), FAILURES.values(), ids=FAILURES)
-def test_a_failing_domain_is_on_the_page_and_the_others_are_too(more, reason, toy, tmp_path):
+@pytest.mark.parametrize(("wrong", "reason"), FAILURES.values(), ids=FAILURES)
+def test_a_failing_domain_is_on_the_page_and_the_others_are_too(wrong, reason, toy, tmp_path):
     toy("ring")
-    toy("other", more=more)
+    toy("other", **wrong)
     lines = []
     page = Page(run_demo(tmp_path, lines.append))
     assert page.open == []
@@ -286,14 +298,14 @@ def test_a_damaged_model_and_a_missing_one(toy, site, tmp_path):
 
 
 def test_when_every_domain_fails_that_is_an_error_and_the_page_says_why(toy, tmp_path):
-    toy("other", more=FAILURES["raises"][0])
+    toy("other", **FAILURES["raises"][0])
     with pytest.raises(PluginError, match=r"no domain could be shown.*index\.html"):
         run_demo(tmp_path)
     assert len(Page(tmp_path / "index.html").text["details"]) == 1
 
 
 def test_strict_raises(toy, here, tmp_path):
-    toy("other", more=FAILURES["raises"][0])
+    toy("other", **FAILURES["raises"][0])
     here.setenv("UNNOISE_STRICT", "1")
     with pytest.raises(ValueError, match="bad"):
         run_demo(tmp_path)

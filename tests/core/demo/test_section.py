@@ -10,12 +10,14 @@ import torch
 from unnoise.demo.section import check_fragment, moments, spread
 from unnoise.errors import ConfigError
 from unnoise.spaces import Layout
-from unnoise.trajectory import Frame
+from unnoise.trajectory import Frame, Part
 
 
 def _frames(times: list[float]) -> list[Frame]:
-    one = (Layout.dense(1),)
-    return [Frame(t, torch.tensor([float(i)]), torch.zeros(1), one) for i, t in enumerate(times)]
+    def part(i: int) -> Part:
+        return Part(torch.tensor([float(i)]), torch.zeros(1), Layout.dense(1))
+
+    return [Frame(t, (part(i),)) for i, t in enumerate(times)]
 
 
 def test_moments_are_spread_over_the_last_way():

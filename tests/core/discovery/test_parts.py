@@ -118,8 +118,8 @@ def test_a_record_names_every_plugin(things):
 
 def test_a_sampler_of_a_task_took_part(things):
     class Choosy(Toy):
-        def plan(self, request, model, ids):
-            plan = super().plan(request, model, ids)
+        def plan(self, inputs, model, draws):
+            plan = super().plan(inputs, model, draws)
             task = next(plan)
             while True:
                 state = yield replace(task, sampler=things["sampler"]())

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from unnoise.denoise import ClassifierFree, Clean, Logits, NetworkDenoiser, V
-from unnoise.domain import Domain, Task
+from unnoise.domain import Draw, Task, Trainable, Trained
+from unnoise.engine.options import Options
 from unnoise.kernels import Absorbing, BetaTable, CategoricalKernel, GaussianKernel, VPCosine
 from unnoise.objectives import Batch
 from unnoise.samplers import Start
@@ -32,7 +33,6 @@ class Request(BaseModel):
     guidance_scale: float = 1.0
     passes: int = Field(1, ge=0)  # diffusions, each but the first starting at t = 1/2
     lose: int = 0  # samples that the plan forgets
-    num_samples: int = 1
 
 
 class Network(nn.Module):
@@ -60,7 +60,7 @@ def layout_mean_free(x: Tensor, layout: Layout) -> Tensor:
     return x if layout.index is None else x - layout.mean_point(x)
 
 
-class Toy(Domain):
+class Toy(Trainable):
     name = "toy"
     Request = Request
     Configuration = Configuration
@@ -79,20 +79,21 @@ class Toy(Domain):
             return NetworkDenoiser(network, GaussianKernel(ZeroCoM(), schedule), Clean())
         return NetworkDenoiser(network, GaussianKernel(Euclidean(), schedule), V())
 
-    def layout(self, kind: str, ids: list[int]) -> Layout:
+    def layout(self, kind: str, draws: list[Draw]) -> Layout:
         if kind == "tokens":
-            return Layout.dense(len(ids), (7,), dtype=torch.int64)
+            return Layout.dense(len(draws), (7,), dtype=torch.int64)
         if kind == "ragged":
-            return Layout.ragged([2 + i % 3 for i in ids], (2,))
-        return Layout.dense(len(ids), (2,))
+            return Layout.ragged([2 + draw.number % 3 for draw in draws], (2,))
+        return Layout.dense(len(draws), (2,))
 
-    def inputs(self, request: Request) -> int:
-        return len(request.centre) if isinstance(request.centre, list) else 1
-
-    def plan(self, request: Request, model, ids: list[int]):
+    def prepare(self, request: Request, model: Trained, options: Options) -> list:
         centres = request.centre if isinstance(request.centre, list) else [request.centre]
-        centre = torch.tensor([centres[i // request.num_samples] for i in ids])
-        layout, state = self.layout(model.configuration.kind, ids), torch.zeros(len(ids), 0)
+        return [(centre, request) for centre in centres]
+
+    def plan(self, inputs: list, model: Trained, draws: list[Draw]):
+        request = inputs[0][1]
+        centre = torch.tensor([inputs[draw.input][0] for draw in draws])
+        layout, state = self.layout(model.configuration.kind, draws), torch.zeros(len(draws), 0)
         denoiser = None
         if request.guidance_scale != 1:
             none = {"centre": torch.zeros(1)}
@@ -104,7 +105,7 @@ class Toy(Domain):
             samples = [part.tolist() for part in state.split(layout.points.tolist())]
         else:
             samples = state.tolist()
-        return samples[: len(ids) - request.lose]
+        return samples[: len(draws) - request.lose]
 
     def dataset(self, source, configuration, part):
         raise NotImplementedError
@@ -118,6 +119,3 @@ class Toy(Domain):
         path = folder / f"{stem}.json"
         path.write_text(json.dumps(sample))
         return path
-
-    def preview(self, samples: list) -> str:
-        return ""

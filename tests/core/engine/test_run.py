@@ -21,7 +21,7 @@ import unnoise
 from unnoise import api
 from unnoise.denoise import Clean, NetworkDenoiser
 from unnoise.domain import Task
-from unnoise.engine.request import COMMON
+from unnoise.engine.options import OPTIONS
 from unnoise.engine.run import generate_iter
 from unnoise.errors import (
     BundleError,
@@ -135,7 +135,11 @@ def test_several_inputs_come_in_groups():
 def test_batches_come_as_they_are_finished_and_are_not_kept():
     seen = []
     run = generate_iter(
-        POINTS, num_samples=1_000_000, batch_size=3, callback=lambda p: seen.append(p.batch)
+        POINTS.domain,
+        POINTS,
+        num_samples=1_000_000,
+        batch_size=3,
+        callback=lambda p: seen.append(p.batch),
     )
     first = next(run)
     assert set(seen) == {0}  # the second batch is not begun
@@ -169,10 +173,9 @@ def test_a_plan_without_tasks_and_a_plan_that_forgets():
         POINTS.generate(num_samples=3, lose=1)
 
     class Wrong(Toy):
-        def plan(self, request, model, ids):
-            state = yield Task(
-                Layout.dense(len(ids) + 1, (2,)), {"centre": torch.zeros(len(ids) + 1)}
-            )
+        def plan(self, inputs, model, draws):
+            more = len(draws) + 1
+            state = yield Task(Layout.dense(more, (2,)), {"centre": torch.zeros(more)})
             return state.tolist()
 
     with pytest.raises(ConfigError, match="one state per sample"):
@@ -254,7 +257,7 @@ def test_a_deadline_that_passes():
     assert "generate_iter" in caught.value.fix
     assert not POINTS.denoiser._forward_pre_hooks
     POINTS.generate(num_samples=2, deadline=3600)
-    run = generate_iter(POINTS, num_samples=4, batch_size=2, deadline=3600)
+    run = generate_iter(POINTS.domain, POINTS, num_samples=4, batch_size=2, deadline=3600)
     assert len(next(run).samples) == 2
     run.close()
 
@@ -323,9 +326,9 @@ def test_an_observation_for_all_and_one_for_each(method):
 
 
 BAD = [
-    ({"steps": 0}, InputError, "1 to 100000"),
-    ({"steps": -5}, InputError, "1 to 100000"),
-    ({"steps": 10**9}, InputError, "1 to 100000"),
+    ({"steps": 0}, InputError, ">= 1"),
+    ({"steps": -5}, InputError, ">= 1"),
+    ({"steps": 10**9}, InputError, "<= 100000"),
     ({"steps": 2.5}, InputError, "steps"),
     ({"steps": "many"}, InputError, "steps"),
     ({"steps": [1.0, 0.5, 0.7, 0.0]}, InputError, "decreasing"),
@@ -381,7 +384,7 @@ def test_a_bad_request_is_refused_before_any_work(request_, error, message):
 
 def test_the_largest_requests_are_allowed():
     for asked in ({"num_samples": 10**9, "ids": [10**9 - 1]}, {"num_samples": 1_000_000}):
-        assert next(generate_iter(POINTS, batch_size=1, steps=1, **asked)).samples
+        assert next(generate_iter(POINTS.domain, POINTS, batch_size=1, steps=1, **asked)).samples
 
 
 def test_a_sampler_that_does_not_fit():
@@ -429,9 +432,13 @@ def test_one_bad_sample_is_named():
         Model(Toy(), denoiser, POINTS.configuration).generate(num_samples=3)
 
 
-def test_common_arguments_are_those_of_generate():
-    mine = set(inspect.signature(generate_iter).parameters) - {"model", "request"}
-    assert set(COMMON) - {"model", "guidance_scale"} == mine
+@pytest.mark.parametrize("function", [unnoise.generate, unnoise.generate_iter])
+def test_every_option_is_in_the_signature_and_the_help(function):
+    known = inspect.signature(function).parameters
+    assert list(known) == ["domain", "model", *OPTIONS, "request"]
+    assert known["num_samples"].default == 1
+    assert known["steps"].default is None
+    assert all(f"    {name} : " in unnoise.generate.__doc__ for name in OPTIONS)
 
 
 def test_generating_needs_no_gradient_and_leaves_the_mode():

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 sys.path.insert(0, str(Path(__file__).parent))
 from engine_toy import Configuration, Toy
 
-from unnoise.domain import Task
+from unnoise.domain import Draw, Task, Trained
+from unnoise.engine.options import Options
 from unnoise.errors import ConfigError
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
@@ -20,8 +21,6 @@ from unnoise.spaces import Layout
 
 
 class Request(BaseModel):
-    seed: int = 7
-    num_samples: int = 1
     rows: list[int] | None = None
 
 
@@ -30,15 +29,15 @@ class Again(Toy):
 
     Request = Request
 
-    def inputs(self, request: Request) -> int:
-        return 1
+    def prepare(self, request: Request, model: Trained, options: Options) -> list:
+        self.seed = options.seed
+        return [request]
 
-    def plan(self, request: Request, model: Model, ids: list[int]):
-        self.seed = request.seed
-        centre = {"centre": torch.zeros(len(ids))}
-        state = yield Task(Layout.dense(len(ids), (2,)), centre)
+    def plan(self, inputs: list, model: Trained, draws: list[Draw]):
+        centre = {"centre": torch.zeros(len(draws))}
+        state = yield Task(Layout.dense(len(draws), (2,)), centre)
         found = state.tolist()
-        again = [k for k, i in enumerate(ids) if i in (request.rows or [])]
+        again = [k for k, draw in enumerate(draws) if draw.number in (inputs[0].rows or [])]
         if again:
             centre = {"centre": torch.zeros(len(again))}
             state = yield Task(Layout.dense(len(again), (2,)), centre, rows=again)
@@ -81,7 +80,7 @@ def test_states_are_those_of_all_samples(model: Model):
 
 
 def test_a_task_has_as_many_states_as_it_names(model: Model, monkeypatch):
-    def plan(self, request, model, ids):
+    def plan(self, inputs, model, draws):
         yield Task(Layout.dense(2, (2,)), {"centre": torch.zeros(2)}, rows=[0])
         return []
 
@@ -90,7 +89,7 @@ def test_a_task_has_as_many_states_as_it_names(model: Model, monkeypatch):
         model.generate(num_samples=2)
 
 
-def test_a_request_learns_the_seed_and_the_number_of_samples(model: Model):
+def test_a_domain_prepares_with_the_options(model: Model):
     model.generate(num_samples=2, seed=41)
     assert model.domain.seed == 41
 

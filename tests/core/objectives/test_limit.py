@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from unnoise.domain import Batch, Domain
+from unnoise.domain import Batch, Trainable
 from unnoise.errors import InputError
 from unnoise.kernels import (
     Absorbing,
@@ -28,7 +28,7 @@ from unnoise.testing import FiniteOracle, GaussianOracle, PmfOracle
 PAIRS = torch.tensor([[0.45, 0.05], [0.05, 0.45]], dtype=torch.float64)
 
 
-class Rows(Domain):
+class Rows(Trainable):
     """Items are 1-D tensors."""
 
     name, Request, Configuration = "rows", BaseModel, BaseModel
@@ -40,10 +40,10 @@ class Rows(Domain):
         x0 = torch.stack(list(items))
         return Batch(x0, (Euclidean() if x0.is_floating_point() else Tokens(3)).layout(x0))
 
-    def plan(self, request, model, ids):
+    def plan(self, inputs, model, draws):
         raise NotImplementedError
 
-    build = dataset = write = preview = plan
+    build = dataset = write = plan
 
 
 def test_a_model_of_tokens():

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from unnoise.denoise import Clean, NetworkDenoiser
-from unnoise.domain import Batch, Domain, Task
+from unnoise.display import Display
+from unnoise.domain import Batch, Task, Trainable
 from unnoise.kernels import GaussianKernel, VPLinear
 from unnoise.samplers import Observation
 from unnoise.spaces import Euclidean, Layout
@@ -37,7 +38,7 @@ class Network(nn.Module):
         return self.net(torch.cat((x, label[:, None]), -1))
 
 
-class Points(Domain):
+class Points(Trainable):
     """Pairs of numbers."""
 
     name = "points"
@@ -50,9 +51,9 @@ class Points(Domain):
             network = Network(configuration.width)
         return NetworkDenoiser(network, GaussianKernel(Euclidean(), VPLinear()), Clean())
 
-    def plan(self, request, model, ids):
-        state = yield Task(Layout.dense(len(ids), (2,)))
-        return [(x + request.shift).tolist() for x in state]
+    def plan(self, inputs, model, draws):
+        state = yield Task(Layout.dense(len(draws), (2,)))
+        return [(x + inputs[0].shift).tolist() for x in state]
 
     def dataset(self, source, configuration, part):
         return [torch.tensor(row) for row in source]
@@ -66,29 +67,26 @@ class Points(Domain):
         path.write_text(json.dumps(sample))
         return path
 
-    def preview(self, samples):
-        return f"<p>{len(samples)} points</p>"
-
 
 class GlobalNumbers(Points):
-    def plan(self, request, model, ids):
-        start = 0.1 * torch.randn(len(ids), 2)
-        state = yield Task(Layout.dense(len(ids), (2,)), denoiser=shifted(self, start))
+    def plan(self, inputs, model, draws):
+        start = 0.1 * torch.randn(len(draws), 2)
+        state = yield Task(Layout.dense(len(draws), (2,)), denoiser=shifted(self, start))
         return state.tolist()
 
 
 class PlaceInTheBatch(Points):
-    def plan(self, request, model, ids):
-        start = torch.arange(len(ids)).float()[:, None].expand(-1, 2)
-        state = yield Task(Layout.dense(len(ids), (2,)), denoiser=shifted(self, start))
+    def plan(self, inputs, model, draws):
+        start = torch.arange(len(draws)).float()[:, None].expand(-1, 2)
+        state = yield Task(Layout.dense(len(draws), (2,)), denoiser=shifted(self, start))
         return state.tolist()
 
 
 class OneSampleForAll(Points):
-    def plan(self, request, model, ids):
-        value = torch.zeros(len(ids), 2)
+    def plan(self, inputs, model, draws):
+        value = torch.zeros(len(draws), 2)
         observation = Observation(value, torch.ones_like(value, dtype=torch.bool))
-        state = yield Task(Layout.dense(len(ids), (2,)), observation=observation)
+        state = yield Task(Layout.dense(len(draws), (2,)), observation=observation)
         return state.tolist()
 
 
@@ -125,14 +123,18 @@ class Elsewhere(Points):
         return super().write(sample, folder.parent, stem)
 
 
-class Script(Points):
+class Plot(Display):
     def preview(self, samples):
         return "<script src='https://example.org/plot.js'></script>"
 
 
+class Script(Points):
+    display = Plot()
+
+
 class Lost(Points):
-    def plan(self, request, model, ids):
-        return (yield from super().plan(request, model, ids))[:-1]
+    def plan(self, inputs, model, draws):
+        return (yield from super().plan(inputs, model, draws))[:-1]
 
 
 class Unfinished(Points):
@@ -140,10 +142,10 @@ class Unfinished(Points):
 
     busy = False
 
-    def plan(self, request, model, ids):
+    def plan(self, inputs, model, draws):
         by = 1.0 if self.busy else 0.0
         self.busy = True
-        state = yield Task(Layout.dense(len(ids), (2,)), denoiser=shifted(self, by))
+        state = yield Task(Layout.dense(len(draws), (2,)), denoiser=shifted(self, by))
         self.busy = False
         return state.tolist()
 
@@ -151,8 +153,8 @@ class Unfinished(Points):
 class Overwritten(Points):
     """Corrects what the user said is known."""
 
-    def plan(self, request, model, ids):
-        state = yield Task(Layout.dense(len(ids), (2,)))
+    def plan(self, inputs, model, draws):
+        state = yield Task(Layout.dense(len(draws), (2,)))
         state.add_(1.0)
         return state.tolist()
 

@@ -32,14 +32,14 @@ class Points(_Points):
     bundle = Path(__file__).parent / "bundle"
 
 class Careless(Points):
-    def plan(self, request, model, ids):
+    def plan(self, inputs, model, draws):
         import socket
         Path("left.txt").write_text("left in the working directory")
         try:
             socket.create_connection(("192.0.2.1", 80), timeout=0.1)
         except OSError:
             pass
-        return (yield from super().plan(request, model, ids))
+        return (yield from super().plan(inputs, model, draws))
 """
 
 
@@ -54,7 +54,7 @@ def installed(install, site, python):
         info = next(site.glob("*.dist-info"))
         (info / "METADATA").write_text(METADATA.format(requires=requires, readme=readme))
         save = (
-            "from unnoise.domain import Model; from unnoise_points.domain import *; d = Points();"
+            "from unnoise.model import Model; from unnoise_points.domain import *; d = Points();"
             "c = Configuration(); Model(d, d.build(c), c).save(d.bundle)"
         )
         assert python("-c", save).returncode == 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from unnoise.denoise import NetworkDenoiser, Noise
-from unnoise.domain import Domain
+from unnoise.domain import Trainable
 from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.objectives import Batch
 from unnoise.spaces import Euclidean, Layout
@@ -55,7 +55,7 @@ class Network(nn.Module):
         return self.leave(h + self.middle(h))
 
 
-class Toy(Domain):
+class Toy(Trainable):
     name = "toy"
     Request = BaseModel
     Configuration = Configuration
@@ -78,12 +78,9 @@ class Toy(Domain):
         label = torch.tensor([label for _, label in items])
         return Batch(x0, Layout.dense(len(items), (2,)), {"label": label})
 
-    def plan(self, request: object, model: object, ids: list[int]):
+    def plan(self, inputs: list, model: object, draws: list):
         raise NotImplementedError
         yield
 
     def write(self, sample: object, folder: Path, stem: str) -> Path:
         raise NotImplementedError
-
-    def preview(self, samples: list) -> str:
-        return ""

@@ -273,7 +273,7 @@ def test_states_become_eight_bits_by_rounding() -> None:
 
 def test_the_preview_is_self_contained(model: Model) -> None:
     samples = model.generate(num_samples=3, steps=2).samples
-    html = model.domain.preview(samples)
+    html = model.domain.display.preview(samples)
     found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
     assert len(found) == 3
     assert (pixels(Image.open(io.BytesIO(b64decode(found[1])))) == pixels(samples[1])).all()
@@ -284,7 +284,7 @@ def test_the_preview_is_self_contained(model: Model) -> None:
 
 def test_a_trajectory_has_a_cell_for_each_moment_of_each_sample(model: Model) -> None:
     out = model.generate(num_samples=3, steps=4, return_trajectory=True)
-    rows = model.domain.preview_trajectory(out.trajectory, [0, 2], model)
+    rows = model.domain.display.moments(out.trajectory, [0, 2], model)
     assert [len(row) for row in rows] == [5, 5]
     (coded,) = re.findall(r'base64,([^"]+)"', rows[1][-1])
     assert (pixels(Image.open(io.BytesIO(b64decode(coded)))) == pixels(out.samples[2])).all()

@@ -212,9 +212,9 @@ def test_a_run_from_the_command_line(folder, tmp_path, capsys):
 
 def test_pages(model):
     out = model.generate(prompt="we ", num_samples=2, steps=4, return_trajectory=True)
-    shown = model.domain.preview(["a <b>", "c"])
+    shown = model.domain.display.preview(["a <b>", "c"])
     assert "a &lt;b&gt;" in shown
-    fragments = model.domain.preview_trajectory(out.trajectory, [0, 1], model)
+    fragments = model.domain.display.moments(out.trajectory, [0, 1], model)
     assert [len(row) for row in fragments] == [5, 5]
     first, last = fragments[1][0], fragments[1][-1]
     assert first.count("░") == 24  # the first frame is the prior itself
@@ -236,7 +236,7 @@ def test_pages_of_texts_of_other_lengths_show_no_padding(model):
     out = model.generate(
         prompt="we ", length=[9, 20], num_samples=1, steps=4, return_trajectory=True, batch_size=2
     )
-    fragments = model.domain.preview_trajectory(out.trajectory, [0, 1], model)
+    fragments = model.domain.display.moments(out.trajectory, [0, 1], model)
     assert [row[0].count("░") for row in fragments] == [9, 20]
     assert out.samples[0] in fragments[0][-1]
 

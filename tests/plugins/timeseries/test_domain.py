@@ -61,10 +61,10 @@ def test_samples_are_frames_and_differ_in_the_holes_alone(model, frame):
     assert (a != b)[holes].mean() > 0.3  # so rough a model is often held at the data's range
     alone = model.generate(data=frame, num_samples=3, steps=3, ids=[1])
     np.testing.assert_allclose(alone.samples[0].to_numpy(), b, rtol=1e-4)
-    assert "<img" in model.domain.preview(out.samples)
+    assert "<img" in model.domain.display.preview(out.samples)
     whole = model.generate(data=walk(40), num_samples=2)
     assert whole.provenance["evaluations"] == 0
-    assert "Nothing was missing" in model.domain.preview(whole.samples)
+    assert "Nothing was missing" in model.domain.display.preview(whole.samples)
 
 
 def test_no_sample_runs_away(run, frame):

@@ -1,0 +1,171 @@
+"""What every request may say, whatever the domain: one model, from which the signature of
+`generate`, the flags of the command line and the JSON schema come."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar, final
+
+import torch
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
+
+from unnoise.errors import InputError, nearest
+from unnoise.samplers import Observation, Sampler, Start
+from unnoise.samplers.grids import MAX_STEPS
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def _whole(value: Any) -> Any:
+    """numpy's and torch's whole numbers are whole numbers, too; words and 1.5 are not."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return value
+
+
+def _times(value: Any) -> Any:
+    """A number of steps, or the times of a grid from any sequence or tensor."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return _whole(value)
+    return tuple(float(t) if isinstance(t, torch.Tensor) else t for t in value)
+
+
+def _device(value: Any) -> Any:
+    return str(value) if isinstance(value, torch.device) else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Steps = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_STEPS)] | tuple[float, ...], BeforeValidator(_times)
+]
+Named = Annotated[str | Sampler, WithJsonSchema({"type": "string"})]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@final
+class Options(BaseModel):
+    """The arguments of `generate` that all domains share. They are checked before any work.
+
+    Those without a JSON schema are for Python alone.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
+    )
+
+    num_samples: Whole = Field(1, ge=1, description="samples for each input")
+    steps: Steps | None = Field(
+        None, description="steps from noise to data, or the decreasing times; default: the model's"
+    )
+    grid: str | None = Field(
+        None,
+        description="how steps are spread: uniform, quadratic, linspace, karras or log_snr;"
+        " default: the model's own",
+    )
+    sampler: Named | None = Field(
+        None, description="see `unnoise samplers`; default: the model's own"
+    )
+    seed: Whole = Field(
+        0, ge=0, lt=2**64, description="sample i of a seed is the same at any batch size and order"
+    )
+    device: Annotated[str | None, BeforeValidator(_device)] = Field(
+        None, description="cpu, cuda, ...; default: a GPU when there is one"
+    )
+    dtype: Precision = Field(
+        "float32", description="precision in which the network computes; states stay as they are"
+    )
+    batch_size: Whole = Field(64, ge=1, description="samples that run at once; changes no sample")
+    threads: Whole | None = Field(
+        None, ge=1, description="processor threads of a network's operations; default: as set"
+    )
+    observation: SkipJsonSchema[Observation | None] = Field(
+        None, description="an `Observation`, the known part of the states"
+    )
+    start: SkipJsonSchema[Start | None] = Field(
+        None, description="a `Start`, a state to begin with"
+    )
+    callback: SkipJsonSchema[Callable[..., Any] | None] = Field(
+        None,
+        description="called with a `Progress` after each step; what it raises ends the run",
+    )
+    return_trajectory: SkipJsonSchema[bool] = Field(False, description="keep every state")
+    deadline: float | None = Field(None, gt=0, description="seconds after which the run is stopped")
+    ids: SkipJsonSchema[Any] = Field(
+        None, description="sample numbers to generate, of all `num_samples`; all by default"
+    )
+
+
+OPTIONS: Final = tuple(Options.model_fields)
+"""Their names."""
+SPOKEN: Final = tuple(Options.model_json_schema()["properties"])
+"""Those that a command line or JSON can say."""
+
+
+def checked(kind: type[R], fields: Mapping[str, Any], also: Iterable[str] = ()) -> R:
+    """`kind(**fields)`; a field that is unknown or wrong becomes one InputError.
+
+    `also` names fields that are accepted elsewhere, for the suggestion only.
+    """
+    known = [*kind.model_fields, *also]
+    for name in fields:
+        if name not in kind.model_fields:
+            raise InputError(
+                f"unknown request field {name!r}",
+                limit=", ".join(sorted(known)),
+                fix=nearest(name, known),
+            )
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else kind.__name__
+        places = [str(part) for part in first["loc"][1:] if isinstance(part, int)]
+        about = "" if name not in OPTIONS else kind.model_fields[name].description or ""
+        raise InputError(
+            f"request field {'.'.join([name, *places])!r}: {first['msg']}",
+            value=first["input"],
+            limit=_limit(first.get("ctx", {})),
+            fix=about,
+        ) from error
+
+
+def _limit(context: Mapping[str, Any]) -> str | None:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = [f"{sign} {context[name]}" for name, sign in signs.items() if name in context]
+    return " and ".join(found) or None
+
+
+def split(kind: type[R], request: Mapping[str, Any]) -> tuple[Options, R]:
+    """The options that all domains share, and the domain's own request."""
+    shared = {name: value for name, value in request.items() if name in OPTIONS}
+    own = {name: value for name, value in request.items() if name not in OPTIONS}
+    return checked(Options, shared), checked(kind, own, OPTIONS)
+
+
+def signature(function: Callable[..., Any]) -> inspect.Signature:
+    """That of `function(..., **request)` with every option by name, for help and editors."""
+    found = inspect.signature(function)
+    own = list(found.parameters.values())
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=field.annotation,
+        )
+        for name, field in Options.model_fields.items()
+    ]
+    return found.replace(parameters=[*own[:-1], *options, own[-1]])
+
+
+def described() -> str:
+    """The options as lines of a docstring."""
+    return "\n".join(f"    {name} : {f.description}" for name, f in Options.model_fields.items())

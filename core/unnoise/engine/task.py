@@ -1,0 +1,199 @@
+"""One task: the prior or a start, the grid, the sampler, and a look at the states on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, final
+
+import torch
+from torch import Tensor
+
+from unnoise.discovery.parts import versions
+from unnoise.domain import Task, Trained
+from unnoise.engine.options import Options
+from unnoise.engine.place import placed
+from unnoise.engine.request import grid_of, sampler_of, steps_of
+from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
+from unnoise.noise import NoiseSource
+from unnoise.samplers import Diffusion, Observation, Sampler, Start, walk
+from unnoise.spaces import Layout, State
+from unnoise.trajectory import Frame, Part, Progress
+
+_CHECK_EVERY = 10  # steps between two looks for NaN: a look costs about as much as a step's algebra
+T = TypeVar("T")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What every task of a request shares.
+
+    `rows` is the row of the user's observation and start that belongs to a sample number, `until`
+    the moment of the deadline.
+    """
+
+    model: Trained
+    options: Options
+    sampler: Sampler
+    device: torch.device
+    rows: Mapping[int, int]
+    until: float
+    batches: int
+
+
+@final
+@dataclass(eq=False)
+class Record:
+    """What is known of a batch while its plan runs."""
+
+    batch: int
+    samplers: list[Sampler] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    evaluations: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    steps: int | Sequence[float] | None = None
+    grid: str | None = None
+
+
+@torch.no_grad()
+def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -> State:
+    """Run one diffusion and return its final state."""
+    options, device = setting.options, setting.device
+    if task.rows is not None:
+        noise = noise.of(task.rows)
+    if task.layout.batch != len(noise.ids):
+        raise ConfigError(
+            "a task has one state per sample", value=task.layout.batch, limit=len(noise.ids)
+        )
+    denoiser = setting.model.denoiser if task.denoiser is None else placed(task.denoiser, device)
+    kernel, layout = denoiser.kernel, task.layout.to(device)
+    sampler = setting.sampler
+    if task.sampler is not None:
+        sampler = task.sampler
+        _only(sampler, options.sampler, "sampler")
+    elif kernel is not setting.model.denoiser.kernel:
+        sampler = sampler_of(options.sampler, kernel)
+    observation = _observation(setting, task, noise)
+    start = _start(setting, task, noise)
+    if start is None:
+        x, first = kernel.prior(layout).sample(noise), 1.0
+    else:
+        x, first = start.state(kernel, layout, noise), start.t
+    steps, name = steps_of(task, first, options, setting.model.defaults)
+    grid = grid_of(kernel, steps, first, name)
+    record.samplers.append(sampler)
+    record.steps, record.grid = steps, name
+    run = Diffusion(denoiser, layout, noise, _moved(task.condition, device))
+    end = _walked(setting, record, run, sampler, x, grid, observation)
+    record.evaluations += task.evaluations + run.evaluations
+    record.versions |= versions(task.denoiser, task.sampler, task.observation)
+    return end
+
+
+def _walked(
+    setting: Setting,
+    record: Record,
+    run: Diffusion,
+    sampler: Sampler,
+    x: State,
+    grid: Tensor,
+    observation: Observation | None,
+) -> State:
+    options, cpu = setting.options, run.layout.to("cpu")
+
+    def keep(t: float, state: State, x0: State) -> None:
+        if options.return_trajectory:
+            record.frames.append(Frame(t, (Part(on_cpu(state), on_cpu(x0), cpu),)))
+
+    keep(float(grid[0]), x, x)
+    for i, step in enumerate(walk(sampler, run, x, grid, observation), 1):
+        x = step.x
+        if options.return_trajectory:
+            keep(step.t, x, step.x0.mode)
+        if options.callback is not None:
+            options.callback(Progress(record.batch, setting.batches, i, len(grid) - 1, step.t, x))
+        if time.monotonic() > setting.until:
+            raise Cancelled(
+                f"the deadline passed at t = {step.t:.3g} of batch {record.batch + 1} of"
+                f" {setting.batches}",
+                fix="allow more time, or fewer steps; finished batches come from generate_iter",
+            )
+        if i % _CHECK_EVERY == 0:
+            _check_finite(x, step.t, run.layout)
+    _check_finite(x, float(grid[-1]), run.layout)
+    return x
+
+
+def on_cpu(x: State) -> State:
+    """The states on the CPU."""
+    return _each(lambda v: v.cpu(), x)
+
+
+def _observation(setting: Setting, task: Task, noise: NoiseSource) -> Observation | None:
+    found = _only(task.observation, setting.options.observation, "observation")
+    if found is None:
+        return None
+    value, mask = found.value, found.mask
+    if task.observation is None:
+        value, mask = _rows(value, setting, noise), _rows(mask, setting, noise)
+    return replace(found, value=_to(value, setting.device), mask=_to(mask, setting.device))
+
+
+def _start(setting: Setting, task: Task, noise: NoiseSource) -> Start | None:
+    found = _only(task.start, setting.options.start, "start")
+    if found is None:
+        return None
+    value = found.value if task.start is not None else _rows(found.value, setting, noise)
+    return replace(found, value=_to(value, setting.device))
+
+
+def _only(own: T | None, given: T | None, what: str) -> T | None:
+    """What the task or the request says; both saying it is an error."""
+    if own is not None and given is not None:
+        raise InputError(f"this request already fixes its {what}", fix=f"leave {what} out")
+    return given if own is None else own
+
+
+def _rows(x: State, setting: Setting, noise: NoiseSource) -> State:
+    """The rows of a user's state that belong to a batch; a single row serves all samples."""
+    total = len(setting.rows)
+
+    def taken(v: Tensor) -> Tensor:
+        if v.ndim and v.shape[0] == 1:
+            return v.expand(len(noise.ids), *v.shape[1:])
+        if v.ndim == 0 or v.shape[0] != total:
+            raise InputError(
+                "observation and start have one row per sample, or one for all",
+                value=tuple(v.shape),
+                limit=f"{total} rows",
+            )
+        return v[[setting.rows[i] for i in noise.ids]]
+
+    return _each(taken, x)
+
+
+def _each(change: Callable[[Tensor], Tensor], x: State) -> State:
+    return change(x) if isinstance(x, Tensor) else {name: change(v) for name, v in x.items()}
+
+
+def _to(x: State, device: torch.device) -> State:
+    return _each(lambda v: v.to(device), x)
+
+
+def _moved(condition: Mapping[str, Tensor] | None, device: torch.device) -> Any:
+    return condition and {name: value.to(device) for name, value in condition.items()}
+
+
+def _check_finite(x: State, t: float, layout: Layout) -> None:
+    for name, value in {"": x}.items() if isinstance(x, Tensor) else x.items():
+        if value.dtype.is_floating_point and not torch.isfinite(value.sum()):
+            part = layout[name] if name else layout
+            bad = torch.nonzero(~torch.isfinite(part.sum(value.double()))).flatten().tolist()
+            if bad:
+                raise NonFiniteError(
+                    f"NaN or infinity in the state{' ' + name if name else ''} at t = {t:.3g}",
+                    value=f"samples {bad[:8]} of the batch",
+                    fix="lower guidance_scale, use more steps, or check the model's weights",
+                )
