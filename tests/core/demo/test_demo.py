@@ -175,7 +175,7 @@ class Page(HTMLParser):
 def test_the_page_shows_samples_trajectory_facts_and_recipes(toy, tmp_path, capsys):
     toy("ring", summary="points & <angles>")
     one = "    demo = {'num_samples': 1, 'shift': [0, 0], 'seed': 7}"
-    toy("other", show=f"{one}\n    strip = 'down'")
+    toy("other", more=one, show="    strip = 'down'")
     lines, ticks = [], []
 
     path = run_demo(tmp_path / "a/b", lines.append, lambda *where: ticks.append(where))
