@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from unnoise import api
 from unnoise.discovery import registry
+from unnoise.model import Model
 
 Install = Callable[..., None]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -108,3 +111,24 @@ def here(
     for name in set(sys.modules) - modules:
         if str(site) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+
+
+@pytest.fixture
+def installed(
+    install: Install, here: pytest.MonkeyPatch, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Model]:
+    """The toy domain as an installed plugin that ships a bundle; returns the shipped model."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "engine"))
+    import engine_toy
+    from engine_models import model
+
+    hook = (
+        "from unnoise.specs import DomainSpec, hookimpl\n\n@hookimpl\ndef unnoise_domains():\n"
+        "    return [DomainSpec('toy', target='unnoise_toy.domain:Toy')]\n"
+    )
+    install("toy", hook, domain=inspect.getsource(engine_toy))
+    shipped = model()
+    shipped.save(site / "unnoise_toy" / "bundle")
+    api._cached_at.cache_clear()
+    yield shipped
+    api._cached_at.cache_clear()

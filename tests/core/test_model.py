@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from pydantic import BaseModel
 
+sys.path.insert(0, str(Path(__file__).parent / "engine"))
+from engine_models import CLOSE, POINTS
+
 from unnoise.domain import Batch, Trainable
-from unnoise.errors import InputError
+from unnoise.errors import InputError, NonFiniteError
 from unnoise.kernels import CategoricalKernel, GaussianKernel, Linear, Uniform, VPLinear
 from unnoise.model import Model
 from unnoise.objectives import Continuous, Dequantised, Quantised
@@ -95,3 +100,15 @@ def test_refusals():
     with pytest.raises(InputError, match=r"bound"):
         tokens.log_likelihood([torch.tensor([1])])
     assert bool(torch.isfinite(tokens.bound([torch.tensor([1])], steps=5).total).all())
+
+
+def test_bound_of_data_items():
+    items = [([0.1, 0.2], 0.0), ([1.0, -1.0], 0.5)]
+    found = POINTS.bound(items, steps=20, evaluations=None)
+    assert found.total.shape == (2,)
+    alone = POINTS.bound(items[:1], steps=20, evaluations=None)
+    torch.testing.assert_close(alone.total, found.total[:1], **CLOSE)
+    with pytest.raises(InputError, match="at least one"):
+        POINTS.bound([])
+    with pytest.raises(NonFiniteError):
+        POINTS.bound([([math.nan, 0.0], 0.0)])

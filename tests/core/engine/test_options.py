@@ -1,0 +1,93 @@
+"""What every request may say, and what is refused before any work."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from engine_models import POINTS
+
+import unnoise
+from unnoise.engine.options import OPTIONS
+from unnoise.engine.run import generate_iter
+from unnoise.errors import (
+    InputError,
+    LimitExceeded,
+    PluginError,
+    UnnoiseError,
+)
+
+BAD = [
+    ({"steps": 0}, InputError, ">= 1"),
+    ({"steps": -5}, InputError, ">= 1"),
+    ({"steps": 10**9}, InputError, "<= 100000"),
+    ({"steps": 2.5}, InputError, "steps"),
+    ({"steps": "many"}, InputError, "steps"),
+    ({"steps": [1.0, 0.5, 0.7, 0.0]}, InputError, "decreasing"),
+    ({"steps": [0.5, 0.0]}, InputError, "begin where"),
+    ({"steps": [1.0, "half"]}, InputError, "steps"),
+    ({"num_samples": 0}, InputError, ">= 1"),
+    ({"num_samples": -3}, InputError, ">= 1"),
+    ({"num_samples": 10**9}, LimitExceeded, "1000000"),
+    ({"num_samples": "three"}, InputError, "num_samples"),
+    ({"num_samples": 1.5}, InputError, "num_samples"),
+    ({"num_samples": 400_000, "centre": [0.0, 1.0, 2.0]}, LimitExceeded, "1000000"),
+    ({"ids": [8], "num_samples": 8}, InputError, "0 to 7"),
+    ({"ids": [-1], "num_samples": 8}, InputError, "-1"),
+    ({"ids": [], "num_samples": 8}, InputError, "at least one"),
+    ({"ids": [1, 1], "num_samples": 8}, InputError, "distinct"),
+    ({"ids": ["a"], "num_samples": 8}, InputError, "ids"),
+    ({"ids": 3, "num_samples": 8}, InputError, "ids"),
+    ({"batch_size": 0}, InputError, ">= 1"),
+    ({"batch_size": "big"}, InputError, "batch_size"),
+    ({"seed": -1}, InputError, "seed"),
+    ({"seed": 2**64}, InputError, "seed"),
+    ({"seed": 1.5}, InputError, "seed"),
+    ({"deadline": 0}, InputError, "deadline"),
+    ({"deadline": -1.0}, InputError, "deadline"),
+    ({"deadline": "soon"}, InputError, "deadline"),
+    ({"device": "abacus"}, InputError, "device"),
+    ({"device": "cuda:99"}, InputError, "device"),
+    ({"sampler": "ddmi"}, PluginError, "ddim"),
+    ({"centr": 1.0}, InputError, "'centre'"),
+    ({"num_sample": 1}, InputError, "'num_samples'"),
+    ({"centre": "left"}, InputError, "centre"),
+    ({"passes": -1}, InputError, "passes"),
+    ({"centre": []}, InputError, "at least one input"),
+    ({"observation": 3}, InputError, "observation"),
+    ({"start": torch.zeros(1, 2)}, InputError, "start"),
+    ({"sampler": 3}, InputError, "sampler"),
+]
+
+
+@pytest.mark.parametrize(("request_", "error", "message"), BAD, ids=lambda v: str(v)[:40])
+def test_a_bad_request_is_refused_before_any_work(request_, error, message):
+    calls = []
+    handle = POINTS.denoiser.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        with pytest.raises(UnnoiseError) as caught:
+            POINTS.generate(**request_)
+    finally:
+        handle.remove()
+    assert type(caught.value) is error
+    assert message in str(caught.value)
+    assert calls == []
+
+
+def test_the_largest_requests_are_allowed():
+    for asked in ({"num_samples": 10**9, "ids": [10**9 - 1]}, {"num_samples": 1_000_000}):
+        assert next(generate_iter(POINTS.domain, POINTS, batch_size=1, steps=1, **asked)).samples
+
+
+@pytest.mark.parametrize("function", [unnoise.generate, unnoise.generate_iter])
+def test_every_option_is_in_the_signature_and_the_help(function):
+    known = inspect.signature(function).parameters
+    assert list(known) == ["domain", "model", *OPTIONS, "request"]
+    assert known["num_samples"].default == 1
+    assert known["steps"].default is None
+    assert all(f"    {name} : " in unnoise.generate.__doc__ for name in OPTIONS)
