@@ -137,7 +137,7 @@ class Toy(Trainable):
         raise NotImplementedError
 
 
-MODEL = Model(Toy(), DENOISER, Nothing(), {"steps": STEPS})
+MODEL = Model(Toy(), DENOISER, Nothing(), defaults={"steps": STEPS})
 
 
 def engine() -> Tensor:
