@@ -1,8 +1,6 @@
-"""A model's bound and likelihood of a batch of data."""
+"""A model's bound and likelihood of a batch of data, in the data's own units."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 
@@ -13,14 +11,10 @@ from unnoise.objectives import (
     Bound,
     DataType,
     Likelihood,
-    Quantised,
     Trace,
-    bound,
-    level_likelihood,
-    limit_bound,
-    log_likelihood,
+    data_bound,
+    data_likelihood,
 )
-from unnoise.samplers import Diffusion
 
 
 def evaluate_bound(
@@ -33,13 +27,18 @@ def evaluate_bound(
 ) -> Bound:
     """The variational bound of one batch under a model, of a chain or (None) of its limit."""
     model.denoiser.eval()
-    kernel = model.denoiser.kernel
-    kernel.space.validate(batch.x0, batch.layout)
-    run = _run(model, batch, seed)
-    steps = kernel.steps or steps
-    estimate = limit_bound if steps is None else partial(bound, steps=steps)
+    model.codec.eval()
+    noise = NoiseSource(seed, range(batch.layout.batch))
     with torch.no_grad():
-        return estimate(run, batch.x0, evaluations=evaluations, data=data)
+        return data_bound(
+            model.denoiser,
+            model.codec,
+            batch,
+            noise,
+            data=data,
+            steps=steps,
+            evaluations=evaluations,
+        )
 
 
 def evaluate_likelihood(
@@ -53,15 +52,16 @@ def evaluate_likelihood(
 ) -> Likelihood:
     """The likelihood of one batch under a model, in the units of `data`."""
     model.denoiser.eval()
-    space, layout = model.denoiser.kernel.space, batch.layout
-    space.validate(batch.x0, layout)
-    run = _run(model, batch, seed)
-    if isinstance(data, Quantised):
-        return level_likelihood(run, batch.x0, data=data, trace=trace, eps=eps, tolerance=tolerance)
-    x, change = data.prepare(batch.x0, space, layout, run.noise)
-    return log_likelihood(run, x, change=change, trace=trace, eps=eps, tolerance=tolerance)
-
-
-def _run(model: Trained, batch: Batch, seed: int) -> Diffusion:
+    model.codec.eval()
     noise = NoiseSource(seed, range(batch.layout.batch))
-    return Diffusion(model.denoiser, batch.layout, noise, batch.condition)
+    with torch.no_grad():
+        return data_likelihood(
+            model.denoiser,
+            model.codec,
+            batch,
+            noise,
+            data=data,
+            trace=trace,
+            eps=eps,
+            tolerance=tolerance,
+        )

@@ -8,12 +8,14 @@ from unnoise.objectives.categorical import (
     continuous_bound,
     loss_curve,
 )
+from unnoise.objectives.coded import data_bound, data_likelihood, of_states
 from unnoise.objectives.data_types import (
     Categories,
     Continuous,
     DataType,
     Dequantised,
     Quantised,
+    Reading,
     bits_per_dimension,
 )
 from unnoise.objectives.distillation import Distillation, distilled_target
@@ -63,6 +65,7 @@ __all__ = [
     "Objective",
     "OrderAgnosticLoss",
     "Quantised",
+    "Reading",
     "Recipe",
     "ScoreEntropy",
     "Simple",
@@ -77,11 +80,14 @@ __all__ = [
     "bits_per_dimension",
     "bound",
     "continuous_bound",
+    "data_bound",
+    "data_likelihood",
     "distilled_target",
     "level_likelihood",
     "limit_bound",
     "log_likelihood",
     "loss_curve",
+    "of_states",
     "recipe",
     "sde_bound",
     "step_term",

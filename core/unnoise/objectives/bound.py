@@ -13,7 +13,7 @@ from torch import Tensor
 from unnoise.distributions import Dirac, Distribution, Gaussian
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
-from unnoise.objectives.data_types import DataType, Quantised
+from unnoise.objectives.data_types import Reading
 from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout, State, Time, tensor
 
@@ -49,7 +49,7 @@ def bound(
     *,
     steps: int = 1000,
     evaluations: int | None = None,
-    data: DataType | None = None,
+    data: Reading | None = None,
 ) -> Bound:
     """Estimate the variational bound of the ancestral chain with `steps` equal steps.
 
@@ -130,12 +130,12 @@ def last_term(
     x_t: State,
     steps: int,
     layout: Layout,
-    data: DataType | None = None,
+    data: Reading | None = None,
 ) -> Float[Tensor, " batch"]:
     """(B,) -log p(x_0 | x_t), t = 1 / steps, for the prediction `law`; see `bound` for `data`."""
     t = 1 / steps
     if data is not None and isinstance(kernel, GaussianKernel):
-        if isinstance(law, Dirac) and isinstance(data, Quantised) and steps > 1:
+        if isinstance(law, Dirac) and data.rounding and steps > 1:
             std = kernel.reverse(x_t, law, 2 / steps, t, layout).std
             law = Gaussian(tensor(law.value), std, kernel.space, layout)
         return -data.log_prob(kernel.reconstruction(x_t, law, t, layout), x0, layout)
@@ -143,7 +143,7 @@ def last_term(
 
 
 def _last_step(
-    run: Diffusion, x0: State, steps: int, data: DataType | None
+    run: Diffusion, x0: State, steps: int, data: Reading | None
 ) -> Float[Tensor, " batch"]:
     """(B,) the last term at one draw of x_t."""
     t = 1 / steps

@@ -32,12 +32,26 @@ class Prepared(NamedTuple):
     change: Tensor
 
 
-class DataType(ABC):
-    """The units y in which a log-likelihood is given, and how y relates to the model's x."""
+class Reading(ABC):
+    """How x_0 is read from a Gaussian law of it: the last term of a bound."""
 
     @abstractmethod
     def check(self, x: State, layout: Layout) -> None:
         """Raise InputError unless `x` can be such data."""
+
+    @abstractmethod
+    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+        """log p(x0), the last term of a bound: a density of x, or a probability of its levels."""
+
+    @property
+    def rounding(self) -> float:
+        """How far levels lie apart in x_0, where likelihoods are probabilities of levels; 0 where
+        they are densities."""
+        return 0.0
+
+
+class DataType(Reading, ABC):
+    """The units y in which a log-likelihood is given, and how y relates to the data's x."""
 
     @abstractmethod
     def change(self, space: DataSpace, layout: Layout) -> Float[Tensor, " batch"]:
@@ -47,15 +61,11 @@ class DataType(ABC):
     def prepare(self, x: State, space: DataSpace, layout: Layout, noise: NoiseSource) -> Prepared:
         """`x` as numbers with a density. Raises InputError as `check` does."""
 
-    @abstractmethod
-    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
-        """log p(x0), the last term of a bound: a density of x, or a probability of its levels."""
-
 
 @final
 @dataclass(frozen=True)
 class Continuous(DataType):
-    """Real numbers, x = unit * y + constant, `unit` the size of y's unit in the model's x."""
+    """Real numbers, x = unit * y + constant, `unit` the size of y's unit in the data's x."""
 
     unit: float = 1.0
 
@@ -144,6 +154,10 @@ class Quantised(DataType):
     def step(self) -> float:
         """Between neighbouring levels, in x."""
         return (self.high - self.low) / (self.levels - 1)
+
+    @property
+    def rounding(self) -> float:
+        return self.step
 
     def check(self, x: State, layout: Layout) -> None:
         """Refuses numbers that are no levels."""

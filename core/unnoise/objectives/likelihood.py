@@ -27,7 +27,7 @@ from torch import Tensor
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
-from unnoise.objectives.data_types import Quantised
+from unnoise.objectives.data_types import Reading
 from unnoise.objectives.times import time_of_gamma
 from unnoise.samplers import Diffusion
 from unnoise.spaces import DataSpace, Layout, State, tensor
@@ -201,7 +201,7 @@ def level_likelihood(
     run: Diffusion,
     x0: State,
     *,
-    data: Quantised,
+    data: Reading,
     trace: Trace | None = None,
     eps: float | None = None,
     tolerance: float = 1e-5,
@@ -216,14 +216,21 @@ def level_likelihood(
     the first by `log_likelihood`, the second the discretised decoder; one draw of x_eps. `change`
     holds the last two. Parameters as there, except
 
+    data : of levels, such as `Quantised`.
     eps : by default the time at which sigma / alpha is the standard deviation of the uniform noise
         of one step, or the first step of a discrete kernel if that is later.
     """
     kernel, layout = _gaussian(run.kernel), run.layout
     kernel.space.validate(x0, layout)
+    if not data.rounding:
+        raise InputError(
+            "only levels have probabilities: these are real numbers",
+            value=type(data).__name__,
+            fix="use log_likelihood()",
+        )
     data.check(x0, layout)
     if eps is None:
-        value = torch.tensor([2 * math.log(data.step / 12**0.5)], dtype=torch.float64)
+        value = torch.tensor([2 * math.log(data.rounding / 12**0.5)], dtype=torch.float64)
         eps = time_of_gamma(kernel.schedule, value).item()
         if kernel.steps is not None:
             eps = math.ceil(eps * kernel.steps) / kernel.steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unnoise.kernels import CategoricalKernel
 from unnoise.objectives.bound import Bound
 from unnoise.objectives.categorical import continuous_bound
-from unnoise.objectives.data_types import DataType
+from unnoise.objectives.data_types import Reading
 from unnoise.objectives.sde_bound import sde_bound
 from unnoise.samplers import Diffusion
 from unnoise.spaces import State
@@ -16,7 +16,7 @@ def limit_bound(
     x0: State,
     *,
     evaluations: int | None = None,
-    data: DataType | None = None,
+    data: Reading | None = None,
 ) -> Bound:
     """`continuous_bound` of tokens, `sde_bound` of Gaussian kernels; 100 evaluations by default.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel
 from unnoise.objectives.bound import Bound
-from unnoise.objectives.data_types import Continuous, DataType
+from unnoise.objectives.data_types import Continuous, Reading
 from unnoise.objectives.times import ImportanceTimes, TimeLaw, d_gamma
 from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout, State, Time, tensor
@@ -34,7 +34,7 @@ def sde_bound(
     *,
     times: TimeLaw | None = None,
     evaluations: int = 100,
-    data: DataType | None = None,
+    data: Reading | None = None,
 ) -> Bound:
     """Estimate the bound of the reverse SDE with the score of the run.
 

@@ -1,0 +1,184 @@
+"""Bounds and likelihoods of data, whose states a model diffuses: nats in the data's own units.
+
+With the states z of a codec q(z | x), p(x | z),
+
+    -log p(x) <= E_q [bound of -log p(z) - log p(x | z) + log q(z | x)].
+
+An invertible codec has z = f(x), and the last two terms are -log |det dz / dx|. The last step of
+the diffusion's bound, -log p(z | z_t), is then read in the data directly: the law of z is pushed
+through the codec, and a density, or the probability of levels, is that of the data behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unnoise.codecs import Affine, Codec, Encoded, Identity
+from unnoise.denoise import Condition, Denoiser
+from unnoise.distributions import Gaussian
+from unnoise.errors import ConfigError
+from unnoise.kernels import GaussianKernel
+from unnoise.noise import NoiseSource
+from unnoise.objectives.bound import Bound, bound
+from unnoise.objectives.data_types import Continuous, DataType, Dequantised, Quantised, Reading
+from unnoise.objectives.likelihood import Likelihood, Trace, level_likelihood, log_likelihood
+from unnoise.objectives.limit import limit_bound
+from unnoise.objectives.objectives import Batch
+from unnoise.samplers import Diffusion
+from unnoise.spaces import Euclidean, Layout, State
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Behind(Reading):
+    """States read as the data `x` behind them, through an invertible codec.
+
+    Attributes
+    ----------
+    data : what x is.
+    codec, condition : how the states came about.
+    x, layout : the data.
+    unit : size of the data's unit in the states, the geometric mean over entries.
+    """
+
+    data: DataType
+    codec: Codec
+    x: State
+    layout: Layout
+    condition: Condition
+    unit: float
+
+    def check(self, x: State, layout: Layout) -> None:
+        self.data.check(self.x, self.layout)
+
+    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+        std = law.std.double() if isinstance(law.std, Tensor) else law.std
+        exact = Gaussian(law.mean.double(), std, law.space, law.layout)
+        pushed = self.codec.push(exact, layout, self.condition)
+        if not isinstance(pushed, Gaussian):
+            raise ConfigError(
+                "the law of the data is not Gaussian through this codec",
+                value=type(pushed).__name__,
+            )
+        return self.data.log_prob(pushed, self.x, self.layout)
+
+    @property
+    def rounding(self) -> float:
+        return self.data.rounding * self.unit
+
+
+def data_bound(
+    denoiser: Denoiser,
+    codec: Codec,
+    batch: Batch,
+    noise: NoiseSource,
+    *,
+    data: DataType,
+    steps: int | None = 1000,
+    evaluations: int | None = None,
+) -> Bound:
+    """The variational bound of a batch of data, in the units of `data`.
+
+    `steps` None is the limit of infinitely many, `limit_bound`; a discrete kernel has its own.
+    Other parameters and errors as of `bound`.
+    """
+    encoded = codec.encode(batch.x0, batch.layout, batch.condition, noise)
+    kernel = denoiser.kernel
+    kernel.space.validate(encoded.state, encoded.layout)
+    run = Diffusion(denoiser, encoded.layout, noise, batch.condition)
+    reading: Reading | None = None
+    term = encoded.log_density
+    if isinstance(kernel, GaussianKernel):
+        reading, term = _read(data, codec, batch, encoded)
+    steps = kernel.steps or steps
+    if steps is None:
+        found = limit_bound(run, encoded.state, evaluations=evaluations, data=reading)
+    else:
+        found = bound(run, encoded.state, steps=steps, evaluations=evaluations, data=reading)
+    return replace(found, reconstruction=found.reconstruction - term)
+
+
+def data_likelihood(
+    denoiser: Denoiser,
+    codec: Codec,
+    batch: Batch,
+    noise: NoiseSource,
+    *,
+    data: DataType,
+    trace: Trace | None = None,
+    eps: float | None = None,
+    tolerance: float = 1e-5,
+) -> Likelihood:
+    """log p of a batch of data by the probability-flow ODE, in the units of `data`; of a stochastic
+    codec, and of levels, a lower bound. Parameters and errors as of `log_likelihood`."""
+    if data.rounding:
+        encoded = codec.encode(batch.x0, batch.layout, batch.condition, noise)
+        run = Diffusion(denoiser, encoded.layout, noise, batch.condition)
+        reading, term = _read(data, codec, batch, encoded)
+        if codec.invertible:
+            return level_likelihood(
+                run, encoded.state, data=reading, trace=trace, eps=eps, tolerance=tolerance
+            )
+        change = term
+    else:
+        space = denoiser.kernel.space if codec.invertible else Euclidean()
+        x, change = data.prepare(batch.x0, space, batch.layout, noise)
+        encoded = codec.encode(x, batch.layout, batch.condition, noise)
+        run = Diffusion(denoiser, encoded.layout, noise, batch.condition)
+        change = change + encoded.log_density
+    return log_likelihood(
+        run, encoded.state, change=change, trace=trace, eps=eps, tolerance=tolerance
+    )
+
+
+def of_states(data: DataType, codec: Codec) -> DataType:
+    """What the states are when the data are `data`: for objectives, which are told of states.
+
+    Raises
+    ------
+    ConfigError : the codec is neither the identity nor an Affine of two numbers, or the type is not
+        one of Continuous, Dequantised and Quantised.
+    """
+    if isinstance(codec, Identity):
+        return data
+    if isinstance(codec, Affine) and codec.mean.numel() == 1 and codec.scale.numel() == 1:
+        mean, scale = float(codec.mean), float(codec.scale)
+        if isinstance(data, Continuous):
+            return Continuous(data.unit / scale)
+        if isinstance(data, Quantised | Dequantised):
+            low, high = ((x - mean) / scale - codec.shift for x in (data.low, data.high))
+            return replace(data, low=low, high=high)
+    raise ConfigError(
+        "states of this codec have no data type of their own",
+        value=f"{type(data).__name__} through {type(codec).__name__}",
+        fix="measure such data with `data_bound`",
+    )
+
+
+def _read(
+    data: DataType, codec: Codec, batch: Batch, encoded: Encoded
+) -> tuple[Reading, Float[Tensor, " batch"]]:
+    """How the states are read, and what is added to their log probability, (B,) nats."""
+    data.check(batch.x0, batch.layout)
+    nothing = torch.zeros_like(encoded.log_density)
+    if isinstance(codec, Identity):
+        return data, nothing
+    if codec.invertible:
+        entries = int(encoded.layout.sizes.sum())
+        unit = torch.exp(encoded.log_density.sum() / max(entries, 1))
+        reading = Behind(data, codec, batch.x0, batch.layout, batch.condition, float(unit))
+        return reading, nothing
+    term = encoded.log_density
+    if data.rounding:  # probabilities of levels in place of densities
+        law = codec.decode(encoded.state, encoded.layout, batch.condition)
+        if not isinstance(law, Gaussian):
+            raise ConfigError(
+                "levels need a codec whose decoder is Gaussian", value=type(law).__name__
+            )
+        term = term - law.log_prob(batch.x0) + data.log_prob(law, batch.x0, batch.layout)
+    return Continuous(), term.double()
