@@ -198,7 +198,7 @@ def test_levels_through_a_codec_of_many_scales():
     below = torch.special.ndtr((edges - codec.mean) / codec.scale)
     masses = (below[1:] - below[:-1]).T
     truth = (masses[0][:, None] * masses[1]).flatten()
-    # a little of x_0 is left in the last state: alpha(1) is 0.01
+    # a little of x_0 is left in the last state: alpha(1) is 5e-5
     torch.testing.assert_close(torch.exp(-total), truth, rtol=1e-3, atol=1e-5)
 
 
