@@ -23,7 +23,7 @@ from pluggy import HookimplMarker
 
 from unnoise.errors import PluginError
 
-API_VERSION: Final = 1
+API_VERSION: Final = 2
 """The version of the interface between the core and its plugins that this release speaks."""
 
 hookimpl = HookimplMarker("unnoise")

@@ -22,5 +22,6 @@ def unnoise_domains():
             "angles",
             summary="rows of angles that belong together, such as torsions of molecules",
             target="unnoise_torus.domain:Angles",
+            api_version=2,
         )
     ]

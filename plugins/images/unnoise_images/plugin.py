@@ -12,5 +12,6 @@ def unnoise_domains() -> list[DomainSpec]:
             "images",
             summary="pictures by class label, and painting into a masked part of a picture",
             target="unnoise_images.domain:Images",
+            api_version=2,
         )
     ]

@@ -12,6 +12,7 @@ def unnoise_domains() -> list[DomainSpec]:
             "molecules",
             summary="conformers: from SMILES to an ensemble of 3D structures",
             target="unnoise_molecules.domain:Molecules",
+            api_version=2,
         )
     ]
 
@@ -23,6 +24,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             "langevin",
             summary="GeoDiff's annealed Langevin dynamics, 5000 steps or fewer",
             target="unnoise_molecules.langevin:Langevin",
+            api_version=2,
             requires="GaussianKernel",
             evaluations=1,
             order=1,

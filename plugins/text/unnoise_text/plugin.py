@@ -12,5 +12,6 @@ def unnoise_domains() -> list[DomainSpec]:
             "text",
             summary="text with a beginning, an end or gaps that are given",
             target="unnoise_text.domain:Text",
+            api_version=2,
         )
     ]

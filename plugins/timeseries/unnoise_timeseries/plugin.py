@@ -12,5 +12,6 @@ def unnoise_domains() -> list[DomainSpec]:
             "timeseries",
             summary="data frames with holes, filled and continued with uncertainty",
             target="unnoise_timeseries.domain:TimeSeries",
+            api_version=2,
         )
     ]

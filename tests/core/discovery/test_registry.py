@@ -52,8 +52,12 @@ BROKEN = {
         "returned the name 'X' twice",
     ),
     "from the future": (
-        hook("return [DomainSpec('weather', '', 'a:b', api_version=2)]"),
-        "version 2 of the plugin interface",
+        hook("return [DomainSpec('weather', '', 'a:b', api_version=3)]"),
+        "version 3 of the plugin interface",
+    ),
+    "from the past": (
+        hook("return [DomainSpec('weather', '', 'a:b', api_version=1)]"),
+        "version 1 of the plugin interface",
     ),
     "version is a word": (
         hook("return [DomainSpec('weather', '', 'a:b', api_version='new')]"),
