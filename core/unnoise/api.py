@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unnoise.denoise.analytic import restored
+from unnoise.denoise.wrappers import wrapped
 from unnoise.discovery.domains import domain_named
 from unnoise.discovery.registry import domains
 from unnoise.discovery.reloading import loaded, reimport, unchanged
@@ -19,8 +19,10 @@ from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter as run
 from unnoise.errors import BundleError
 from unnoise.model import Model
+from unnoise.objectives import Networks
 from unnoise.specs import PluginInfo
-from unnoise.storage.bundle import CONFIG, fit_weights, read_bundle
+from unnoise.storage.bundle import CONFIG, read_bundle
+from unnoise.storage.tensors import fit_weights
 
 __all__ = ["Output", "domain_named", "generate", "generate_iter", "load", "reload"]
 
@@ -102,13 +104,16 @@ def load(source: str | Path) -> Model:
             value=str(source),
             fix="it was written by another version of the plugin",
         ) from error
-    denoiser = restored(domain.build(configuration), bundle.state_dict)
-    fit_weights(denoiser, bundle.state_dict, f"the weights of {str(source)!r}")
+    denoiser = wrapped(domain.build(configuration), bundle.wrappers)
+    networks = Networks(denoiser, domain.codec(configuration))
+    weights = {k: v for k, v in bundle.state_dict.items() if not k.startswith("others.")}
+    fit_weights(networks, weights, f"the weights of {str(source)!r}")
+    networks.eval()
     return Model(
         domain,
-        denoiser.eval(),
+        networks.denoiser,
         configuration,
-        domain.codec(configuration).eval(),
+        networks.codec,
         bundle.defaults,
         bundle.card,
         bundle.hash,

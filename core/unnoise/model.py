@@ -11,12 +11,13 @@ from typing import Any, Literal, final
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from unnoise.denoise.wrappers import described
 from unnoise.domain import Trained
 from unnoise.engine.evaluate import evaluate_bound, evaluate_likelihood
 from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter
 from unnoise.errors import InputError
-from unnoise.objectives import Bound, DataType, Likelihood, Trace
+from unnoise.objectives import Bound, DataType, Likelihood, Networks, Trace
 from unnoise.storage.bundle import write_bundle
 
 
@@ -82,7 +83,7 @@ class Model(Trained):
     ) -> Path:
         """Write the model as a bundle folder; in float16, float32 weights are rounded to it."""
 
-        state = self.denoiser.state_dict()
+        state = Networks(self.denoiser).state_dict()
         if precision == "float16":
             state = {n: v.half() if v.dtype == torch.float32 else v for n, v in state.items()}
         write_bundle(
@@ -92,6 +93,7 @@ class Model(Trained):
             state,
             self.defaults,
             self.card,
+            described(self.denoiser),
         )
         return Path(path)
 

@@ -11,20 +11,19 @@ Gamma is estimated once. A denoiser whose law is N(E[x_0 | x_t], v(t)) then make
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol, final, runtime_checkable
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from unnoise.denoise.base import Condition, Denoiser
+from unnoise.denoise.wrapped import Wrapper
 from unnoise.distributions import Distribution, Gaussian
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State, Time, tensor
-
-_KEYS = ("analytic_times", "analytic_ratio", "analytic_largest")
 
 
 @runtime_checkable
@@ -40,11 +39,10 @@ class Data(Protocol):
 
 
 @final
-class AnalyticVariance(Denoiser):
+class AnalyticVariance(Wrapper):
     """`denoiser` with the variance v(t) of x_0, isotropic: N(its mean, v(t)).
 
-    Made by `analytic_variance`. Saved in a bundle like any denoiser: the table is a part of its
-    weights.
+    Made by `analytic_variance`. In a bundle the table is a part of the weights.
 
     Parameters
     ----------
@@ -81,6 +79,15 @@ class AnalyticVariance(Denoiser):
     @property
     def evaluations(self) -> int:
         return self.denoiser.evaluations
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return {"times": len(self.analytic_times)}
+
+    @classmethod
+    def around(cls, denoiser: Denoiser, fields: Mapping[str, Any]) -> AnalyticVariance:
+        times = torch.linspace(0, 1, fields["times"], dtype=torch.float64)
+        return cls(denoiser, times, torch.zeros_like(times))
 
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
@@ -164,15 +171,6 @@ def analytic_variance(
         )
     largest = float("inf") if bounds is None else (bounds[1] - bounds[0]) / 2
     return AnalyticVariance(denoiser, times, ratio, largest)
-
-
-def restored(denoiser: Denoiser, weights: Mapping[str, Tensor]) -> Denoiser:
-    """`denoiser`, as its domain builds it, inside the AnalyticVariance whose weights these are, if
-    they are such."""
-    if not all(key in weights for key in _KEYS):
-        return denoiser
-    times, ratio, largest = (weights[key] for key in _KEYS)
-    return AnalyticVariance(denoiser, times, ratio, float(largest))
 
 
 def _gaussian(kernel: TransitionKernel) -> GaussianKernel:

@@ -9,8 +9,9 @@ between is a law as well, and samplers need no mode for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from unnoise.denoise.base import Condition, Denoiser
 from unnoise.denoise.parametrizations import GaussianParametrization, Parametrization, expect
+from unnoise.denoise.wrapped import Wrapper
 from unnoise.distributions import Distribution, Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
@@ -135,7 +137,7 @@ def _step(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 @final
-class UnitVariance(Denoiser):
+class UnitVariance(Wrapper):
     """A denoiser whose law has the spread it would have for data of unit variance,
     v = sigma_t^2 / (alpha_t^2 + sigma_t^2): ancestral steps of a variance-preserving process then
     have DDPM's larger variance, beta, at every step count."""
@@ -151,6 +153,14 @@ class UnitVariance(Denoiser):
     @property
     def evaluations(self) -> int:
         return self.denoiser.evaluations
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return {}
+
+    @classmethod
+    def around(cls, denoiser: Denoiser, fields: Mapping[str, Any]) -> UnitVariance:
+        return cls(denoiser)
 
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None

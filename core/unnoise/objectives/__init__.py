@@ -1,5 +1,7 @@
 """Training objectives, likelihoods and bounds."""
 
+from unnoise.objectives.base import Objective, OnStates
+from unnoise.objectives.batch import Batch
 from unnoise.objectives.bound import Bound, bound, step_term
 from unnoise.objectives.categorical import (
     MaskedDiffusion,
@@ -28,10 +30,11 @@ from unnoise.objectives.likelihood import (
     log_likelihood,
 )
 from unnoise.objectives.limit import limit_bound
-from unnoise.objectives.objectives import Batch, ConditionDropout, Objective, Simple
+from unnoise.objectives.objectives import ConditionDropout, Simple
 from unnoise.objectives.recipes import CHAIN, Goal, Recipe, recipe
 from unnoise.objectives.sde_bound import sde_bound
 from unnoise.objectives.times import ImportanceTimes, TimeLaw, UniformTimes
+from unnoise.objectives.turn import Elapsed, Networks, Turn
 from unnoise.objectives.variational import Hybrid, SimpleWithBound, VariationalBound
 from unnoise.objectives.vdm import VDM
 from unnoise.objectives.weighted import (
@@ -53,6 +56,7 @@ __all__ = [
     "DataType",
     "Dequantised",
     "Distillation",
+    "Elapsed",
     "ExactTrace",
     "Goal",
     "Hutchinson",
@@ -62,7 +66,9 @@ __all__ = [
     "LikelihoodWeighted",
     "MaskedDiffusion",
     "MinSNR",
+    "Networks",
     "Objective",
+    "OnStates",
     "OrderAgnosticLoss",
     "Quantised",
     "Reading",
@@ -73,6 +79,7 @@ __all__ = [
     "TimeLaw",
     "Trace",
     "TruncatedSNR",
+    "Turn",
     "UniformTimes",
     "VariationalBound",
     "Weighted",

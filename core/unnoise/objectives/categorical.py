@@ -24,8 +24,9 @@ from unnoise.distributions import Categorical, Distribution
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import Absorbing, TransitionKernel, corruption_of
 from unnoise.noise import NoiseSource
+from unnoise.objectives.base import Objective
+from unnoise.objectives.batch import Batch
 from unnoise.objectives.bound import Bound
-from unnoise.objectives.objectives import Batch, Objective
 from unnoise.objectives.weighted import raw_law
 from unnoise.samplers import Diffusion
 from unnoise.spaces import Layout, State, Time, tensor

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import final
 
 import torch
 from jaxtyping import Float, Float64
-from torch import Tensor
+from torch import Tensor, nn
 
 from unnoise.denoise import Condition, Denoiser, NetworkDenoiser
 from unnoise.distributions import Dirac
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
-from unnoise.objectives.objectives import Batch, Objective
+from unnoise.objectives.base import Objective
+from unnoise.objectives.batch import Batch
 from unnoise.objectives.weighted import TruncatedSNR
 from unnoise.samplers import grids
 from unnoise.spaces import Layout, Time, tensor
@@ -50,6 +52,9 @@ class Distillation(Objective):
     def _times(self) -> Float64[Tensor, " times"]:
         """0 .. 1: the student's times are every second one."""
         return grids.uniform(self.teacher.kernel, 2 * self.steps).flip(0)
+
+    def others(self) -> Mapping[str, nn.Module]:
+        return {}  # the teacher has learned
 
     def __call__(
         self, denoiser: Denoiser, batch: Batch, noise: NoiseSource

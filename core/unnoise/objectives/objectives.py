@@ -1,51 +1,23 @@
-"""Training objectives: (denoiser, batch, noise) -> loss (B,), unreduced."""
+"""Training objectives: (denoiser, batch, noise) -> loss (B,), unreduced; or several, in turns."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from unnoise.denoise import Condition, Denoiser, NetworkDenoiser
+from unnoise.denoise import Denoiser, NetworkDenoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import training_times
 from unnoise.noise import NoiseSource
-from unnoise.spaces import Layout, State
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Clean data with its layout and condition (tensors with one leading row per sample)."""
-
-    x0: State
-    layout: Layout
-    condition: Condition = None
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-        x0 = self.x0
-        if isinstance(x0, Tensor):
-            moved: State = x0.to(device)
-        else:
-            moved = {n: x.to(device) for n, x in x0.items()}
-        condition = self.condition and {n: c.to(device) for n, c in self.condition.items()}
-        return Batch(moved, self.layout.to(device), condition)
-
-
-class Objective(ABC):
-    """A loss per sample. All that is random in it comes from `noise`."""
-
-    @abstractmethod
-    def __call__(
-        self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
-    ) -> Float[Tensor, " batch"]:
-        """(B,) loss of a batch of clean data."""
+from unnoise.objectives.base import Objective, OnStates
+from unnoise.objectives.batch import Batch
+from unnoise.objectives.turn import Elapsed, Loss, Networks, Turn
+from unnoise.spaces import Layout
 
 
 @final
@@ -90,6 +62,28 @@ class ConditionDropout(Objective):
     def __call__(
         self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
     ) -> Float[Tensor, " batch"]:
+        return self.objective(denoiser, self._without(batch, noise), noise)
+
+    def turns(self, networks: Networks) -> Sequence[Turn]:
+        return [
+            replace(turn, loss=self._loss(turn.loss)) for turn in self.objective.turns(networks)
+        ]
+
+    def others(self) -> Mapping[str, nn.Module]:
+        return self.objective.others()
+
+    def _loss(self, loss: Loss) -> Loss:
+        if isinstance(loss, OnStates):  # the codec is told the condition that only then is dropped
+            return OnStates(replace(self, objective=loss.objective))
+
+        def dropped(
+            networks: Networks, batch: Batch, noise: NoiseSource, progress: Elapsed
+        ) -> Tensor:
+            return loss(networks, self._without(batch, noise), noise, progress)
+
+        return dropped
+
+    def _without(self, batch: Batch, noise: NoiseSource) -> Batch:
         layout = batch.layout
         if set(batch.condition or ()) != set(self.unconditional):
             raise ConfigError(
@@ -105,4 +99,4 @@ class ConditionDropout(Objective):
             )
             for name, value in (batch.condition or {}).items()
         }
-        return self.objective(denoiser, replace(batch, condition=mixed or None), noise)
+        return replace(batch, condition=mixed or None)

@@ -21,8 +21,9 @@ from typing import Final, Literal, TypeAlias, final
 from unnoise.denoise import ByLogSNR, GaussianParametrization, LearnedVariance, Parametrization
 from unnoise.errors import ConfigError
 from unnoise.kernels import LearnedSchedule, MonotoneInterior, Schedule
+from unnoise.objectives.base import Objective
 from unnoise.objectives.data_types import Continuous, DataType
-from unnoise.objectives.objectives import Objective, Simple
+from unnoise.objectives.objectives import Simple
 from unnoise.objectives.times import ImportanceTimes
 from unnoise.objectives.variational import SimpleWithBound
 from unnoise.objectives.vdm import VDM

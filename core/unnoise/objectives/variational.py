@@ -16,9 +16,10 @@ from unnoise.distributions import Dirac, Distribution, Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
+from unnoise.objectives.base import Objective
+from unnoise.objectives.batch import Batch
 from unnoise.objectives.bound import last_term
 from unnoise.objectives.data_types import DataType
-from unnoise.objectives.objectives import Batch, Objective
 from unnoise.objectives.weighted import raw_law
 from unnoise.spaces import Layout, State
 

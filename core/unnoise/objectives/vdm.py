@@ -24,8 +24,9 @@ from unnoise.distributions import Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, LearnedSchedule, Schedule
 from unnoise.noise import NoiseSource
+from unnoise.objectives.base import Objective
+from unnoise.objectives.batch import Batch
 from unnoise.objectives.data_types import Continuous, DataType
-from unnoise.objectives.objectives import Batch, Objective
 from unnoise.spaces import Time, tensor
 
 

@@ -15,7 +15,8 @@ from unnoise.distributions import Distribution
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, training_times
 from unnoise.noise import NoiseSource
-from unnoise.objectives.objectives import Batch, Objective
+from unnoise.objectives.base import Objective
+from unnoise.objectives.batch import Batch
 from unnoise.objectives.times import ImportanceTimes, TimeLaw, d_gamma
 from unnoise.spaces import Layout, State, Time, tensor
 

@@ -1,5 +1,9 @@
 """Bundles: a trained model as a folder of `config.json` and `model.safetensors`.
 
+The weights are named by part: "denoiser.", "codec.", and "others." for what was trained beside them
+and is not needed to generate. `wrappers` says by name and fields what stands around the denoiser
+that the domain builds, see `unnoise.denoise.wrapped`.
+
 Nothing in a bundle is code. The weights are hashed in `config.json`, and the hash of a bundle is
 the SHA-256 of its canonical `config.json`, so it covers the weights and every setting.
 
@@ -17,22 +21,24 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unnoise.errors import BundleError
 from unnoise.storage.files import disk_errors, new_folder, remove_leftovers, sync_folder, write_file
+from unnoise.storage.tensors import file_digest, read_tensors, some, tensor_bytes
 
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = 1
+SCHEMA = 2
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INCOMING = ".incoming"
 PICKLES = frozenset((".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"))
+_KINDS: Mapping[type, str] = {str: "a string", dict: "an object", list: "a list"}
 _CONFIG_LIMIT = 16 << 20  # bytes; a configuration is text that a person could read
 
 
@@ -43,6 +49,7 @@ class Bundle:
     folder: Path
     domain: str
     configuration: Mapping[str, Any]
+    wrappers: Sequence[Mapping[str, Any]]
     defaults: Mapping[str, Any]
     card: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -61,6 +68,7 @@ def write_bundle(
     state_dict: Mapping[str, torch.Tensor],
     defaults: Mapping[str, Any] | None = None,
     card: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Write a bundle into `folder`, replacing a bundle that is there, and return its hash.
 
@@ -78,6 +86,7 @@ def write_bundle(
         "schema": SCHEMA,
         "domain": domain,
         "configuration": dict(configuration),
+        "wrappers": [dict(wrapper) for wrapper in wrappers],
         "defaults": dict(defaults or {}),
         "card": dict(card or {}),
         "weights": {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
@@ -142,62 +151,12 @@ def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
         folder=root,
         domain=content["domain"],
         configuration=content["configuration"],
+        wrappers=content["wrappers"],
         defaults=content["defaults"],
         card=content["card"],
         versions=content["versions"],
         hash=_hash(content),
     )
-
-
-def fit_weights(
-    module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor], origin: object = "the weights"
-) -> None:
-    """Load `state_dict` into `module`, or raise BundleError naming and counting what differs."""
-    have = module.state_dict()
-    missing = [name for name in have if name not in state_dict]
-    unexpected = [name for name in state_dict if name not in have]
-    reshaped = [
-        f"{name} {tuple(state_dict[name].shape)} instead of {tuple(have[name].shape)}"
-        for name in have
-        if name in state_dict and state_dict[name].shape != have[name].shape
-    ]
-    found = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    problems = [f"{len(names)} {kind} ({_some(names)})" for kind, names in found if names]
-    if problems:
-        raise BundleError(
-            f"{origin} do not fit the network: {', '.join(problems)}",
-            fix="the network was built from another configuration or another version of its plugin",
-        )
-    module.load_state_dict(dict(state_dict))
-
-
-def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """`tensors` in the safetensors format, the same bytes for the same values."""
-    from safetensors.torch import save
-
-    seen: set[int] = set()
-    ready = {}
-    for name, tensor in tensors.items():
-        value = tensor.detach().cpu().contiguous()
-        # Tied weights share memory, which the format does not express: each name gets its copy.
-        if value.numel() and value.untyped_storage().data_ptr() in seen:
-            value = value.clone()
-        seen.add(value.untyped_storage().data_ptr())
-        ready[name] = value
-    return save(ready)
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, on the CPU; BundleError when it is damaged."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BundleError(
-            f"{str(path)!r} is damaged: {error}", fix="copy or download the bundle again"
-        ) from error
 
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
@@ -207,15 +166,6 @@ def json_bytes(content: Mapping[str, Any]) -> bytes:
         return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise BundleError(f"the configuration cannot be written as JSON: {error}") from error
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _replace(target: Path, config: bytes, weights: bytes) -> None:
@@ -272,11 +222,17 @@ def _check_config(path: Path, content: object) -> None:
             limit=f"schema up to {SCHEMA}",
             fix=f"install unnoise {writer} or later" if writer else "install a newer unnoise",
         )
-    if schema < 1:
-        raise BundleError(f"{str(path)!r} has an impossible schema", value=schema, limit=SCHEMA)
+    if schema < SCHEMA:
+        raise BundleError(
+            f"{str(path)!r} is of a schema from before the first release, which is not read",
+            value=schema,
+            limit=SCHEMA,
+            fix="train the model again, or ask for a bundle that this version wrote",
+        )
     expected: dict[str, type] = {
         "domain": str,
         "configuration": dict,
+        "wrappers": list,
         "defaults": dict,
         "card": dict,
         "weights": dict,
@@ -287,7 +243,16 @@ def _check_config(path: Path, content: object) -> None:
             raise BundleError(
                 f"{str(path)!r} is damaged: entry {name!r} is missing or of the wrong type",
                 value=content.get(name),
-                limit="an object" if kind is dict else "a string",
+                limit=_KINDS[kind],
+            )
+    for wrapper in content["wrappers"]:
+        if not (
+            isinstance(wrapper, dict)
+            and isinstance(wrapper.get("name"), str)
+            and isinstance(wrapper.get("fields"), dict)
+        ):
+            raise BundleError(
+                f"{str(path)!r} is damaged: a wrapper must give 'name' and 'fields'", value=wrapper
             )
     weights = content["weights"]
     if not isinstance(weights.get("sha256"), str) or not _integer(weights.get("bytes")):
@@ -338,7 +303,7 @@ def _refuse_pickles(folder: Path) -> None:
     if found:
         raise BundleError(
             f"the bundle {str(folder)!r} is refused: it contains {len(found)} file(s) that may be"
-            f" pickles, which can run code ({_some(found)})",
+            f" pickles, which can run code ({some(found)})",
             limit=f"{CONFIG} and {WEIGHTS}",
             fix="remove them, or ask for the model as safetensors",
         )
@@ -366,12 +331,6 @@ def _not_json(constant: str) -> float:
 def _hash(content: Mapping[str, Any]) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _some(names: Iterable[str], limit: int = 4) -> str:
-    shown = list(names)
-    more = f", and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + more
 
 
 def _versions() -> dict[str, str]:

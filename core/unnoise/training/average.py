@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
+V = TypeVar("V")
 
 
 class Average(Generic[M]):
@@ -34,3 +36,17 @@ class Average(Generic[M]):
             torch._foreach_lerp_(self._targets, self._sources, 1 - decay)
         for mine, theirs in self._buffers:
             mine.copy_(theirs)
+
+
+def rebound(value: V, modules: Mapping[str, nn.Module], averaged: nn.ModuleDict) -> V:
+    """`value`, an objective, with `averaged` in the places of its own `modules`."""
+    replaced: dict[int, object] = {}
+    for name, own in modules.items():
+        other = averaged[name]
+        for mine, theirs in (
+            (own.modules(), other.modules()),
+            (own.parameters(), other.parameters()),
+            (own.buffers(), other.buffers()),
+        ):
+            replaced |= {id(a): b for a, b in zip(mine, theirs, strict=True)}
+    return copy.deepcopy(value, replaced) if replaced else value

@@ -1,9 +1,10 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped.
 
     checkpoints/step-00001000/state.json              step, configuration, data, hashes
-                              weights.safetensors     the raw weights and buffers
+                              weights.safetensors     the raw weights and buffers, by part: of the
+                                                      denoiser, the codec and others
                               average.safetensors     the averaged ones
-                              optimizer.safetensors   the optimiser's moments and step counts
+                              optimizer.safetensors   each turn's moments and step counts
     checkpoints/latest                                the name of the newest complete folder
 
 A folder is written under a temporary name, synced and renamed before `latest` names it; old ones
@@ -16,16 +17,16 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from unnoise.errors import BundleError
-from unnoise.storage.bundle import file_digest, fit_weights, json_bytes, read_tensors, tensor_bytes
+from unnoise.storage.bundle import json_bytes
 from unnoise.storage.files import (
     disk_errors,
     new_folder,
@@ -33,8 +34,12 @@ from unnoise.storage.files import (
     replace_file,
     write_file,
 )
+from unnoise.storage.tensors import file_digest, fit_weights, read_tensors, tensor_bytes
 
-FORMAT = 1
+FORMAT = 2
+Optimizer: TypeAlias = "tuple[Mapping[str, nn.Parameter], torch.optim.Optimizer]"
+"""Of a turn, with the parameters that it moves, by name."""
+
 LATEST = "latest"
 STATE = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -77,7 +82,8 @@ def latest(run: Path) -> Checkpoint | None:
                 f"checkpoint {str(folder)!r} is of another format",
                 value=state["format"],
                 limit=FORMAT,
-                fix="continue with the version of unnoise that wrote it",
+                fix="continue with the version of unnoise that wrote it, or start anew in another"
+                " folder",
             )
         return Checkpoint(folder, int(state["step"]), state)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -90,7 +96,7 @@ def save(
     state: Mapping[str, Any],
     weights: nn.Module,
     average: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
     keep: int,
 ) -> Checkpoint:
     """Write the checkpoint of `step` and make it the latest; then drop all but the newest `keep`.
@@ -111,7 +117,7 @@ def save(
         tensors = {
             "weights": weights.state_dict(),
             "average": average.state_dict(),
-            "optimizer": optimizer_tensors(weights, optimizer),
+            "optimizer": optimizer_tensors(optimizers),
         }
         with new_folder(folder) as temporary:
             digests = {}
@@ -128,13 +134,16 @@ def save(
 
 
 def restore(
-    checkpoint: Checkpoint, weights: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    checkpoint: Checkpoint,
+    weights: nn.Module,
+    average: nn.Module,
+    optimizers: Sequence[Optimizer],
 ) -> None:
-    """Put the content of `checkpoint` into the three.
+    """Put the content of `checkpoint` into all of them.
 
     Raises
     ------
-    BundleError : a file is damaged, or does not fit the network.
+    BundleError : a file is damaged, or does not fit the networks and the turns.
     """
     groups = {}
     for name in ("weights", "average", "optimizer"):
@@ -148,21 +157,32 @@ def restore(
     origin = f"the weights of checkpoint {str(checkpoint.folder)!r}"
     fit_weights(weights, groups["weights"], origin)
     fit_weights(average, groups["average"], origin)
-    parameters = dict(weights.named_parameters())
+    for _, optimizer in optimizers:
+        optimizer.state.clear()
     for key, tensor in groups["optimizer"].items():
-        name, _, entry = key.rpartition("/")
-        parameter = parameters[name]
+        number, _, rest = key.partition("/")
+        name, _, entry = rest.rpartition("/")
+        try:
+            parameters, optimizer = optimizers[int(number)]
+            parameter = parameters[name]
+        except (ValueError, LookupError) as error:
+            raise BundleError(
+                f"the optimisers of checkpoint {str(checkpoint.folder)!r} do not fit the turns",
+                value=key,
+                fix="continue with the objective of that run",
+            ) from error
         # AdamW keeps its step counts on the CPU unless fused on an accelerator.
         fused = bool(optimizer.param_groups[0].get("fused"))
         where = parameter.device if entry != "step" or fused else torch.device("cpu")
         optimizer.state[parameter][entry] = tensor.to(where)
 
 
-def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The state of `optimizer` under the parameters' names: "layer.weight/exp_avg"."""
+def optimizer_tensors(optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
+    """The state of each turn's optimiser by its number, parameter and entry: "0/name/exp_avg"."""
     return {
-        f"{name}/{entry}": value
-        for name, parameter in module.named_parameters()
+        f"{number}/{name}/{entry}": value
+        for number, (parameters, optimizer) in enumerate(optimizers)
+        for name, parameter in parameters.items()
         for entry, value in optimizer.state.get(parameter, {}).items()
     }
 

@@ -11,7 +11,7 @@ import hashlib
 import random
 import signal
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from unnoise.domain import Trainable
+from unnoise.errors import PluginError
 from unnoise.objectives import Batch
 
 
@@ -78,7 +79,21 @@ class Batches(Dataset[Any]):
             index = int(permutation(self.seed, epoch, self.length)[row])
             torch.default_generator.manual_seed(mix(self.seed, position))
             items.append(self.dataset[index])
-        return self.domain.collate(items)
+        return collated(self.domain, items)
+
+
+def collated(domain: Trainable, items: Sequence[Any]) -> Batch:
+    """The batch that a domain makes of data items; PluginError where it is none of them."""
+    batch = domain.collate(items)
+    if not isinstance(batch, Batch) or batch.layout.batch != len(items):
+        found = type(batch).__name__
+        if isinstance(batch, Batch):
+            found = f"a batch of {batch.layout.batch}"
+        raise PluginError(
+            f"collate of the domain {domain.name!r} must return a Batch of its {len(items)} items",
+            value=found,
+        )
+    return batch
 
 
 def in_order(batches: Batches, start: int, end: int, workers: int) -> Iterator[Batch]:
@@ -108,7 +123,7 @@ def fingerprint(domain: Trainable, dataset: Dataset[Any], length: int) -> str:
         torch.default_generator.manual_seed(mix(index))
         random.seed(index)
         np.random.seed(index & 0xFFFFFFFF)
-        batch = domain.collate([dataset[index]])
+        batch = collated(domain, [dataset[index]])
         _digest(batch.x0, digest)
         _digest(batch.condition, digest)
     return digest.hexdigest()[:16]

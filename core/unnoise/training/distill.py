@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,9 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel
 from unnoise.model import Model
 from unnoise.objectives import ConditionDropout, Distillation, Objective
-from unnoise.storage.bundle import CONFIG, json_bytes, tensor_bytes
+from unnoise.storage.bundle import CONFIG, json_bytes
 from unnoise.storage.files import writable_folder
+from unnoise.storage.tensors import tensor_bytes
 from unnoise.training.setup import split_options
 from unnoise.training.train import train
 
@@ -64,7 +64,8 @@ def distill(
     report
         Called with a line of text before each halving.
     **options
-        Of the trainer, for each halving; `max_minutes` is for all of them together.
+        Of the trainer, for each halving; `max_minutes` is for all of them together, all
+        sessions too.
 
     Returns
     -------
@@ -77,7 +78,6 @@ def distill(
         none), the numbers of steps do not halve into each other, the model is another domain's.
     InputError : `out` contains something else, or a distillation and `resume` is not set.
     """
-    begun = time.monotonic()
     domain = trainable_named(domain) if isinstance(domain, str) else domain
     model = _fit_to_teach(model, domain)
     halvings = _halvings(model, to_steps, from_steps)
@@ -87,13 +87,14 @@ def distill(
     folder = Path(out)
     _look(folder, resume)
     writable_folder(folder)
-    minutes = training.max_minutes
+    minutes, used = training.max_minutes, 0.0
     for number, steps in enumerate(halvings):
         report(f"halving {number + 1} of {len(halvings)}: {2 * steps} -> {steps} steps")
         own = {**options, "steps": round(training.steps * growth**number)}
         if minutes is not None and number:
-            own["max_minutes"] = max(minutes - (time.monotonic() - begun) / 60, 1e-9)
+            own["max_minutes"] = max(minutes - used / 60, 1e-9)
         model = _halve(domain, data, folder / f"{steps:04d}-steps", model, steps, resume, own)
+        used += model.card["training"]["seconds"]
         if not model.card["training"]["finished"]:
             return model
     if PartialState().is_main_process:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -11,27 +11,34 @@ from torch import Tensor, nn
 from unnoise.errors import ConfigError
 from unnoise.training.options import TrainingConfiguration
 
+Groups = list[dict[str, Any]]
 
-def optimizer_of(module: nn.Module, options: TrainingConfiguration) -> torch.optim.Optimizer:
-    """The optimiser of `options` over the trainable parameters of `module`; weight decay is on
-    tensors of two or more dimensions.
+
+def optimizer_of(
+    module: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    options: TrainingConfiguration,
+    rate: Callable[[str], float] = lambda name: 1.0,
+) -> torch.optim.Optimizer:
+    """The optimiser of `options` over `parameters` of `module`; weight decay is on tensors of two
+    or more dimensions. Its groups have a "rate", what the learning rate of theirs is multiplied by.
 
     Raises ConfigError: nothing to train, or an optimiser that this torch does not have.
     """
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    if not trainable:
+    if not parameters:
         raise ConfigError("the network has no trainable parameter")
     if options.optimizer == "adamw":
-        return _adamw(trainable, options)
+        return _adamw(_groups(parameters, options, rate), options)
     if not hasattr(torch.optim, "Muon"):
         raise ConfigError(
             "this version of torch has no Muon", value=torch.__version__, limit="torch >= 2.9"
         )
-    matrices = _hidden(module)
-    rest = [p for p in trainable if id(p) not in {id(q) for q in matrices}]
+    hidden = _hidden(module)
+    matrices = {name: p for name, p in parameters.items() if id(p) in hidden}
+    rest = {name: p for name, p in parameters.items() if id(p) not in hidden}
     if not matrices:
         raise ConfigError("Muon finds no matrix of a linear layer", fix="pass optimizer='adamw'")
-    return MuonAdamW(matrices, rest, options)
+    return MuonAdamW(_groups(matrices, options, rate), _groups(rest, options, rate), options)
 
 
 @final
@@ -42,15 +49,8 @@ class MuonAdamW(torch.optim.Optimizer):
     scaled to the root mean square of one of AdamW (Liu 2025), so that both share a learning rate.
     """
 
-    def __init__(
-        self, matrices: Sequence[Tensor], rest: Sequence[Tensor], options: TrainingConfiguration
-    ) -> None:
-        muon = torch.optim.Muon(
-            list(matrices),
-            lr=options.learning_rate,
-            weight_decay=options.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
+    def __init__(self, matrices: Groups, rest: Groups, options: TrainingConfiguration) -> None:
+        muon = torch.optim.Muon(matrices, lr=options.learning_rate, adjust_lr_fn="match_rms_adamw")
         # AdamW comes first: a checkpoint looks there for whether it is fused
         self._parts = ([_adamw(rest, options)] if rest else []) + [muon]
         super().__init__([g for part in self._parts for g in part.param_groups], {})
@@ -77,26 +77,37 @@ class MuonAdamW(torch.optim.Optimizer):
             part.step()  # type: ignore[no-untyped-call,unused-ignore]
 
 
-def _hidden(module: nn.Module) -> list[Tensor]:
-    """Weights of linear layers; not those that an embedding shares, which stand for categories."""
+def _hidden(module: nn.Module) -> set[int]:
+    """Identities of the weights of linear layers; without those that an embedding shares, which
+    stand for categories."""
     embedded = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    found: Mapping[int, Tensor] = {
-        id(m.weight): m.weight
-        for m in module.modules()
-        if isinstance(m, nn.Linear) and m.weight.requires_grad
-    }
-    return [weight for key, weight in found.items() if key not in embedded]
+    return {id(m.weight) for m in module.modules() if isinstance(m, nn.Linear)} - embedded
 
 
-def _adamw(parameters: Sequence[Tensor], options: TrainingConfiguration) -> torch.optim.AdamW:
-    """AdamW, fused where that exists."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+def _groups(
+    parameters: Mapping[str, nn.Parameter],
+    options: TrainingConfiguration,
+    rate: Callable[[str], float],
+) -> Groups:
+    found: dict[tuple[float, bool], list[Tensor]] = {}
+    for decays in (True, False):
+        for name, parameter in parameters.items():
+            if (parameter.ndim >= 2) == decays:
+                found.setdefault((rate(name), decays), []).append(parameter)
+    return [
+        {
+            "params": members,
+            "weight_decay": options.weight_decay if decays else 0.0,
+            "rate": factor,
+        }
+        for (factor, decays), members in found.items()
     ]
-    groups = [group for group in groups if group["params"]]
+
+
+def _adamw(groups: Sequence[Any], options: TrainingConfiguration) -> torch.optim.AdamW:
+    """AdamW, fused where that exists."""
     arguments: dict[str, Any] = {"lr": options.learning_rate, "betas": options.betas}
     try:
-        return torch.optim.AdamW(groups, fused=True, **arguments)
+        return torch.optim.AdamW([dict(group) for group in groups], fused=True, **arguments)
     except RuntimeError:  # a device or type without a fused kernel
-        return torch.optim.AdamW(groups, foreach=True, **arguments)
+        return torch.optim.AdamW([dict(group) for group in groups], foreach=True, **arguments)

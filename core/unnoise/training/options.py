@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unnoise.errors import ConfigError, nearest
+from unnoise.objectives import Elapsed
 
 C = TypeVar("C", bound=BaseModel)
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -26,6 +27,7 @@ _FREE = {
     "max_minutes",
     "resume",
     "device",
+    "threads",
     "card",
 }
 
@@ -81,7 +83,17 @@ class TrainingConfiguration(BaseModel):
     )
     workers: int = Field(0, ge=0, le=256, description="processes that load data; 0 loads in line")
     max_minutes: float | None = Field(
-        None, gt=0, description="stop with a checkpoint after this time; resume continues"
+        None,
+        gt=0,
+        description="the run's time, over all its sessions: it ends then if not before, and the"
+        " learning rate falls by the clock where that is ahead of the steps",
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="of each operation on the CPU; by default torch's own number, but 1 for steps"
+        " so small that more would wait for each other",
     )
     resume: bool = Field(False, description="continue the run in `out` if there is one")
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes an accelerator")
@@ -89,16 +101,28 @@ class TrainingConfiguration(BaseModel):
         default_factory=dict, description="free text for the bundle's card, e.g. data, licence"
     )
 
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of the step with number `step` (0 is the first)."""
-        peak = self.learning_rate
+    def time_used(self, seconds: float) -> float:
+        """The part of the run's time that is used after `seconds`, at most 1; 0 without a limit."""
+        return 0.0 if self.max_minutes is None else min(1.0, seconds / (60 * self.max_minutes))
+
+    def elapsed(self, step: int, clock: float = 0.0) -> Elapsed:
+        """How much of the run is done before the step with number `step` (0 is the first): the part
+        of the steps, or that of the time, `clock`, if it is larger."""
+        return Elapsed(step, self.steps, max(step / self.steps, clock))
+
+    def learning_rate_at(self, step: int, clock: float = 0.0) -> float:
+        """Learning rate of the step with number `step` (0 is the first): a linear rise over
+        `warmup` steps, times a fall from there to the end of the run, of its steps or of its time.
+        """
+        rate = self.learning_rate
         if step < self.warmup:
-            return peak * (step + 1) / self.warmup
-        if self.decay == "none":
-            return peak
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+            rate = rate * (step + 1) / self.warmup
+        at = max(step, clock * self.steps)
+        if self.decay == "none" or at < self.warmup:
+            return rate
+        done = (at - self.warmup) / max(1, self.steps - self.warmup)
         shape = (1 + math.cos(math.pi * done)) / 2 if self.decay == "cosine" else 1 - done
-        return peak * (self.floor + (1 - self.floor) * shape)
+        return rate * (self.floor + (1 - self.floor) * shape)
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide the weights: a continued run must repeat them."""

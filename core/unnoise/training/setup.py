@@ -98,7 +98,7 @@ def start_processes(options: TrainingConfiguration) -> Accelerator:
     return accelerator
 
 
-def look(folder: Path, options: TrainingConfiguration) -> Checkpoint | None:
+def checkpoint_in(folder: Path, options: TrainingConfiguration) -> Checkpoint | None:
     """The checkpoint to continue from, or None to start. Nothing is written.
 
     Raises
@@ -161,7 +161,15 @@ def agree(good: Checkpoint, identity: Mapping[str, Any], options: TrainingConfig
     ConfigError : data, configuration or an option that decides the weights differ.
     """
     differ = []
-    for part in ("domain", "objective", "initial", "data", "configuration", "training"):
+    for part in (
+        "domain",
+        "objective",
+        "turns",
+        "initial",
+        "data",
+        "configuration",
+        "training",
+    ):
         before, now = good.state.get(part), identity[part]
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             names = sorted({*before, *now})

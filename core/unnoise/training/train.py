@@ -14,39 +14,40 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from unnoise.denoise import Denoiser
 from unnoise.discovery.domains import trainable_named
 from unnoise.domain import Trainable
 from unnoise.model import Model
-from unnoise.objectives import Objective
-from unnoise.storage.bundle import fit_weights, write_bundle
+from unnoise.objectives import Elapsed, Networks, Objective, Turn
+from unnoise.storage.bundle import write_bundle
 from unnoise.storage.files import disk_errors, writable_folder
+from unnoise.storage.tensors import fit_weights
 from unnoise.training import checkpoint as checkpoints
-from unnoise.training.average import Average
+from unnoise.training.average import Average, rebound
 from unnoise.training.checkpoint import Checkpoint
 from unnoise.training.data import Batches, Shard, mix
-from unnoise.training.loop import Loss, Progress, Run, run_steps, seed_generators
-from unnoise.training.optimizers import optimizer_of
+from unnoise.training.loop import run_steps
 from unnoise.training.options import TrainingConfiguration
 from unnoise.training.record import truncate
 from unnoise.training.setup import (
     Data,
     agree,
+    checkpoint_in,
     describe,
     generators_kept,
-    look,
     open_data,
     split_options,
     start_processes,
 )
+from unnoise.training.step import Run, Standing, seed_generators
+from unnoise.training.turns import Loss, Optimised, described, optimised
 from unnoise.training.validate import Validation
 
 __all__ = ["TrainingConfiguration", "train"]
@@ -88,15 +89,17 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
     objective, initial = own.pop("objective", None), own.pop("initial", None)
     defaults = own.pop("defaults", {})
     accelerator = start_processes(training)
-    good = look(folder, training)
-    accelerator.wait_for_everyone()  # all have looked before the first one writes
+    good = checkpoint_in(folder, training)
+    accelerator.wait_for_everyone()  # all have seen it before the first one writes
     if accelerator.is_main_process:
         writable_folder(folder)
         checkpoints.clean(folder)
     with generators_kept():
         opened = open_data(domain, data, own)
-        objective = objective or domain.objective(opened.configuration)
-        plan = _Plan(
+        if objective is None:
+            seed_generators(mix(training.seed, 0), accelerator.device)  # it may have weights
+            objective = domain.objective(opened.configuration)
+        undertaking = _Undertaking(
             domain,
             folder,
             training,
@@ -107,12 +110,12 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
             _name(data),
             accelerator,
         )
-        return plan.carry_out(good)
+        return undertaking.carry_out(good)
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """A run before its network exists."""
+class _Undertaking:
+    """A run before its networks exist."""
 
     domain: Trainable
     folder: Path
@@ -125,74 +128,90 @@ class _Plan:
     accelerator: Accelerator
 
     def carry_out(self, good: Checkpoint | None) -> Model:
-        identity = self._identity(good)
+        run = self._run(good)
         if good is not None:
-            agree(good, identity, self.options)
-        run = self._run(identity)
-        progress = Progress(0, 0.0, {})
+            agree(good, run.identity, self.options)
+        standing = Standing(0, 0.0, {})
         if good is not None:
-            run.optimizer.optimizer.state.clear()
-            checkpoints.restore(good, run.denoiser, run.average.module, run.optimizer.optimizer)
+            optimizers = [(turn.parameters, turn.optimizer.optimizer) for turn in run.turns]
+            checkpoints.restore(good, run.networks, run.average.module, optimizers)
             if run.accelerator.scaler is not None:
                 run.accelerator.scaler.load_state_dict(good.state["scaler"])
-            progress = Progress(good.step, good.state["seconds"], good.state["validation"])
+            standing = Standing(good.step, good.state["seconds"], good.state["validation"])
         if self.accelerator.is_main_process:
             with disk_errors("shortening the log"):
-                truncate(self.folder, progress.step)
-        progress = run_steps(run, progress)
-        card = self._card(identity, progress)
-        digest = [self._deliver(run.average, card) if self.accelerator.is_main_process else ""]
+                truncate(self.folder, standing.step)
+        standing = run_steps(run, standing)
+        card = self._card(run.identity, standing)
+        networks = run.average.module
+        digest = [self._deliver(networks, card) if self.accelerator.is_main_process else ""]
         return Model(
             domain=self.domain,
-            denoiser=run.average.module,
+            denoiser=networks.denoiser,
             configuration=self.data.configuration,
-            codec=self.domain.codec(self.data.configuration),
+            codec=networks.codec,
             defaults=self.defaults,
             card=card,
             hash=broadcast_object_list(digest)[0],
         )
 
-    def _run(self, identity: Mapping[str, Any]) -> Run:
+    def _run(self, good: Checkpoint | None) -> Run:
         options, accelerator, data = self.options, self.accelerator, self.data
         shard = Shard(options.batch_size, accelerator.process_index, accelerator.num_processes)
-        seed_generators(mix(options.seed), accelerator.device)
-        denoiser = self.domain.build(data.configuration).train()
-        if self.initial is not None:
-            weights = self.initial.denoiser.state_dict()
-            fit_weights(denoiser, weights, "the weights to start from")
-        loss, optimizer = accelerator.prepare(
-            Loss(denoiser, self.objective), optimizer_of(denoiser, options)
+        networks = self._networks()
+        own = self.objective.turns(networks)
+        turns = optimised(networks, own, options)
+        loss, *optimizers = accelerator.prepare(
+            Loss(networks, own), *(turn.optimizer for turn in turns)
         )
-        average = Average(denoiser, options.ema)
-        batches = Batches(self.domain, data.train, data.length, options.seed, shard)
-        validation = Validation(
-            self.domain,
-            data.held_out,
-            data.held_out_length,
-            self.objective,
-            self.domain.data_type(data.configuration),
-            options,
-            accelerator,
-        )
+        turns = [replace(t, optimizer=o) for t, o in zip(turns, optimizers, strict=True)]
+        average = Average(networks, options.ema)
+        identity = self._identity(good, own)
         return Run(
             folder=self.folder,
             options=options,
             accelerator=accelerator,
             loss=loss,
-            denoiser=denoiser,
+            networks=networks,
             average=average,
-            optimizer=optimizer,
-            batches=batches,
-            validation=validation if data.held_out_length else None,
+            turns=turns,
+            batches=Batches(self.domain, data.train, data.length, options.seed, shard),
+            validation=self._validation(turns, average.module) if data.held_out_length else None,
             identity=identity,
-            deliver=lambda progress: self._deliver(average, self._card(identity, progress)),
+            deliver=lambda at: self._deliver(average.module, self._card(identity, at)),
         )
 
-    def _identity(self, good: Checkpoint | None) -> dict[str, Any]:
+    def _networks(self) -> Networks:
+        """All that learns, with fresh weights or those to start from."""
+        seed_generators(mix(self.options.seed), self.accelerator.device)
+        configuration = self.data.configuration
+        denoiser = self.domain.build(configuration)
+        networks = Networks(denoiser, self.domain.codec(configuration), self.objective.others())
+        if self.initial is not None:
+            for part in ("denoiser", "codec"):
+                weights = getattr(self.initial, part).state_dict()
+                fit_weights(getattr(networks, part), weights, f"the {part}'s weights to start from")
+        return networks
+
+    def _validation(self, turns: Sequence[Optimised], average: Networks) -> Validation:
+        objective = rebound(self.objective, self.objective.others(), average.others)
+        labels = [turn.label for turn in turns]
+        return Validation(
+            self.domain,
+            self.data.held_out,
+            self.data.held_out_length,
+            list(zip(labels, objective.turns(average), strict=True)),
+            self.domain.data_type(self.data.configuration),
+            self.options,
+            self.accelerator,
+        )
+
+    def _identity(self, good: Checkpoint | None, turns: Sequence[Turn]) -> dict[str, Any]:
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         return {
             "domain": self.domain.name,
             "objective": describe(self.objective),
+            "turns": [described(turn) for turn in turns],
             "initial": "" if self.initial is None else self.initial.hash,
             "data": {
                 "training": self.data.length,
@@ -204,7 +223,7 @@ class _Plan:
             "command": command if good is None else good.state["command"],
         }
 
-    def _card(self, identity: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    def _card(self, identity: Mapping[str, Any], standing: Standing) -> dict[str, Any]:
         items = identity["data"]
         return {
             "data": self.source,
@@ -215,21 +234,25 @@ class _Plan:
                 **identity["training"],
                 "objective": identity["objective"],
                 "fingerprint": items["fingerprint"],
-                "step": progress.step,
-                "finished": progress.step == self.options.steps,
-                "seconds": round(progress.seconds, 1),
+                "step": standing.step,
+                "finished": standing.step == self.options.steps,
+                "progress": round(float(self._progress(standing)), 4),
+                "seconds": round(standing.seconds, 1),
                 "processes": self.accelerator.num_processes,
                 "device": self.accelerator.device.type,
             },
-            "validation": dict(progress.validation),
+            "validation": dict(standing.validation),
         }
 
-    def _deliver(self, average: Average[Denoiser], card: Mapping[str, Any]) -> str:
+    def _progress(self, standing: Standing) -> Elapsed:
+        return self.options.elapsed(standing.step, self.options.time_used(standing.seconds))
+
+    def _deliver(self, average: Networks, card: Mapping[str, Any]) -> str:
         return write_bundle(
             self.folder,
             self.domain.name,
             self.data.configuration.model_dump(mode="json"),
-            average.module.state_dict(),
+            average.state_dict(),
             self.defaults,
             card,
         )

@@ -17,16 +17,18 @@ from torch import nn
 from unnoise.errors import BundleError, InputError, LimitExceeded
 from unnoise.storage import bundle as bundles
 from unnoise.storage import files
-from unnoise.storage.bundle import CONFIG, INCOMING, WEIGHTS, fit_weights, read_bundle, write_bundle
+from unnoise.storage.bundle import CONFIG, INCOMING, WEIGHTS, read_bundle, write_bundle
+from unnoise.storage.tensors import fit_weights
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.count": torch.tensor(3)}
+WRAPPERS = [{"name": "unit-variance", "fields": {}}]
 SETTINGS = {"size": 28, "rates": [0.1, 0.2], "classes": {"0": "zero"}}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     target = tmp_path / "model"
-    write_bundle(target, "toy", SETTINGS, STATE, {"steps": 50}, {"licence": "CC0"})
+    write_bundle(target, "toy", SETTINGS, STATE, {"steps": 50}, {"licence": "CC0"}, WRAPPERS)
     return target
 
 
@@ -40,6 +42,7 @@ def test_what_is_written_comes_back(folder: Path) -> None:
     bundle = read_bundle(folder)
     assert bundle.domain == "toy"
     assert bundle.configuration == SETTINGS
+    assert bundle.wrappers == WRAPPERS
     assert bundle.defaults == {"steps": 50}
     assert bundle.card == {"licence": "CC0"}
     assert bundle.state_dict.keys() == STATE.keys()
@@ -50,7 +53,8 @@ def test_what_is_written_comes_back(folder: Path) -> None:
 def test_hash_covers_weights_and_settings_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     def write(settings: dict, state: dict) -> str:
         target = tmp_path / f"other{len(list(tmp_path.iterdir()))}"
-        written = write_bundle(target, "toy", settings, state, {"steps": 50}, {"licence": "CC0"})
+        more = {"steps": 50}, {"licence": "CC0"}, WRAPPERS
+        written = write_bundle(target, "toy", settings, state, *more)
         assert written == read_bundle(target).hash
         return written
 
@@ -153,8 +157,14 @@ def test_rubbish_with_the_right_hash_is_refused(folder: Path) -> None:
 
 
 def test_a_newer_schema_says_which_unnoise_is_needed(folder: Path) -> None:
-    edit(folder, schema=2, versions={"unnoise": "3.4.5"}, weights="of another form")
+    edit(folder, schema=3, versions={"unnoise": "3.4.5"}, weights="of another form")
     with pytest.raises(BundleError, match=r"newer unnoise.*install unnoise 3\.4\.5 or later"):
+        read_bundle(folder)
+
+
+def test_a_schema_from_before_the_first_release_is_refused(folder: Path) -> None:
+    edit(folder, schema=1)
+    with pytest.raises(BundleError, match=r"first release.*got 1.*train the model again"):
         read_bundle(folder)
 
 
@@ -166,6 +176,9 @@ def test_a_newer_schema_says_which_unnoise_is_needed(folder: Path) -> None:
         ("schema", 0),
         ("domain", None),
         ("configuration", []),
+        ("wrappers", {}),
+        ("wrappers", ["analytic-variance"]),
+        ("wrappers", [{"name": 3, "fields": {}}]),
         ("card", "text"),
         ("weights", {}),
         ("weights", {"sha256": 3, "bytes": 3}),
@@ -175,7 +188,7 @@ def test_mistyped_entries_are_refused(folder: Path, entry: str, value: object) -
     edit(folder, **{entry: value})
     with pytest.raises(BundleError, match=r"schema|damaged") as caught:
         read_bundle(folder)
-    assert entry in str(caught.value)
+    assert entry.rstrip("s") in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff", "[" * 100_000])

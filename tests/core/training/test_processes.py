@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import training_pair
 from training_toy import Toy
 
+from unnoise.objectives import Networks
 from unnoise.storage.bundle import read_bundle
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training.record import rows
@@ -64,7 +65,7 @@ def test_two_processes_end_with_the_weights_of_one(pair: Path, alone: Path) -> N
     assert read_bundle(pair / "run").card["training"]["processes"] == 2
     check_close(alone, pair / "run")
     # the weights moved far more than they differ
-    start = Toy().build(Toy().configure(0.0, {"width": 16})).state_dict()
+    start = Networks(Toy().build(Toy().configure(0.0, {"width": 16}))).state_dict()
     moved = read_bundle(alone).state_dict
     assert max(float((moved[name] - start[name]).abs().max()) for name in start) > 1e-2
 

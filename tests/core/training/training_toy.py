@@ -1,9 +1,11 @@
-"""A domain small enough to train in a second: points on a ring, in two classes."""
+"""A domain small enough to train in a second: points on a ring, in two classes; and runs of it."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
+import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -11,9 +13,11 @@ from torch.utils.data import Dataset
 
 from unnoise.denoise import NetworkDenoiser, Noise
 from unnoise.domain import Trainable
+from unnoise.errors import Cancelled
 from unnoise.kernels import GaussianKernel, VPCosine
-from unnoise.objectives import Batch
+from unnoise.objectives import Batch, Objective, Simple
 from unnoise.spaces import Euclidean, Layout
+from unnoise.training.train import train
 
 
 class Configuration(BaseModel):
@@ -84,3 +88,51 @@ class Toy(Trainable):
 
     def write(self, sample: object, folder: Path, stem: str) -> Path:
         raise NotImplementedError
+
+
+class Stopped(Toy):
+    """Sends SIGTERM while the first batch of `size` items is made."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.sent = size, False
+
+    def collate(self, items: list[tuple[Tensor, int]]) -> Batch:
+        if len(items) == self.size and not self.sent:
+            self.sent = True
+            signal.raise_signal(signal.SIGTERM)
+        return super().collate(items)
+
+
+class Big(Objective):
+    """Gradients far beyond any clipping."""
+
+    def __call__(self, denoiser: nn.Module, batch: Batch, noise) -> Tensor:
+        return 1e6 * Simple()(denoiser, batch, noise)
+
+
+SMALL = {
+    "steps": 12,
+    "batch_size": 7,
+    "learning_rate": 1e-2,
+    "warmup": 3,
+    "checkpoint_every": 4,
+    "log_every": 3,
+    "validate_every": 6,
+    "bound_evaluations": 2,
+    "width": 8,
+    "dropout": 0.2,
+}
+
+
+def run(out: Path, **options: object):
+    return train(Toy(), 0.0, out, **{**SMALL, **options})
+
+
+def one_step(out: Path, **options: object) -> None:
+    """Begin or continue a run, and stop it in its next step."""
+    with pytest.raises(Cancelled):
+        train(Stopped(SMALL["batch_size"]), 0.0, out, **{**SMALL, **options}, resume=True)
+
+
+def weights(out: Path) -> bytes:
+    return (out / "model.safetensors").read_bytes()

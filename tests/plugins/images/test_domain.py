@@ -20,7 +20,7 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import VPLinear
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
-from unnoise.objectives import Batch, ConditionDropout, Simple
+from unnoise.objectives import Batch, ConditionDropout, Networks, Simple
 from unnoise.spaces import Layout
 from unnoise_images.configuration import Configuration
 from unnoise_images.domain import Images
@@ -241,15 +241,16 @@ def test_training_lowers_the_loss(folder: Path) -> None:
 
 
 def test_a_saved_model_makes_the_same_pictures(model: Model, tmp_path: Path) -> None:
-    from unnoise.storage.bundle import fit_weights, read_bundle
+    from unnoise.storage.bundle import read_bundle
+    from unnoise.storage.tensors import fit_weights
 
     model.save(tmp_path / "saved")
     bundle = read_bundle(tmp_path / "saved")
     configuration = Configuration(**bundle.configuration)
     assert configuration == model.configuration
-    denoiser = Images().build(configuration)
-    fit_weights(denoiser, bundle.state_dict, "test")
-    again = Model(Images(), denoiser.eval(), configuration, bundle.defaults)
+    networks = Networks(Images().build(configuration))
+    fit_weights(networks, bundle.state_dict, "test")
+    again = Model(Images(), networks.eval().denoiser, configuration, bundle.defaults)
     assert torch.equal(
         model.generate(label=0, steps=2).states, again.generate(label=0, steps=2).states
     )
