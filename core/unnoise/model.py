@@ -83,7 +83,7 @@ class Model(Trained):
     ) -> Path:
         """Write the model as a bundle folder; in float16, float32 weights are rounded to it."""
 
-        state = Networks(self.denoiser).state_dict()
+        state = Networks(self.denoiser, self.codec).state_dict()
         if precision == "float16":
             state = {n: v.half() if v.dtype == torch.float32 else v for n, v in state.items()}
         write_bundle(

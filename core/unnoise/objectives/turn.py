@@ -47,13 +47,13 @@ class Networks(nn.Module):
         self,
         denoiser: Denoiser,
         codec: Codec | None = None,
-        others: Mapping[str, nn.Module] = MappingProxyType({}),
+        others: Mapping[str, nn.Module] | nn.ModuleDict = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.codec = Identity() if codec is None else codec
         try:
-            self.others = nn.ModuleDict(dict(others))
+            self.others = nn.ModuleDict(dict(others.items()))
         except KeyError as error:
             raise ConfigError(
                 f"a network cannot have this name: {error.args[0]}", value=sorted(others)

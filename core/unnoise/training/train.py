@@ -188,9 +188,8 @@ class _Undertaking:
         denoiser = self.domain.build(configuration)
         networks = Networks(denoiser, self.domain.codec(configuration), self.objective.others())
         if self.initial is not None:
-            for part in ("denoiser", "codec"):
-                weights = getattr(self.initial, part).state_dict()
-                fit_weights(getattr(networks, part), weights, f"the {part}'s weights to start from")
+            start = Networks(self.initial.denoiser, self.initial.codec, networks.others)
+            fit_weights(networks, start.state_dict(), "the weights to start from")
         return networks
 
     def _validation(self, turns: Sequence[Optimised], average: Networks) -> Validation:
