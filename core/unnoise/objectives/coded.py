@@ -24,11 +24,11 @@ from unnoise.distributions import Gaussian
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.noise import NoiseSource
+from unnoise.objectives.batch import Batch
 from unnoise.objectives.bound import Bound, bound
 from unnoise.objectives.data_types import Continuous, DataType, Dequantised, Quantised, Reading
 from unnoise.objectives.likelihood import Likelihood, Trace, level_likelihood, log_likelihood
 from unnoise.objectives.limit import limit_bound
-from unnoise.objectives.objectives import Batch
 from unnoise.samplers import Diffusion
 from unnoise.spaces import Euclidean, Layout, State
 

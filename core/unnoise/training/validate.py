@@ -15,8 +15,7 @@ from torch.utils.data import Dataset
 from unnoise.domain import Trainable
 from unnoise.errors import UnnoiseError
 from unnoise.noise import NoiseSource
-from unnoise.objectives import CHAIN, Batch, DataType, Elapsed, Networks, Turn, bound
-from unnoise.samplers import Diffusion
+from unnoise.objectives import CHAIN, Batch, DataType, Elapsed, Networks, Turn, data_bound
 from unnoise.training.data import Batches, Shard
 from unnoise.training.options import TrainingConfiguration
 from unnoise.training.turns import losses_of
@@ -73,11 +72,12 @@ class Validation:
 
     @torch.no_grad()
     def _bound(self, networks: Networks, batch: Batch, noise: NoiseSource) -> Tensor:
-        denoiser = networks.denoiser
-        return bound(
-            Diffusion(denoiser, batch.layout, noise, batch.condition),
-            batch.x0,
-            steps=denoiser.kernel.steps or CHAIN,
+        return data_bound(
+            networks.denoiser,
+            networks.codec,
+            batch,
+            noise,
+            steps=networks.denoiser.kernel.steps or CHAIN,
             evaluations=self.options.bound_evaluations,
             data=self.data,
         ).total
