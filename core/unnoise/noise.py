@@ -1,8 +1,18 @@
-"""Randomness per sample: the same numbers for a sample in any batch, order or process."""
+"""Randomness per sample: the same numbers for a sample in any batch, order or process.
+
+The numbers of sample i are a stream keyed by (seed, i) and drawn from one after the other, so that
+they cost what those of torch cost. What a number is then depends on all that were drawn before it,
+and a piece of a long signal could not be drawn without what lies before it. A `window` is therefore
+drawn by place: draw d of sample i is cut into blocks, and block k is a stream keyed by
+(seed, i, d, k). Every window onto a signal, the one that shows all of it included, sees the same
+blocks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -10,32 +20,88 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from unnoise.errors import InputError
-from unnoise.spaces.layout import Layout
+from unnoise.spaces.layout import Layout, tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 (sqrt(5) - 1) / 2: multiples spread evenly modulo 2**64
 _NOBODY = 2**64 - 1  # the key of what the samples of a seed share
 _STATE = torch.Generator().manual_seed(0).get_state().numpy()
 _WORDS = slice(24, 24 + 624 * 8)  # the Mersenne twister's words in torch's serialised state
+_BLOCK = 16_384  # numbers of a window that one stream yields
+
+_Draw: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 
 
-def _stream(seed: int, number: int, branch: int) -> torch.Generator:
-    """A generator whose whole state is a function of (seed, number, branch).
+def _stream(cipher: np.random.Philox) -> torch.Generator:
+    """A generator whose whole state is a function of the cipher's key and counter.
 
     `torch.Generator.manual_seed` keeps 32 bits of its seed, so that 65,000 samples would contain
     two alike; the state is filled from a Philox cipher instead.
     """
     state = _STATE.copy()
-    words = _cipher(seed, number, branch).random_raw(312)
+    words = cipher.random_raw(312)
     state[_WORDS].view(np.uint64)[:] = words.view(np.uint32)
     generator = torch.Generator()
     generator.set_state(torch.from_numpy(state))
     return generator
 
 
-def _cipher(seed: int, number: int, branch: int) -> np.random.Philox:
+def _cipher(
+    seed: int, number: int, branch: int, draw: int = 0, block: int = -1
+) -> np.random.Philox:
     return np.random.Philox(
-        key=np.array([seed, number], np.uint64), counter=np.array([0, 0, 0, branch], np.uint64)
+        key=np.array([seed, number], np.uint64),
+        counter=np.array([0, 1 + block, draw, branch], np.uint64),
     )
+
+
+@dataclass
+class _Places:
+    """The noise of one sample by place, and how often it was drawn."""
+
+    seed: int
+    number: int
+    branch: int
+    draws: int = 0
+
+    def fill(self, out: Tensor, start: int, axis: int, draw: _Draw) -> None:
+        """Fill one sample's piece, whose first entry along `axis` is at place `start`."""
+        key = (self.seed, self.number, self.branch, self.draws)
+        self.draws += 1
+        if out.ndim == 0:  # a number of the whole sample: all windows see it
+            out.copy_(draw(torch.empty(1, dtype=out.dtype), _stream(_cipher(*key, 0)))[0])
+            return
+        rows = out.movedim(axis, -1)
+        *others, count = rows.shape
+        length = max(1, _BLOCK // max(1, int(np.prod(others))))
+        stop = start + count
+        for k in range(start // length, -(-stop // length)):
+            low, first, last = k * length, max(start, k * length), min(stop, (k + 1) * length)
+            block = draw(torch.empty(*others, length, dtype=out.dtype), _stream(_cipher(*key, k)))
+            rows[..., first - start : last - start] = block[..., first - low : last - low]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A piece of a signal: the places start .. stop - 1 of an axis; None is its end."""
+
+    start: int
+    stop: int | None
+    axis: int
+
+    def check(self, layout: Layout) -> None:
+        if layout.index is not None:
+            raise InputError("a window is a piece of dense samples", fix="draw without a window")
+        event = layout.shape[1:]
+        if not event:
+            return
+        if not -len(event) <= self.axis < len(event):
+            raise InputError("the window has no such axis", value=self.axis, limit=len(event))
+        if self.stop is not None and event[self.axis] != self.stop - self.start:
+            raise InputError(
+                "the layout has another length than the window",
+                value=event[self.axis],
+                limit=self.stop - self.start,
+            )
 
 
 class NoiseSource:
@@ -60,18 +126,54 @@ class NoiseSource:
         self.seed = seed
         self.ids = list(ids)
         self.branch = branch
-        self._streams = [_stream(seed, i, branch) for i in self.ids]
+        self._streams = [_stream(_cipher(seed, i, branch)) for i in self.ids]
+        self._window: _Window | None = None
+        self._places: list[_Places] = []  # of a window, in the place of the streams
 
     def fork(self) -> NoiseSource:
         """Fresh streams of the same samples, so that extra draws leave these undisturbed."""
-        return NoiseSource(self.seed, self.ids, self.branch + 1)
+        if self._window is None:
+            return NoiseSource(self.seed, self.ids, self.branch + 1)
+        return self._seen(self._window, self.branch + 1)
 
     def of(self, rows: Sequence[int]) -> NoiseSource:
         """The streams of some of the samples, by their places: the same streams, not copies."""
-        part = NoiseSource(self.seed, [], self.branch)
-        part.ids = [self.ids[k] for k in rows]
-        part._streams = [self._streams[k] for k in rows]
+        part = self._empty([self.ids[k] for k in rows])
+        part._streams = [self._streams[k] for k in rows] if self._streams else []
+        part._places = [self._places[k] for k in rows] if self._places else []
         return part
+
+    def copy(self) -> NoiseSource:
+        """A source that draws what this one will draw from now on; drawing from one leaves the
+        other where it is, so that a segment of a run can be replayed."""
+        twin = self._empty(self.ids)
+        twin._streams = [g.clone_state() for g in self._streams]
+        twin._places = [replace(place) for place in self._places]
+        return twin
+
+    def window(self, start: int = 0, stop: int | None = None, axis: int = -1) -> NoiseSource:
+        """The noise of the places start .. stop - 1 of a long signal, from its first draw on.
+
+        What is drawn at a place depends on the seed, the sample, the number of the draw and the
+        place alone: chunks of any length, in any order and overlapping or not, have the noise of
+        the whole, `window()`, which memory never has to hold. (The whole is not what this source
+        itself draws, whose numbers have an order and no place.) Padding draws what would be there.
+        Blocks of 16,384 numbers are drawn at once, and what a window cuts off of one is lost.
+
+        Parameters
+        ----------
+        start, stop : 0 <= start < stop; None: as far as the layout goes.
+        axis : of an event, the one that is cut. By default the last, the time of sound
+            (channels, time); 0 for the rows of a table. The others must be there in full. An event
+            without axes is one number for the whole signal.
+
+        Raises
+        ------
+        InputError : no such window; when drawn from, a layout that is ragged or of another length.
+        """
+        if start < 0 or (stop is not None and stop <= start):
+            raise InputError("no such window", value=(start, stop), limit="0 <= start < stop")
+        return self._seen(_Window(start, stop, axis), self.branch)
 
     def normal(self, layout: Layout) -> Float[Tensor, "rows ..."]:
         """Standard normal numbers in the layout's shape, dtype and device; zero in the padding."""
@@ -94,15 +196,31 @@ class NoiseSource:
         turns = [(start + i * _GOLDEN) % 2**64 >> 11 for i in self.ids]
         return torch.tensor(turns, dtype=torch.float64) / 2**53
 
-    def _fill(
-        self, out: Tensor, layout: Layout, draw: Callable[[Tensor, torch.Generator], Tensor]
-    ) -> Tensor:
+    def _empty(self, ids: Sequence[int]) -> NoiseSource:
+        other = NoiseSource(self.seed, [], self.branch)
+        other.ids = list(ids)
+        other._window = self._window
+        return other
+
+    def _seen(self, window: _Window, branch: int) -> NoiseSource:
+        """A source of the same samples, by place."""
+        other = self._empty(self.ids)
+        other.branch, other._window = branch, window
+        other._places = [_Places(self.seed, i, branch) for i in self.ids]
+        return other
+
+    def _fill(self, out: Tensor, layout: Layout, draw: _Draw) -> Tensor:
         if layout.batch != len(self.ids):
             raise InputError(
                 "the noise source has other samples than the layout",
                 value=len(self.ids),
                 limit=layout.batch,
             )
+        if self._window is not None:
+            self._window.check(layout)
+            for row, place in zip(out, self._places, strict=True):
+                place.fill(row, self._window.start, self._window.axis, draw)
+            return tensor(layout.zero_padding(out.to(layout.device)))
         if layout.index is not None:
             parts = torch.split(out, layout.points.tolist())
             for part, generator in zip(parts, self._streams, strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -159,3 +160,101 @@ def test_times_belong_to_samples_and_fill_the_interval():
 def test_bad_input(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+@pytest.mark.parametrize("event", [(), (5,), (3, 4)])
+@pytest.mark.parametrize("windowed", [False, True])
+def test_a_copy_draws_what_the_source_would_have_drawn(event, windowed):
+    layout = Layout.dense(len(IDS), event)
+    source = NoiseSource(3, IDS)
+    source = source.window() if windowed else source
+    source.normal(layout)  # an odd number leaves half a pair in the generator
+    twin = source.copy()
+    replayed = draws(twin, layout)
+    assert all(a.equal(b) for a, b in zip(replayed, draws(source, layout), strict=True))
+    assert all(a.equal(b) for a, b in zip(draws(twin, layout), draws(source, layout), strict=True))
+    part = source.copy().of([2, 0])
+    for a, b in zip(draws(part, Layout.dense(2, event)), draws(source, layout), strict=True):
+        assert a.equal(b[[2, 0]])
+
+
+CHUNKS = [[0, 30_000], [0, 1, 2, 16_383, 16_384, 16_385, 30_000], [0, 10_000, 20_000, 30_000]]
+
+
+@pytest.mark.parametrize("event", [(30_000,), (2, 30_000), (3, 5, 30_000)])
+@pytest.mark.parametrize("edges", CHUNKS, ids=len)
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_chunks_have_the_noise_of_the_whole(event, edges, axis):
+    event = event if axis == -1 else event[::-1]
+    place = len(event) - 1 if axis == -1 else 0
+    ids = IDS[:2]
+    whole = draws(NoiseSource(5, ids).window(axis=axis), Layout.dense(2, event))
+    for start, stop in [(25_001, 29_000), *pairwise(edges), (700, 22_345)]:
+        shape = list(event)
+        shape[place] = stop - start
+        piece = NoiseSource(5, ids).window(start, stop, axis)
+        for part, all_ in zip(draws(piece, Layout.dense(2, tuple(shape))), whole, strict=True):
+            assert part.equal(all_.narrow(1 + place, start, stop - start))
+
+
+def test_the_noise_of_a_window_is_good_noise():
+    # three draws of 400,000 numbers over 25 blocks: normal, and independent of each other, of their
+    # neighbours and of the samples' ordinary streams
+    layout = Layout.dense(2, (400_000,), dtype=D)
+    source = NoiseSource(9, [0, 1])
+    window = source.window()
+    made = [window.normal(layout), window.normal(layout), window.fork().normal(layout)]
+    rows = torch.cat([*made, source.normal(layout)])
+    for row in rows:
+        assert stats.kstest(row.numpy(), "norm").pvalue > P
+        assert abs(row[:-1] @ row[1:]) / 400_000 < 5.5 / 400_000**0.5
+        assert abs(row[:-16_384] @ row[16_384:]) / 400_000 < 5.5 / 400_000**0.5
+    correlations = (rows @ rows.T / 400_000 - torch.diag((rows**2).mean(1))).abs()
+    assert correlations.max() < 5.5 / 400_000**0.5
+    u = window.uniform(layout)
+    assert stats.kstest(u[0].numpy(), "uniform").pvalue > P
+
+
+def test_padding_and_numbers_of_a_whole_sample_in_a_window():
+    event = (50, 2)
+    mask = torch.arange(50)[None] < torch.tensor([[50], [20]])
+    full = NoiseSource(1, [0, 1]).window(axis=0).normal(Layout.dense(2, event))
+    some = NoiseSource(1, [0, 1]).window(axis=0).normal(Layout.dense(2, event, mask=mask))
+    assert some[~mask].eq(0).all()
+    assert some[mask].equal(full[mask])
+    one = Layout.dense(2)
+    a, b = (NoiseSource(1, [0, 1]).window(k, k + 5).uniform(one) for k in (0, 7))
+    assert a.equal(b)
+    assert a[0] != a[1]
+
+
+def test_windows_that_do_not_fit():
+    noise = NoiseSource(0, [0])
+    for start, stop in ((-1, 5), (5, 5), (7, 2)):
+        with pytest.raises(InputError, match="window"):
+            noise.window(start, stop)
+    with pytest.raises(InputError, match="another length"):
+        noise.window(0, 4).normal(Layout.dense(1, (5,)))
+    with pytest.raises(InputError, match="no such axis"):
+        noise.window(0, 5, axis=1).normal(Layout.dense(1, (5,)))
+    with pytest.raises(InputError, match="dense"):
+        noise.window(0, 5).normal(Layout.ragged([5]))
+
+
+def test_an_hour_of_sound_in_bounded_memory():
+    """Ten seconds of it, drawn an hour into the signal, need the memory of ten seconds."""
+    code = """
+import resource
+from unnoise.noise import NoiseSource
+from unnoise.spaces import Layout
+rate = 44_100
+layout = Layout.dense(1, (2, 10 * rate))
+noise = NoiseSource(0, [0]).window(3600 * rate, 3610 * rate)
+noise.normal(layout)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(3):
+    noise.normal(layout)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20_000  # KiB: an hour of two channels is 1.2 million
