@@ -10,6 +10,7 @@ from unnoise.samplers.deis import DEIS
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.dpmpp import DPMSolverPP, Solver
 from unnoise.samplers.euler import Euler
+from unnoise.samplers.gradient import Checkpointed, Memory, Plain
 from unnoise.samplers.heun import EDM, Heun
 from unnoise.samplers.latent import invert, slerp
 from unnoise.samplers.multistep import Warmup
@@ -37,6 +38,7 @@ __all__ = [
     "AdaptiveODE",
     "Ancestral",
     "Cached",
+    "Checkpointed",
     "Conditioning",
     "Confidence",
     "DPMSolverPP",
@@ -44,9 +46,11 @@ __all__ = [
     "Euler",
     "FirstHitting",
     "Heun",
+    "Memory",
     "Observation",
     "Order",
     "OrderAgnostic",
+    "Plain",
     "PredictorCorrector",
     "Pseudo",
     "RePaint",

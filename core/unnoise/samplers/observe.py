@@ -20,6 +20,7 @@ from unnoise.kernels import Absorbing, ProductKernel, TransitionKernel, corrupti
 from unnoise.noise import NoiseSource
 from unnoise.samplers.base import Sampler, Step, Times
 from unnoise.samplers.diffusion import Diffusion
+from unnoise.samplers.gradient import Memory, Plain
 from unnoise.spaces import DataSpace, Layout, ProductSpace, State, Tokens, parts, tensor
 
 
@@ -209,10 +210,13 @@ def walk(
     x: State,
     grid: Times,
     observation: Observation | None = None,
+    memory: Memory = Plain(),
 ) -> Iterator[Step]:
-    """Run `sampler` over `grid`, with the known part put in after every step."""
+    """Run `sampler` over `grid`, with the known part put in after every step. `memory` says what is
+    kept for a gradient: Plain() is everything."""
     kernel, layout = run.kernel, run.layout
     sampler.check(kernel)
+    run = memory.over(run)
     if observation is None:
         yield from sampler(run, x, grid)
         return
