@@ -20,12 +20,22 @@ from unnoise.codecs import Codec, Identity
 from unnoise.denoise import Condition, Denoiser
 from unnoise.display import Display, Listed
 from unnoise.engine.options import Options
-from unnoise.errors import PluginError
+from unnoise.errors import InputError, PluginError
 from unnoise.objectives import Batch, Continuous, DataType, Objective, Simple
 from unnoise.samplers import Observation, Sampler, Start
 from unnoise.spaces import Layout, State
 
-__all__ = ["Batch", "Domain", "Draw", "Partial", "Plan", "Task", "Trainable", "Trained"]
+__all__ = [
+    "Batch",
+    "Domain",
+    "Draw",
+    "Partial",
+    "Plan",
+    "Task",
+    "Trainable",
+    "Trained",
+    "inputs_of",
+]
 
 
 @final
@@ -93,6 +103,21 @@ class Partial:
 Plan: TypeAlias = "Generator[Task | Partial, State, list[Any]]"
 """Yields tasks, is sent their final states (on the CPU), returns native objects, one per draw: None
 for one that was handed out in a `Partial` and has nothing more."""
+
+
+def inputs_of(**fields: Any) -> list[dict[str, Any]]:
+    """The inputs of a request whose `fields` each take one value for all inputs, or a list with one
+    for each: a dict of single values for each input.
+
+    Raises InputError for lists of other lengths, or of none.
+    """
+    sizes = {name: len(value) for name, value in fields.items() if isinstance(value, list)}
+    if len(set(sizes.values())) > 1 or 0 in sizes.values():
+        raise InputError("lists of a request have one length", value=sizes, limit=">= 1")
+    return [
+        {n: value[i] if isinstance(value, list) else value for n, value in fields.items()}
+        for i in range(next(iter(sizes.values()), 1))
+    ]
 
 
 class Domain(ABC):

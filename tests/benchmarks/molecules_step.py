@@ -25,10 +25,10 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from unnoise.spaces import ZeroCoM, tensor
+from unnoise_molecules.buckets import padded
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.domain import Molecules
 from unnoise_molecules.graph import batched, graph
-from unnoise_molecules.network_e3 import _padded
 from unnoise_molecules.network_geodiff import distances
 
 SMILES = (
@@ -89,7 +89,7 @@ def main() -> None:
         _, found = batched(graphs)
         index, codes = found["pair_index"], found["pair_codes"]
         if chosen.network == "e3":
-            _, index, _ = _padded(layout, index, codes, x, network.radius, network.bucket)
+            _, index, _ = padded(layout, index, codes, x, network.radius, network.bucket)
         distances(x, index)
         o3.spherical_harmonics("1o", x[index[0]] - x[index[1]], normalize=True)
 

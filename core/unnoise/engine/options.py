@@ -82,7 +82,9 @@ class Options(BaseModel):
     dtype: Precision = Field(
         "float32", description="precision in which the network computes; states stay as they are"
     )
-    batch_size: Whole = Field(64, ge=1, description="samples that run at once; changes no sample")
+    batch_size: Whole | None = Field(
+        None, ge=1, description="samples that run at once; changes no sample; default: 64"
+    )
     threads: Whole | None = Field(
         None, ge=1, description="processor threads of a network's operations; default: as set"
     )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import GeneratorType
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from pydantic import BaseModel
@@ -25,6 +25,10 @@ from unnoise.engine.task import Record, Setting, on_cpu, run_task
 from unnoise.errors import ConfigError
 from unnoise.noise import NoiseSource
 from unnoise.spaces import State
+
+
+BATCH: Final = 64
+"""Samples that run at once."""
 
 
 @final
@@ -55,7 +59,7 @@ def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator
     model = replace(model, denoiser=placed(model.denoiser, device))
     inputs = list(domain.prepare(own, model, options))
     draws = draws_of(options, len(inputs))
-    size = options.batch_size
+    size = options.batch_size or BATCH
     batches = [draws[i : i + size] for i in range(0, len(draws), size)]
     until = math.inf if options.deadline is None else time.monotonic() + options.deadline
     rows = {draw.number: row for row, draw in enumerate(draws)}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unnoise.denoise import ClassifierFree, Clean, Denoiser, NetworkDenoiser, Noise, V
 from unnoise.display import Display
-from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
+from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained, inputs_of
 from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
@@ -108,10 +108,9 @@ class Images(Trainable):
         classes = configuration.classes or ()
         _check_guidance(request, classes)
         observation = _observation(request, configuration)
-        labels = request.label if isinstance(request.label, list) else [request.label]
         return [
-            Prepared(_checked_label(label, classes), observation, request.guidance_scale)
-            for label in labels
+            Prepared(_checked_label(one["label"], classes), observation, request.guidance_scale)
+            for one in inputs_of(label=request.label)
         ]
 
     def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:

@@ -9,7 +9,7 @@ Every atom holds features that are scalars (0e), pseudoscalars (0o), vectors (1o
 
 is a tensor-product convolution with spherical harmonics Y. The Clebsch-Gordan product CG is linear,
 so it is taken after the sum over neighbours, once per atom instead of once per pair. The weights w
-are shared by a head of channels, which makes the sum a product of matrices. Only `_padded` knows
+are shared by a head of channels, which makes the sum a product of matrices. Only `padded` knows
 that a batch is ragged: molecules of similar size go through it together.
 
 Noise level and true distances are inputs of all layers. The stereo tags enter as the vector
@@ -19,11 +19,9 @@ SMILES: both keep their meaning in the mirror, where V and s change sign.
 
 from __future__ import annotations
 
-import itertools
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -35,6 +33,7 @@ from torch import Tensor, nn
 from unnoise.denoise import Condition
 from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout
+from unnoise_molecules.buckets import Pads, padded, rows_at
 from unnoise_molecules.graph import ATOM_SIZES, PAIR_SIZES, signed_volumes
 
 _CROWD = 4.0
@@ -110,7 +109,7 @@ class E3Network(nn.Module):
         unit = torch.sqrt(sigma**2 + self.sigma_data**2)
         x = inputs * layout.expand(unit, inputs)
         index, codes = condition["pair_index"], condition["pair_codes"]
-        pads, index, codes = _padded(layout, index, codes, x, self.radius, self.bucket)
+        pads, index, codes = padded(layout, index, codes, x, self.radius, self.bucket)
         i, j = index
         between = x[i] - x[j]
         d = torch.sqrt((between**2).sum(-1, keepdim=True) + 1e-12)
@@ -213,15 +212,17 @@ class _Layer(nn.Module):
         index: Int64[Tensor, "2 pairs"],
         direction: Tensor,
         fade: Tensor,
-        pads: _Pads,
+        pads: Pads,
         turns: list[Tensor],
     ) -> tuple[Tensor, Tensor]:
         i, j = index
         calm = self._calm(h)
         p = self.product(calm[:, : self.dims[0]])
         u = self.slopes(calm).view(len(h), -1, 3)
-        slope = ((_at(u, i) - _at(u, j)) * direction[:, None]).sum(-1)
-        e = e + self.pair_mlp(torch.cat([self.pair_norm(e), _at(p, i) * _at(p, j), slope], 1))
+        slope = ((rows_at(u, i) - rows_at(u, j)) * direction[:, None]).sum(-1)
+        e = e + self.pair_mlp(
+            torch.cat([self.pair_norm(e), rows_at(p, i) * rows_at(p, j), slope], 1)
+        )
         summed = self._convolve(calm, self.weights(e) * fade, pads, turns)
         own = self.own(self.left(calm), self.right(calm))
         h = h + self.out(self.gate(self.mix(torch.cat([summed, own, calm], 1))))
@@ -235,7 +236,7 @@ class _Layer(nn.Module):
         calmed = (v * size for v, size in zip(others, sizes, strict=True))
         return torch.cat([self.norm(scalars), *calmed], 1)
 
-    def _convolve(self, h: Tensor, w: Tensor, pads: _Pads, turns: list[Tensor]) -> Tensor:
+    def _convolve(self, h: Tensor, w: Tensor, pads: Pads, turns: list[Tensor]) -> Tensor:
         """CG(sum_j w_ij Y(u_ij) h_j): (rows, irreps of `summed`)."""
         shapes = torch.split(h, self.dims, 1)
         parts = [part.reshape(len(h), self.heads, -1) for part in shapes]
@@ -244,7 +245,7 @@ class _Layer(nn.Module):
             bucket.sums(torch.cat([own, own]), turn, h)
             for (bucket, own), turn in zip(pads.parts(w), turns, strict=True)
         ]
-        total = _at(torch.cat(sums), pads.back)
+        total = rows_at(torch.cat(sums), pads.back)
         return self._coupled(total / _CROWD)
 
     def _coupled(self, total: Tensor) -> Tensor:
@@ -308,100 +309,7 @@ class Radial(nn.Module):
         return torch.cat([close, d / 3 - 1], 1)
 
 
-def _at(v: Tensor, rows: Tensor) -> Tensor:
-    """v[rows], whose gradient is a sum and not a scatter with accumulation."""
-    return v.index_select(0, rows)
-
-
 def _fade(x: Tensor) -> Tensor:
     """1 - 10 x^3 + 15 x^4 - 6 x^5: from 1 at 0 to 0 at 1, with two derivatives."""
     x = x.clamp(max=1)
     return 1 - x**3 * (10 - 15 * x + 6 * x**2)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Bucket:
-    """Molecules of similar size, padded: `count` of them to `size` atoms.
-
-    rows : their rows in the batch; slots : where each of them lies in (count, size).
-    pairs : their pairs; cells : where (i, j) of all of them, then (j, i), lie in
-        (count, size, size).
-    """
-
-    count: int
-    size: int
-    rows: Tensor
-    slots: Tensor
-    pairs: slice
-    cells: Tensor
-
-    def dense(self, v: Float[Tensor, "cells k"]) -> Float[Tensor, "k all"]:
-        """A value for each of `cells` in all places (count, size, size), zero elsewhere."""
-        places = v.new_zeros(self.count * self.size**2, v.shape[1])
-        return places.index_copy_(0, self.cells, v).t().contiguous()
-
-    def sums(
-        self,
-        w: Float[Tensor, "cells k"],
-        turn: Float[Tensor, "3 all"],
-        h: Float[Tensor, "rows heads c"],
-    ) -> Float[Tensor, "own heads 4 c"]:
-        """sum_j w_ij h_j, and sum_j w'_ij u_ij h_j, for weights w, w' of each head."""
-        n, size = self.count, self.size
-        heads, c = h.shape[1:]
-        padded = h.new_zeros(n * size, heads, c).index_copy_(0, self.slots, _at(h, self.rows))
-        padded = padded.view(n, size, heads, c).permute(2, 0, 1, 3).reshape(heads * n, size, c)
-        flat, turned = self.dense(w).chunk(2)
-        weights = [flat, *(turned * one for one in turn)]
-        out = [torch.bmm(one.view(heads * n, size, size), padded) for one in weights]
-        places = torch.stack(out).view(4, heads, n * size, c)
-        return places.index_select(2, self.slots).permute(2, 1, 0, 3)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Pads:
-    """The buckets of a batch; `back` takes their rows, one bucket after the other, to the batch."""
-
-    buckets: list[_Bucket]
-    back: Tensor
-
-    def parts(self, v: Tensor) -> list[tuple[_Bucket, Tensor]]:
-        """Each bucket with its part of a value per pair."""
-        return [(bucket, v[bucket.pairs]) for bucket in self.buckets]
-
-
-def _padded(
-    layout: Layout, index: Tensor, codes: Tensor, x: Tensor, radius: float, bucket: int
-) -> tuple[_Pads, Tensor, Tensor]:
-    """The buckets of a batch, and its pairs within `radius` in their order."""
-    assert layout.index is not None
-    counts = layout.points
-    starts = counts.cumsum(0) - counts
-    order = counts.argsort(stable=True)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    where = place[layout.index[index[0]]]
-    near = ((x[index[0]] - x[index[1]]) ** 2).sum(-1) < radius**2
-    keep = where.argsort(stable=True)
-    keep = keep[near[keep]]
-    index, codes, where = index[:, keep], codes[keep], where[keep]
-    slot = torch.arange(len(layout.index), device=order.device) - starts[layout.index]
-    row_place = place[layout.index]
-    i, j = slot[index]
-    edges = range(0, layout.batch, bucket)
-    ends = [*torch.searchsorted(where, where.new_tensor(list(edges))).tolist(), len(where)]
-    buckets = []
-    for edge, pairs in zip(edges, itertools.starmap(slice, itertools.pairwise(ends)), strict=True):
-        members = order[edge : edge + bucket]
-        size = int(counts[members[-1]])
-        rows = ((row_place >= edge) & (row_place < edge + bucket)).nonzero().flatten()
-        at, a, b = (where[pairs] - edge) * size, i[pairs], j[pairs]
-        cells = torch.cat([(at + a) * size + b, (at + b) * size + a])
-        slots = (row_place[rows] - edge) * size + slot[rows]
-        buckets.append(_Bucket(len(members), size, rows, slots, pairs, cells))
-    rows = torch.cat([bucket.rows for bucket in buckets])
-    back = torch.empty_like(rows)
-    back[rows] = torch.arange(len(rows), device=rows.device)
-    return _Pads(buckets, back), index, codes

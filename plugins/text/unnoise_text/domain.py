@@ -142,7 +142,7 @@ class Text(Trainable):
     def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
         """The canvas of each input, encoded once."""
         configuration: Configuration = model.configuration
-        found = [canvas_of(request, i, configuration) for i in range(request.inputs)]
+        found = [canvas_of(configuration, **one) for one in request.inputs]
         size = max(one.size for one in found)
         if request.block is None and size > configuration.length:
             raise InputError(
@@ -224,15 +224,16 @@ def _task(windows: Sequence[Row], absorbing: bool) -> Task:
     return Task(layout, observation=Observation(x, known, method))
 
 
-def canvas_of(request: Request, number: int, configuration: Configuration) -> Canvas:
-    """What is given of input `number`."""
+def canvas_of(
+    configuration: Configuration,
+    *,
+    prompt: str | None,
+    suffix: str | None,
+    template: str | None,
+    length: int | None,
+) -> Canvas:
+    """What is given of one input."""
     vocabulary = configuration.vocabulary
-
-    def of(value: Any) -> Any:
-        return value[number] if isinstance(value, list) else value
-
-    length, template = of(request.length), of(request.template)
-    prompt, suffix = of(request.prompt), of(request.suffix)
     asked = length or configuration.length
     if template is None:
         return given(prompt, suffix, asked, vocabulary)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unnoise.domain import inputs_of
 from unnoise.errors import InputError
 from unnoise_text.canvas import LONGEST
 
@@ -57,17 +58,12 @@ class Request(BaseModel):
         lengths = self.length if isinstance(self.length, list) else [self.length]
         if any(n is not None and not 1 <= n <= LONGEST for n in lengths):
             raise InputError("length is out of range", value=self.length, limit=f"1 to {LONGEST}")
-        lists = {len(v) for v in self._fields() if isinstance(v, list)}
-        if len(lists) > 1 or 0 in lists:
-            raise InputError(
-                "lists of a request have one length", value=sorted(lists), limit=">= 1"
-            )
+        _ = self.inputs  # lists of other lengths are refused here
         return self
 
-    def _fields(self) -> tuple[object, ...]:
-        return self.prompt, self.suffix, self.template, self.length
-
     @property
-    def inputs(self) -> int:
-        """How many inputs the request holds."""
-        return next((len(v) for v in self._fields() if isinstance(v, list)), 1)
+    def inputs(self) -> list[dict[str, Any]]:
+        """prompt, suffix, template and length of each input."""
+        return inputs_of(
+            prompt=self.prompt, suffix=self.suffix, template=self.template, length=self.length
+        )

@@ -244,7 +244,7 @@ def test_pages_of_texts_of_other_lengths_show_no_padding(model):
 def test_the_terminal_shows_hidden_tokens(model):
     mask = model.configuration.known.vocab - 1
     state = torch.tensor([[1, 2, mask, mask], [0, 0, 0, 0]])
-    assert model.domain.terminal(state, model) == "ab░░"
+    assert model.domain.display.terminal(state, model) == "ab░░"
 
 
 def test_a_transformers_architecture_that_does_not_exist(make_model):
