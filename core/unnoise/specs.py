@@ -29,7 +29,7 @@ API_VERSION: Final = 2
 hookimpl = HookimplMarker("unnoise")
 
 Kind = Literal["domains", "kernels", "spaces", "samplers", "schedules", "codecs"]
-State = Literal["ok", "broken", "conflict", "disabled", "ignored"]
+Health = Literal["ok", "broken", "conflict", "disabled", "ignored"]
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -159,7 +159,7 @@ class PluginInfo:
     distribution: str
     version: str
     provides: Mapping[Kind, tuple[str, ...]]
-    state: State
+    state: Health
     reason: str = ""
     fix: str = ""
 

@@ -30,7 +30,7 @@ from unnoise import hookspecs
 from unnoise.discovery import hangs
 from unnoise.discovery.advice import diagnose, one_line, to_update
 from unnoise.errors import PluginError
-from unnoise.specs import API_VERSION, KINDS, Kind, PluginInfo, Spec, State, normal
+from unnoise.specs import API_VERSION, KINDS, Health, Kind, PluginInfo, Spec, normal
 
 SECONDS_TO_LOAD: Final = 5.0
 """How long one plugin's light module may take; it needs milliseconds."""
@@ -68,10 +68,10 @@ class Plugin:
     def fingerprint(self) -> str:
         return hangs.fingerprint(self.module, self.info.version)
 
-    def mark(self, state: State, reason: str, fix: str = "") -> Plugin:
+    def mark(self, state: Health, reason: str, fix: str = "") -> Plugin:
         return replace(self, info=replace(self.info, state=state, reason=reason, fix=fix))
 
-    def complain(self, state: State, error: PluginError) -> Plugin:
+    def complain(self, state: Health, error: PluginError) -> Plugin:
         """The plugin marked with what is wrong, and one warning line (strict: raised)."""
         if strict():
             raise error

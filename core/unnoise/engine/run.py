@@ -26,7 +26,6 @@ from unnoise.errors import ConfigError
 from unnoise.noise import NoiseSource
 from unnoise.spaces import State
 
-
 BATCH: Final = 64
 """Samples that run at once."""
 

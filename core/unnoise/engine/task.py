@@ -71,8 +71,8 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
     kernel, layout = denoiser.kernel, task.layout.to(device)
     sampler = setting.sampler
     if task.sampler is not None:
+        _either(task.sampler, options.sampler, "sampler")
         sampler = task.sampler
-        _only(sampler, options.sampler, "sampler")
     elif kernel is not setting.model.denoiser.kernel:
         sampler = sampler_of(options.sampler, kernel)
     observation = _observation(setting, task, noise)
@@ -132,7 +132,7 @@ def on_cpu(x: State) -> State:
 
 
 def _observation(setting: Setting, task: Task, noise: NoiseSource) -> Observation | None:
-    found = _only(task.observation, setting.options.observation, "observation")
+    found = _either(task.observation, setting.options.observation, "observation")
     if found is None:
         return None
     value, mask = found.value, found.mask
@@ -142,14 +142,14 @@ def _observation(setting: Setting, task: Task, noise: NoiseSource) -> Observatio
 
 
 def _start(setting: Setting, task: Task, noise: NoiseSource) -> Start | None:
-    found = _only(task.start, setting.options.start, "start")
+    found = _either(task.start, setting.options.start, "start")
     if found is None:
         return None
     value = found.value if task.start is not None else _rows(found.value, setting, noise)
     return replace(found, value=_to(value, setting.device))
 
 
-def _only(own: T | None, given: T | None, what: str) -> T | None:
+def _either(own: T | None, given: T | None, what: str) -> T | None:
     """What the task or the request says; both saying it is an error."""
     if own is not None and given is not None:
         raise InputError(f"this request already fixes its {what}", fix=f"leave {what} out")

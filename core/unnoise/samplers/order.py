@@ -43,7 +43,7 @@ class Order(Enum):
     ENTROPY = "entropy"
 
 
-Plan: TypeAlias = Callable[[int, Tensor], tuple[Tensor, Time]]
+Pick: TypeAlias = Callable[[int, Tensor], tuple[Tensor, Time]]
 """(step, hidden tokens of each sample) -> (how many stay hidden, the time the network is told)."""
 
 
@@ -197,7 +197,7 @@ def parallel_schedule(losses: Float[Tensor, " tokens"], evaluations: int) -> lis
     return cuts[::-1]
 
 
-def _in_order(run: Diffusion, x: State, grid: Times, rule: Confidence, plan: Plan) -> Steps:
+def _in_order(run: Diffusion, x: State, grid: Times, rule: Confidence, plan: Pick) -> Steps:
     corruption, layout = absorbing(run.kernel), run.layout
     x = tensor(x)
     law: Distribution = Dirac(x)
