@@ -15,7 +15,8 @@ def new(name: str, /, *, kind: Kind = "domain", out: Path = Path()) -> str:
     name
         What users will type; the distribution is unnoise-NAME.
     kind
-        What it brings: a domain, a kernel or a sampler.
+        What it brings: a domain, a kernel with a parametrization and a toy domain, a sampler, a
+        space, a codec or a schedule.
     out
         The folder that it is written into.
     """

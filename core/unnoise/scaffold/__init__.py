@@ -12,21 +12,27 @@ from unnoise.specs import Kind as Provided
 from unnoise.specs import is_name, normal
 from unnoise.storage.files import disk_errors, new_folder
 
-Kind: TypeAlias = Literal["domain", "kernel", "sampler"]
+Kind: TypeAlias = Literal["domain", "kernel", "sampler", "space", "codec", "schedule"]
 
 _LISTS: Final[dict[Kind, Provided]] = {
     "domain": "domains",
     "kernel": "kernels",
     "sampler": "samplers",
+    "space": "spaces",
+    "codec": "codecs",
+    "schedule": "schedules",
 }
+_BASES: Final = ("transition", "data")
+"""`TransitionKernel` and `DataSpace` are classes to inherit from."""
 _LONGEST: Final = 50
 
 
 def new_plugin(name: str, kind: Kind = "domain", folder: Path | str = ".") -> Path:
     """Write the distribution unnoise-NAME into `folder`, and return where it is.
 
-    What is written installs, is found, passes its own tests and the conformance kit; a domain
-    generates from a small model and can be trained.
+    What is written installs, is found, passes its own tests and the conformance kit, mypy and
+    pyright; a domain generates from a small model and can be trained, and so does the toy domain
+    that a kernel brings.
 
     Raises
     ------
@@ -49,24 +55,27 @@ def new_plugin(name: str, kind: Kind = "domain", folder: Path | str = ".") -> Pa
         )
     taken = {normal(other) for other in specs_of(_LISTS[kind])}
     taken |= {normal(info.name) for info in plugins()}
-    if plain in taken or plain == "transition":  # TransitionKernel is the class to inherit from
+    if plain in taken or plain in _BASES:
         raise InputError("the name is taken", value=name, fix="choose another")
     target = Path(folder) / f"unnoise-{plain}"
     if target.exists() or target.is_symlink():
         raise InputError("the folder exists", value=str(target), fix="remove it, or choose --out")
     answers = {
         "name": plain,
+        "kind": kind,
         "module": plain.replace("-", "_"),
         "class_name": "".join(part.title() for part in plain.split("-")) + kind.title(),
         "releases": _releases(version("unnoise")),
     }
     import copier  # slow to import
 
-    template = str(Path(__file__).parent / "templates" / kind)
+    templates = Path(__file__).parent / "templates"
     with disk_errors(f"writing {str(target)!r}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with new_folder(target) as made:
-            copier.run_copy(template, made, data=answers, defaults=True, overwrite=True, quiet=True)
+            for part in ("common", kind):
+                source = str(templates / part)
+                copier.run_copy(source, made, answers, defaults=True, overwrite=True, quiet=True)
     return target
 
 
