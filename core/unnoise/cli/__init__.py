@@ -39,7 +39,7 @@ COMMANDS: Final = {
     "evaluate": Command("evaluate:evaluate", "how good a model is on held-out data", parses=True),
     "domains": Command("listings:domains", "what can be generated"),
     "samplers": Command("listings:samplers", "the ways from noise to data"),
-    "new": Command("new:new", "a plugin of your own, to begin with: a domain, kernel, sampler, ..."),
+    "new": Command("new:new", "a plugin of your own, to begin with"),
     "plugins": Command("plugins:COMMANDS", "what is installed: list, show, doctor, ..."),
 }
 

@@ -1,25 +1,33 @@
-"""`unnoise new`: what it writes is built, installed, found, checked, used and trained as it is."""
+"""`unnoise new`: what it writes, of every kind, is built, installed, checked, used and typed as it
+is."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from unnoise.cli import main
 from unnoise.errors import InputError
-from unnoise.scaffold import new_plugin
+from unnoise.scaffold import Kind, new_plugin
+
+KINDS = get_args(Kind)
+ROOT = Path(__file__).parents[3]
 
 
 def run(words: list[str], site: Path, cwd: Path) -> str:
     """The output of a Python process that sees what is installed in `site`."""
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
     environment = {
         **os.environ,
-        "PYTHONPATH": str(site),
+        "PYTHONPATH": path,
         "UNNOISE_CONFIG_DIR": str(cwd / "settings"),
     }
     done = subprocess.run(
@@ -34,29 +42,98 @@ def run(words: list[str], site: Path, cwd: Path) -> str:
     return done.stdout
 
 
-def installed(kind, folder: Path) -> tuple[Path, Path]:
-    """A new plugin `sea-ice` of this kind, and the folder into which its wheel was installed."""
-    made, site = new_plugin("Sea_Ice", kind, folder), folder / "site"
-    assert made == folder / "unnoise-sea-ice"
-    pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
-    run([*pip, str(made)], site, folder)
-    return made, site
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with a new plugin of each kind, and `site` with what their wheels install."""
+    folder = tmp_path_factory.mktemp("made")
+    for kind in KINDS:
+        assert new_plugin(f"Sea_{kind}", kind, folder) == folder / f"unnoise-sea-{kind}"
+    pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
+    sources = [str(folder / f"unnoise-sea-{kind}") for kind in KINDS]
+    run([*pip, "--target", str(folder / "site"), *sources], folder / "site", folder)
+    return folder
 
 
-@pytest.mark.parametrize("kind", ["kernel", "sampler"])
-def test_a_new_part_passes_the_kit_and_its_own_tests(kind, tmp_path):
-    made, site = installed(kind, tmp_path)
-    checks = json.loads(run(["-m", "unnoise", "plugins", "check", "sea-ice", "--json"], site, made))
-    assert len(checks) > 10
-    assert "passed" in run(["-m", "pytest", "-q", "-p", "no:cacheprovider"], site, made)
+def copied(made: Path, kind: str, folder: Path) -> Path:
+    """The sources of one plugin, but for the package itself: that comes from its wheel."""
+    shutil.copytree(made / f"unnoise-sea-{kind}", folder / "source")
+    shutil.rmtree(folder / "source" / f"unnoise_sea_{kind}")
+    return folder / "source"
 
 
-def test_a_new_domain_passes_the_kit_and_its_own_tests_and_generates(tmp_path):
-    made, site = installed("domain", tmp_path)
-    words = ["-m", "unnoise", "generate", "sea-ice", "--num-samples", "2", "--out", "out"]
-    run(words, site, tmp_path)
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_in_the_wheel(kind, made):
+    package = made / "site" / f"unnoise_sea_{kind}"
+    assert (package / "py.typed").is_file()
+    source = made / f"unnoise-sea-{kind}" / package.name
+    assert sorted(p.name for p in source.iterdir()) == sorted(
+        p.name for p in package.iterdir() if p.name != "__pycache__"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_passes_the_kit(kind, made, tmp_path):
+    checked = ["-m", "unnoise", "plugins", "check", f"sea-{kind}", "--json"]
+    results = json.loads(run(checked, made / "site", tmp_path))
+    assert sum(result["status"] == "passed" for result in results) >= 10
+
+
+def test_a_domain_passes_its_own_tests(made, tmp_path):
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not conformance"]
+    assert "passed" in run(words, made / "site", copied(made, "domain", tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["kernel", "sampler", "space", "codec", "schedule"])
+def test_it_tests_its_part(kind, made, tmp_path):
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only"]
+    shown = run(words, made / "site", copied(made, kind, tmp_path))
+    assert shown.count("test_conformance[") >= 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_its_readme_shows_runs(kind, made, tmp_path):
+    text = (made / f"unnoise-sea-{kind}" / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        if 'generate("images"' in block:
+            pytest.importorskip("unnoise_images")
+        run(["-c", block], made / "site", tmp_path)
+    for line in re.findall(r"^unnoise (?!plugins|new)(.*)", text, re.MULTILINE):
+        words = re.sub(r"--steps \d+", "--steps 3", line).split()
+        if "--data" in words and words[words.index("--data") + 1].endswith(".csv"):
+            continue  # of a data set that the reader has
+        run(["-m", "unnoise", *words], made / "site", tmp_path)
+
+
+def test_a_new_domain_generates_and_a_new_sampler_is_chosen_by_name(made, tmp_path):
+    words = ["-m", "unnoise", "generate", "sea-domain", "--num-samples", "2", "--out", "out"]
+    run([*words, "--sampler", "sea-sampler"], made / "site", tmp_path)
     assert len(list((tmp_path / "out").glob("0*.json"))) == 2
-    assert "passed" in run(["-m", "pytest", "-q", "-p", "no:cacheprovider"], site, made)
+    record = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert record["sampler"] == "SeaSamplerSampler()"
+    assert record["versions"]["unnoise-sea-sampler"] == "0.1.0"
+    assert record["versions"]["unnoise-sea-domain"] == "0.1.0"
+
+
+@pytest.mark.slow
+def test_types_are_sound(made, tmp_path):
+    pytest.importorskip("mypy")
+    for kind in KINDS:
+        source = made / f"unnoise-sea-{kind}"
+        words = ["-m", "mypy", "--strict", "--cache-dir", str(made / "types")]
+        assert "no issues" in run([*words, f"unnoise_sea_{kind}", "tests"], source, source)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pyright") is None, reason="needs pyright")
+@pytest.mark.parametrize("kind", KINDS)
+def test_pyright_says_nothing(kind, made, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(made / f"unnoise-sea-{kind}", source)
+    settings = {"extraPaths": [str(ROOT / "core"), "."], "pythonVersion": "3.10"}
+    (source / "pyrightconfig.json").write_text(json.dumps(settings))
+    words = ["pyright", "--pythonpath", sys.executable]
+    done = subprocess.run(words, cwd=source, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_command_says_what_to_do_next(tmp_path, capsys):
@@ -77,6 +154,7 @@ def test_the_command_says_what_to_do_next(tmp_path, capsys):
         "x" * 51,
         "été",
         "Transition",
+        "data",
         "core",
         "unnoise-x",
     ],
@@ -98,4 +176,4 @@ def test_a_folder_that_exists_is_left_alone(tmp_path):
 
 def test_no_such_kind(tmp_path):
     with pytest.raises(InputError, match="kind"):
-        new_plugin("tides", "thing", tmp_path)  # type: ignore[arg-type]
+        new_plugin("tides", "thing", tmp_path)  # type: ignore[arg-type]  # what is refused
