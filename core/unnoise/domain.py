@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, final
 
+import torch
 from pydantic import BaseModel
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.codecs import Codec, Identity
@@ -198,7 +200,8 @@ class Trainable(Domain):
 
     def codec(self, configuration: Any) -> Codec:
         """What makes states of the data, with fresh weights where it learns; by default they are
-        the same. `collate` makes batches of data, and `plan` receives final states."""
+        the same. `collate` makes batches of data, and a plan decodes the final states that it
+        receives, `Trained.decode`."""
         return Identity()
 
     @abstractmethod
@@ -260,3 +263,15 @@ class Trained:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
+
+    @torch.no_grad()
+    def decode(self, state: State, layout: Layout, condition: Condition = None) -> State:
+        """The data behind final states with this layout: the most probable ones, on the CPU."""
+        where = next((p.device for p in self.codec.parameters()), torch.device("cpu"))
+        told = condition and {name: value.to(where) for name, value in condition.items()}
+        found = self.codec.decode(_to(state, where), layout.to(where), told).mode
+        return _to(found, torch.device("cpu"))
+
+
+def _to(x: State, device: torch.device) -> State:
+    return x.to(device) if isinstance(x, Tensor) else {n: v.to(device) for n, v in x.items()}

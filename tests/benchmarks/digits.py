@@ -34,9 +34,10 @@ import unnoise
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch
+from unnoise.spaces import Euclidean, tensor
 from unnoise_images.data import Pictures
 from unnoise_images.domain import Images
-from unnoise_images.pictures import enlarged, grid, to_images
+from unnoise_images.pictures import enlarged, grid, levels, to_images
 
 BATCH, WARMUP, AVERAGE, DROPOUT, CLASSES, STEPS = 32, 200, 0.999, 0.15, 10, 50
 LIMIT = 0.985
@@ -111,7 +112,13 @@ def fit_classifier(model: Classifier, train: Pictures, epochs: int = 8) -> None:
 
 
 def pixels(pictures: Pictures) -> Tensor:
-    return pictures.pixels.float() / 127.5 - 1
+    return states(pictures.pixels)
+
+
+def states(pixels: Tensor) -> Tensor:
+    """Pictures as a diffusion sees them."""
+    data = pixels.float()
+    return tensor(levels().embed(data, Euclidean().layout(data))[0])
 
 
 @torch.no_grad()
@@ -163,7 +170,7 @@ def fit(
         if len(order) < BATCH:
             order = torch.randperm(len(train), generator=generator)
         rows, order = order[:BATCH], order[BATCH:]
-        x0 = train.pixels[rows].float() / 127.5 - 1
+        x0 = states(train.pixels[rows])
         numbers = range(step * BATCH, (step + 1) * BATCH)
         loss = loss_of(network, x0, train.labels[rows], numbers)
         optimizer.zero_grad()

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from unnoise.codecs import Codec
 from unnoise.denoise import AnalyticVariance, analytic_variance
 from unnoise.domain import Batch
-from unnoise.errors import InputError
+from unnoise.errors import ConfigError, InputError
 from unnoise.model import Model
-from unnoise.objectives import Quantised
+from unnoise.noise import NoiseSource
+from unnoise.objectives import DataType, Quantised, of_states
 
 
 def with_variance(
@@ -46,19 +48,32 @@ def with_variance(
     items: Any = domain.dataset(data, model.configuration, "train")
     count = min(num_samples, len(items))
     kind = domain.data_type(model.configuration)
+    model.codec.eval()
 
     def batches() -> Iterator[Batch]:
         chosen = [i * len(items) // count for i in range(count)]
         for begin in range(0, count, batch_size):
-            yield domain.collate([items[i] for i in chosen[begin : begin + batch_size]])
+            part = chosen[begin : begin + batch_size]
+            batch = domain.collate([items[i] for i in part])
+            noise = NoiseSource(seed, range(begin, begin + len(part)), branch=1)
+            x0, layout = model.codec.embed(batch.x0, batch.layout, batch.condition, noise)
+            yield replace(batch, x0=x0, layout=layout)
 
     law = analytic_variance(
         inner,
         batches(),
-        bounds=(kind.low, kind.high) if isinstance(kind, Quantised) else None,
+        bounds=_range_of_states(kind, model.codec),
         statistic=statistic,
         seed=seed,
     )
     source = Path(data).name if isinstance(data, (str, Path)) else type(data).__name__
     said = {"of": model.hash, "data": source, "items": count, "statistic": statistic, "seed": seed}
     return replace(model, denoiser=law, card={**model.card, "variance": said}, hash="")
+
+
+def _range_of_states(data: DataType, codec: Codec) -> tuple[float, float] | None:
+    try:
+        kind = of_states(data, codec)
+    except ConfigError:
+        return None  # several scales, or none
+    return (kind.low, kind.high) if isinstance(kind, Quantised) else None

@@ -145,7 +145,7 @@ def split(
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Decoded pictures in [-1, 1] as (channels, height, width) with their labels.
+    """Decoded pictures, (channels, height, width) of numbers from 0 to 255, with their labels.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.pixels[index].float() / 127.5 - 1, int(self.labels[index])
+        return self.pixels[index].float(), int(self.labels[index])
 
     @property
     def fingerprint(self) -> str:

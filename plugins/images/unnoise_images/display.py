@@ -9,7 +9,7 @@ from PIL import Image
 
 from unnoise.display import Display
 from unnoise.domain import Trained
-from unnoise.spaces import tensor
+from unnoise.spaces import State, tensor
 from unnoise.trajectory import Frame
 from unnoise_images.pictures import html_cell, html_grid, to_images
 
@@ -24,4 +24,7 @@ class Pictures(Display[Trained]):
     def moments(
         self, frames: Sequence[Frame], rows: Sequence[int], model: Trained
     ) -> list[list[str]]:
-        return [[html_cell(to_images(tensor(f.sample(k))[None])[0]) for f in frames] for k in rows]
+        def cell(state: State) -> str:
+            return html_cell(to_images(tensor(state)[None], model.codec)[0])
+
+        return [[cell(frame.sample(k)) for frame in frames] for k in rows]

@@ -1,4 +1,5 @@
-"""The images domain: x_0 is a picture (channels, height, width) with values in [-1, 1]."""
+"""The images domain: data are pictures (channels, height, width) of levels 0 to 255, and states
+the same from -1 to 1."""
 
 from __future__ import annotations
 
@@ -12,13 +13,22 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
+from unnoise.codecs import Codec
 from unnoise.denoise import ClassifierFree, Clean, Denoiser, NetworkDenoiser, Noise, V
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained, inputs_of
 from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
-from unnoise.objectives import ConditionDropout, DataType, Objective, Quantised, Recipe, recipe
+from unnoise.objectives import (
+    ConditionDropout,
+    DataType,
+    Objective,
+    Quantised,
+    Recipe,
+    of_states,
+    recipe,
+)
 from unnoise.samplers import Observation
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise.training.options import checked
@@ -27,11 +37,11 @@ from unnoise_images.configuration import Configuration
 from unnoise_images.display import Pictures
 from unnoise_images.files import as_picture, to_pixels
 from unnoise_images.network import UNet
-from unnoise_images.pictures import to_images
+from unnoise_images.pictures import levels, to_images
 from unnoise_images.request import Request
 
 RANGE = (-1.0, 1.0)
-"""Black and white. Predictions of x_0 are clamped to it."""
+"""Black and white as states. Predictions of x_0 are clamped to it."""
 
 
 @final
@@ -78,7 +88,7 @@ class Images(Trainable):
     def _recipe(self, configuration: Configuration) -> Recipe:
         schedule = VPCosine() if configuration.schedule == "cosine" else VPLinear()
         parametrization = {"v": V, "noise": Noise, "clean": Clean}[configuration.parametrization]()
-        data = self.data_type(configuration)
+        data = of_states(self.data_type(configuration), self.codec(configuration))
         return recipe(configuration.goal, schedule, parametrization, data)
 
     def teacher(self, model: Trained) -> tuple[Denoiser, Configuration]:
@@ -88,8 +98,11 @@ class Images(Trainable):
         return _guide(model, configuration.guidance_scale), plain
 
     def data_type(self, configuration: Configuration) -> DataType:
-        """8-bit values, scaled to [-1, 1]."""
-        return Quantised(256, *RANGE)
+        """8-bit values."""
+        return Quantised(256, 0.0, 255.0)
+
+    def codec(self, configuration: Configuration) -> Codec:
+        return levels()
 
     def dataset(
         self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
@@ -97,7 +110,7 @@ class Images(Trainable):
         return data.read(source, configuration, part)
 
     def collate(self, items: Sequence[tuple[Tensor, int]]) -> Batch:
-        """Pairs (picture in [-1, 1] of shape (channels, height, width), label)."""
+        """Pairs (picture (channels, height, width), label)."""
         x0 = torch.stack([picture for picture, _ in items])
         labels = torch.tensor([label for _, label in items])
         return Batch(x0, Euclidean().layout(x0), {"label": labels})
@@ -107,7 +120,7 @@ class Images(Trainable):
         configuration: Configuration = model.configuration
         classes = configuration.classes or ()
         _check_guidance(request, classes)
-        observation = _observation(request, configuration)
+        observation = _observation(request, model)
         return [
             Prepared(_checked_label(one["label"], classes), observation, request.guidance_scale)
             for one in inputs_of(label=request.label)
@@ -123,7 +136,7 @@ class Images(Trainable):
             denoiser=_guided(model, own[0]),
         )
         assert isinstance(state, Tensor)
-        return to_images(state)
+        return to_images(state, model.codec)
 
     def write(self, sample: Image.Image, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.png"
@@ -189,10 +202,11 @@ def _repeated(observation: Observation | None, n: int) -> Observation | None:
     return Observation(value.expand(n, -1, -1, -1), mask.expand(n, -1, -1, -1))
 
 
-def _observation(request: Request, configuration: Configuration) -> Observation | None:
+def _observation(request: Request, model: Trained) -> Observation | None:
     """The part of the request's image that its mask keeps (black)."""
     if request.image is None or request.mask is None:
         return None
+    configuration: Configuration = model.configuration
     channels, height, width = configuration.size
     image = as_picture(request.image, "image")
     mask = as_picture(request.mask, "mask")
@@ -204,5 +218,6 @@ def _observation(request: Request, configuration: Configuration) -> Observation 
     pixels = torch.from_numpy(to_pixels(image, height, width, channels, "refuse", "image").copy())
     paint = torch.from_numpy(to_pixels(mask, height, width, 1, "refuse", "mask").copy())
     known = paint < 128
-    value = (pixels.float() / 127.5 - 1)[None]
+    data = pixels.float()[None]
+    value, _ = model.codec.embed(data, Euclidean().layout(data))
     return Observation(value, known.expand(1, channels, height, width))

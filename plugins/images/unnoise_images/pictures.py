@@ -11,14 +11,24 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from unnoise.codecs import Affine, Codec
 from unnoise.errors import InputError
+from unnoise.spaces import Euclidean, tensor
 
 
-def to_images(states: Tensor) -> list[Image.Image]:
-    """States (B, 1 or 3, H, W) in [-1, 1] as PIL images, 8 bits, values outside cut off."""
+def levels() -> Codec:
+    """The codec of 8-bit pictures: values from 0 to 255 are states from -1 to 1."""
+    return Affine.onto(0.0, 255.0)
+
+
+def to_images(states: Tensor, codec: Codec | None = None) -> list[Image.Image]:
+    """States (B, 1 or 3, H, W) of a codec, by default `levels()`, as PIL images, 8 bits, values
+    outside cut off."""
     if states.ndim != 4 or states.shape[1] not in (1, 3):
         raise InputError("states of pictures are (B, 1 or 3, H, W)", value=tuple(states.shape))
-    pixels = ((states.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).byte().numpy()
+    x = states.detach().float().cpu()
+    data = tensor((codec or levels()).decode(x, Euclidean().layout(x)).mode)
+    pixels = data.round().clamp(0, 255).byte().numpy()
     return [
         Image.fromarray(p[0] if p.shape[0] == 1 else np.ascontiguousarray(p.transpose(1, 2, 0)))
         for p in pixels

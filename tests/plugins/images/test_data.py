@@ -31,13 +31,13 @@ def test_configuration_is_completed_from_the_pictures(folder: Path) -> None:
     assert found.held_out == 2  # a tenth
 
 
-def test_pictures_are_in_minus_one_to_one_with_their_labels(folder: Path) -> None:
+def test_pictures_are_levels_with_their_labels(folder: Path) -> None:
     pictures = data.read(folder, complete(folder), "train")
     assert len(pictures) == 18
     x, label = pictures[17]
     assert label == 1
     assert x.shape == (1, 10, 12)
-    torch.testing.assert_close(x, torch.full_like(x, 108 / 127.5 - 1))
+    torch.testing.assert_close(x, torch.full_like(x, 108.0))
 
 
 def test_parts_are_disjoint_stratified_and_the_last_by_name(folder: Path) -> None:
