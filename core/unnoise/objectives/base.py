@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from typing import final
 
 import torch
@@ -60,8 +60,8 @@ class OnStates:
         self, networks: Networks, batch: Batch, noise: NoiseSource, progress: Elapsed
     ) -> Tensor:
         with torch.no_grad():
-            x0, layout = networks.codec.embed(batch.x0, batch.layout, batch.condition, noise)
-        return self.objective(networks.denoiser, replace(batch, x0=x0, layout=layout), noise)
+            states = batch.encoded(networks.codec, noise)
+        return self.objective(networks.denoiser, states, noise)
 
 
 def learning(owner: object) -> dict[str, nn.Module]:

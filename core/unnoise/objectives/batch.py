@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unnoise.codecs import Codec
 from unnoise.denoise import Condition
 from unnoise.errors import InputError
+from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State
 
 
@@ -49,6 +51,11 @@ class Batch:
         bad = weight[~((weight >= 0) & weight.isfinite())]
         if len(bad):
             raise InputError("a sample's weight is finite and not negative", value=float(bad[0]))
+
+    def encoded(self, codec: Codec, noise: NoiseSource | None = None) -> Batch:
+        """The batch as states of `codec`: what denoisers and their losses are about."""
+        x0, layout = codec.embed(self.x0, self.layout, self.condition, noise)
+        return replace(self, x0=x0, layout=layout)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

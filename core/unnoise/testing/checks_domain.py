@@ -21,6 +21,7 @@ from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter
 from unnoise.errors import Cancelled, InputError, UnnoiseError
 from unnoise.noise import NoiseSource
+from unnoise.objectives import Elapsed, Networks
 from unnoise.samplers import Observation
 from unnoise.spaces import State
 from unnoise.testing.domain_case import IDS, STEPS, DomainCase
@@ -227,16 +228,22 @@ def data_can_be_trained_on(case: DomainCase) -> str:
     batch, again = domain.collate(chosen), domain.collate([items[i % len(items)] for i in range(4)])
     require(_difference(batch.x0, again.x0) == 0, "an item changes when it is read again")
     torch.manual_seed(0)
-    denoiser = domain.build(configuration)
-    denoiser.kernel.space.validate(batch.x0, batch.layout)
-    loss = domain.objective(configuration)(denoiser, batch, NoiseSource(0, range(4)))
-    require(loss.shape == (4,), f"the loss has shape {tuple(loss.shape)}, not (B,)")
-    require(bool(torch.isfinite(loss).all()), f"the loss is {loss.tolist()}")
-    loss.mean().backward()  # type: ignore[no-untyped-call]
-    grads = [p.grad for p in denoiser.parameters() if p.grad is not None]
-    require(bool(grads), "the loss has no gradient")
-    require(all(bool(torch.isfinite(g).all()) for g in grads), "a gradient is not finite")
-    return f"{len(items)} items, loss {float(loss.mean().detach()):.3g}"
+    denoiser, objective = domain.build(configuration), domain.objective(configuration)
+    networks = Networks(denoiser, domain.codec(configuration), objective.others())
+    states = batch.encoded(networks.codec, NoiseSource(0, range(4)))
+    denoiser.kernel.space.validate(states.x0, states.layout)
+    means = []
+    for turn in objective.turns(networks):
+        networks.zero_grad()
+        loss = turn.loss(networks, batch, NoiseSource(0, range(4)), Elapsed(0, 1))
+        require(loss.shape == (4,), f"the loss has shape {tuple(loss.shape)}, not (B,)")
+        require(bool(torch.isfinite(loss).all()), f"the loss is {loss.tolist()}")
+        loss.mean().backward()  # type: ignore[no-untyped-call]
+        grads = [p.grad for p in turn.parameters(networks).values() if p.grad is not None]
+        require(bool(grads), "the loss has no gradient")
+        require(all(bool(torch.isfinite(g).all()) for g in grads), "a gradient is not finite")
+        means.append(f"{float(loss.mean().detach()):.3g}")
+    return f"{len(items)} items, loss {', '.join(means)}"
 
 
 CHECKS: Final[tuple[Callable[[DomainCase], str | None], ...]] = (

@@ -56,8 +56,7 @@ def with_variance(
             part = chosen[begin : begin + batch_size]
             batch = domain.collate([items[i] for i in part])
             noise = NoiseSource(seed, range(begin, begin + len(part)), branch=1)
-            x0, layout = model.codec.embed(batch.x0, batch.layout, batch.condition, noise)
-            yield replace(batch, x0=x0, layout=layout)
+            yield batch.encoded(model.codec, noise)
 
     law = analytic_variance(
         inner,

@@ -312,11 +312,13 @@ def _announce(
     state = torch.random.get_rng_state()
     try:
         denoiser, objective = domain.build(configuration), domain.objective(configuration)
+        codec = domain.codec(configuration)
         begun = time.monotonic()
         for step in range(_TRIED):
             numbers = range(step * run["batch_size"], (step + 1) * run["batch_size"])
             batch = domain.collate([data[i % len(data)] for i in numbers])
-            objective(denoiser, batch, NoiseSource(0, numbers)).mean().backward()
+            states = batch.encoded(codec)
+            objective(denoiser, states, NoiseSource(0, numbers)).mean().backward()
             if step == 0:
                 begun = time.monotonic()  # the first one also warms up
         seconds = (time.monotonic() - begun) / (_TRIED - 1) * run["steps"]

@@ -227,6 +227,7 @@ def test_training_lowers_the_loss(folder: Path) -> None:
     pictures = domain.dataset(folder, configuration, "train")
     batch = domain.collate([pictures[k] for k in range(len(pictures))])
     assert isinstance(batch, Batch)
+    batch = batch.encoded(domain.codec(configuration))
     objective = domain.objective(configuration)
     optimizer = torch.optim.Adam(denoiser.parameters(), 3e-3)
     losses = []
@@ -250,7 +251,8 @@ def test_a_saved_model_makes_the_same_pictures(model: Model, tmp_path: Path) -> 
     assert configuration == model.configuration
     networks = Networks(Images().build(configuration))
     fit_weights(networks, bundle.state_dict, "test")
-    again = Model(Images(), networks.eval().denoiser, configuration, bundle.defaults)
+    codec = Images().codec(configuration)
+    again = Model(Images(), networks.eval().denoiser, configuration, codec, bundle.defaults)
     assert torch.equal(
         model.generate(label=0, steps=2).states, again.generate(label=0, steps=2).states
     )
