@@ -21,7 +21,10 @@ from unnoise.discovery.domains import trainable_named
 from unnoise.domain import Trainable
 from unnoise.engine.options import checked
 from unnoise.errors import InputError, nearest
+from unnoise.kernels import ProductKernel
 from unnoise.model import Metric, Model
+from unnoise.objectives import data_of_parts
+from unnoise.spaces import DataSpace, Layout, ProductSpace
 
 _FLAGS = [
     flag("data", Path, "the data; their validation part is used", Parameter.empty),
@@ -114,19 +117,29 @@ def _loaded(domain: Trainable, source: str | None) -> Model:
 
 
 def _likelihood_text(result: dict[str, Any]) -> str:
-    spread = result["standard_error"]
-    error = "" if spread is None else f" +- {spread:.4f}"
-    said = (
-        f"{result['metric']}: {result['nats']:.4f}{error} nats a sample,"
-        f" {result['bits_per_dimension']:.4f} bits per dimension, {result['items']} samples"
-        f" ({result['units']})"
-    )
-    lines = [said]
+    """The whole, and under it the parts of a product, each with what its nats are of."""
+    bits = result["bits_per_dimension"]
+    per_dimension = "" if bits is None else f" {bits:.4f} bits per dimension,"
+    whole = f"{_spread(result['nats'], result['standard_error'])} nats a sample,{per_dimension}"
+    lines = [f"{result['metric']}: {whole} {result['items']} samples ({result['units']})"]
+    for name, part in result["parts"].items():
+        lines.append(
+            f"{name}: {_spread(part['nats'], part['standard_error'])} nats of {part['measure']}"
+            f" a sample, {part['bits_per_dimension']:.4f} bits per dimension ({part['units']})"
+        )
     for unit, bits in result["bits_per_unit"].items():
-        part = result["bits_per_unit_error"].get(unit)
-        error = "" if part is None else f" +- {part:.4f}"
-        lines.append(f"{bits:.4f}{error} bits per {unit}")
+        error = result["bits_per_unit_error"].get(unit)
+        lines.append(f"{_spread(bits, error)} bits per {unit}")
     return "\n".join([*lines, f"estimator: {result['estimator']}"])
+
+
+def _spread(value: float, error: float | None) -> str:
+    return f"{value:.4f}" + ("" if error is None else f" +- {error:.4f}")
+
+
+def _error(values: Tensor) -> float | None:
+    """The standard error of the mean."""
+    return values.std(correction=1).item() / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def _mean(domain: Trainable, asked: dict[str, Any]) -> dict[str, Any]:
@@ -143,32 +156,55 @@ def _mean(domain: Trainable, asked: dict[str, Any]) -> dict[str, Any]:
     measure = _LIKELIHOODS[asked["metric"]]
     found: list[dict[str, Tensor]] = []
     notes: dict[str, Any] = {}
-    size = 0
+    kernel, kind = model.denoiser.kernel, domain.data_type(model.configuration)
+    sizes: Counter[str] = Counter()
     units: Counter[str] = Counter()
     for begin in range(0, count, asked["batch_size"]):
         part = items[begin : begin + asked["batch_size"]]
         rows, notes = measure(model, part, asked, asked["seed"] + begin)  # noise of its own
         found.append(rows)
         units.update(domain.units(model.configuration, part))
-        size += int(model.denoiser.kernel.space.dim(domain.collate(part).layout).sum())
-    parts = {name: torch.cat([rows[name] for rows in found]).double() for name in found[0]}
-    total = parts.pop("nats")
-    spread = total.std(correction=1).item() * math.sqrt(count) if count > 1 else None
+        sizes.update(_sizes(kernel.space, domain.collate(part).layout))
+    terms = {name: torch.cat([rows[name] for rows in found]).double() for name in found[0]}
+    total = terms.pop("nats")
+    error, size = _error(total), sum(sizes.values())
+    parts = {}
+    if isinstance(kernel, ProductKernel):
+        for name, own in data_of_parts(kind, kernel.space).items():
+            if (nats := terms.pop(f"part {name}", None)) is not None:
+                parts[name] = {
+                    "nats": nats.mean().item(),
+                    "standard_error": _error(nats),
+                    "measure": own.measure,
+                    "units": repr(own),
+                    "bits_per_dimension": nats.sum().item() / sizes[name] / math.log(2),
+                }
     bits = {unit: math.log(2) * number for unit, number in units.items()}
     return {
         "domain": domain.name,
         "model": model.hash,
         "metric": asked["metric"],
-        "units": repr(domain.data_type(model.configuration)),
+        "units": repr(kind),
         "items": count,
         "nats": total.mean().item(),
-        "standard_error": None if spread is None else spread / count,
-        "bits_per_dimension": total.sum().item() / size / math.log(2),
+        "standard_error": error,
+        # densities and probabilities have no common unit
+        "bits_per_dimension": None if parts else total.sum().item() / size / math.log(2),
+        "parts": parts,
         "bits_per_unit": {unit: total.sum().item() / n for unit, n in bits.items()},
-        "bits_per_unit_error": {} if spread is None else {u: spread / n for u, n in bits.items()},
-        **{name: value.mean().item() for name, value in parts.items()},
+        "bits_per_unit_error": {}
+        if error is None
+        else {u: error * count / n for u, n in bits.items()},
+        **{name: value.mean().item() for name, value in terms.items()},
         **notes,
     }
+
+
+def _sizes(space: DataSpace, layout: Layout) -> dict[str, int]:
+    """The degrees of freedom of a batch, by part of a product."""
+    if isinstance(space, ProductSpace):
+        return {name: int(part.dim(layout[name]).sum()) for name, part in space.parts.items()}
+    return {"": int(space.dim(layout).sum())}
 
 
 def _bound(
@@ -177,6 +213,7 @@ def _bound(
     """Rows (B,) by name, and what is to be said about them."""
     found = model.bound(items, seed=seed, steps=asked["steps"], evaluations=asked["evaluations"])
     rows = {"prior": found.prior, "steps": found.steps, "reconstruction": found.reconstruction}
+    rows |= {f"part {name}": part.total for name, part in found.parts.items()}
     steps = model.denoiser.kernel.steps or asked["steps"]
     estimator = f"bound of {steps} steps, {found.evaluations} evaluations drawn from them"
     return {"nats": found.total, **rows}, {

@@ -16,9 +16,11 @@ from unnoise.objectives.data_types import (
     Continuous,
     DataType,
     Dequantised,
+    ProductData,
     Quantised,
     Reading,
     bits_per_dimension,
+    data_of_parts,
 )
 from unnoise.objectives.distillation import Distillation, distilled_target
 from unnoise.objectives.likelihood import (
@@ -70,6 +72,7 @@ __all__ = [
     "Objective",
     "OnStates",
     "OrderAgnosticLoss",
+    "ProductData",
     "Quantised",
     "Reading",
     "Recipe",
@@ -89,6 +92,7 @@ __all__ = [
     "continuous_bound",
     "data_bound",
     "data_likelihood",
+    "data_of_parts",
     "distilled_target",
     "level_likelihood",
     "limit_bound",

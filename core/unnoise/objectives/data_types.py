@@ -2,13 +2,21 @@
 
 A density of values that were rounded is worth nothing: it grows without limit at the rounded
 values. Either noise of one rounding step is added first (dequantisation), or the model gives the
-rounded values probabilities (the discretised decoder of the variational bound).
+rounded values probabilities (the discretised decoder of the variational bound). With y the units of
+the data, x the model's and d their number,
+
+    log p(y) = log p(x) + log |det dx / dy|,    bits per dimension = -log2 p(y) / d.
+
+Densities and probabilities are both in nats, but they are of different things: densities of y may
+exceed 1 and depend on its unit. A product therefore has one data type per part, and no single
+number of bits per dimension.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -16,10 +24,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.distributions import Gaussian
+from unnoise.distributions import Categorical, Distribution, Gaussian, Product
 from unnoise.errors import ConfigError, InputError
 from unnoise.noise import NoiseSource
-from unnoise.spaces import DataSpace, Layout, State, tensor
+from unnoise.spaces import DataSpace, Layout, ProductSpace, State, Tokens, parts, tensor
 
 _MANY = 1024  # entries among which real numbers would not have so few different values
 _FEW = 256
@@ -33,7 +41,12 @@ class Prepared(NamedTuple):
 
 
 class Reading(ABC):
-    """How x_0 is read from a Gaussian law of it: the last term of a bound."""
+    """How x_0 is read from a law of it: the last term of a bound."""
+
+    @property
+    @abstractmethod
+    def measure(self) -> str:
+        """What p is: "density" of y, or "probability"; two or more of them for a product."""
 
     @abstractmethod
     def check(self, x: State, layout: Layout) -> None:
@@ -73,6 +86,10 @@ class Continuous(DataType):
         if not self.unit > 0:
             raise ConfigError("a unit is positive", value=self.unit, limit="> 0")
 
+    @property
+    def measure(self) -> str:
+        return "density"
+
     def check(self, x: State, layout: Layout) -> None:
         """Refuses data with as few different values as 8-bit numbers have."""
         for value in x.values() if isinstance(x, dict) else (x,):
@@ -93,7 +110,7 @@ class Continuous(DataType):
         self.check(x, layout)
         return Prepared(x, self.change(space, layout))
 
-    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+    def log_prob(self, law: Distribution, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         return law.log_prob(x0)
 
 
@@ -115,6 +132,10 @@ class Dequantised(DataType):
         """Between neighbouring levels, in x."""
         return (self.high - self.low) / (self.levels - 1)
 
+    @property
+    def measure(self) -> str:
+        return "density"
+
     def check(self, x: State, layout: Layout) -> None:
         """Refuses data of which most entries are levels themselves."""
         real = tensor(x) if layout.mask is None else tensor(x)[layout.mask]
@@ -133,7 +154,7 @@ class Dequantised(DataType):
         self.check(x, layout)
         return Prepared(x, self.change(space, layout))
 
-    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+    def log_prob(self, law: Distribution, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         return law.log_prob(x0)
 
 
@@ -159,6 +180,10 @@ class Quantised(DataType):
     def rounding(self) -> float:
         return self.step
 
+    @property
+    def measure(self) -> str:
+        return "probability"
+
     def check(self, x: State, layout: Layout) -> None:
         """Refuses numbers that are no levels."""
         real = tensor(x) if layout.mask is None else tensor(x)[layout.mask]
@@ -183,9 +208,11 @@ class Quantised(DataType):
         other = Dequantised(self.levels, self.low, self.high)
         return Prepared(noisy, other.change(space, layout))
 
-    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+    def log_prob(self, law: Distribution, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         """log of the law's mass within half a step of each level; the first and last level take
         the tails (Ho 2020). In float64."""
+        if not isinstance(law, Gaussian):
+            raise InputError("levels need a Gaussian law", value=type(law).__name__)
         x = tensor(x0).double()
         std = law.scale.double() if isinstance(law.scale, Tensor) else law.scale
         centre, half = (x - law.mean.double()) / std, self.step / 2 / std
@@ -207,6 +234,10 @@ class Quantised(DataType):
 class Categories(DataType):
     """Tokens: the dimension counts them, and likelihoods are probabilities of whole sequences."""
 
+    @property
+    def measure(self) -> str:
+        return "probability"
+
     def check(self, x: State, layout: Layout) -> None:
         """Refuses real numbers."""
         for value in x.values() if isinstance(x, dict) else (x,):
@@ -224,9 +255,74 @@ class Categories(DataType):
             fix="use the variational bound, unnoise.objectives.bound",
         )
 
-    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
-        """Of no real-valued law."""
-        raise InputError("a Gaussian gives no probability to categories", value=type(law).__name__)
+    def log_prob(self, law: Distribution, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+        """log P of the tokens, for a Categorical law."""
+        if not isinstance(law, Categorical):
+            raise InputError(
+                "this law gives no probability to categories", value=type(law).__name__
+            )
+        return law.log_prob(x0)
+
+
+@final
+@dataclass(frozen=True)
+class ProductData(DataType):
+    """One data type per part of a product, by name: what `Domain.data_type` says of a mixed table.
+
+    In a bound each part counts in its own measure, see `Bound.parts`.
+    """
+
+    parts: Mapping[str, DataType]
+
+    @property
+    def measure(self) -> str:
+        return " and ".join(sorted({part.measure for part in self.parts.values()}))
+
+    def check(self, x: State, layout: Layout) -> None:
+        for name, value in parts(x, self.parts).items():
+            self.parts[name].check(value, layout[name])
+
+    def change(self, space: DataSpace, layout: Layout) -> Float[Tensor, " batch"]:
+        own = self._spaces(space)
+        each = [part.change(own[name], layout[name]) for name, part in self.parts.items()]
+        return torch.stack(each).sum(0)
+
+    def prepare(self, x: State, space: DataSpace, layout: Layout, noise: NoiseSource) -> Prepared:
+        own, x = self._spaces(space), parts(x, self.parts)
+        each = {n: p.prepare(x[n], own[n], layout[n], noise) for n, p in self.parts.items()}
+        change = torch.stack([part.change for part in each.values()]).sum(0)
+        return Prepared({name: tensor(part.x) for name, part in each.items()}, change)
+
+    def log_prob(self, law: Distribution, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+        if not isinstance(law, Product) or set(law.parts) != set(self.parts):
+            raise InputError("the law has other parts than the data", limit=sorted(self.parts))
+        x0 = parts(x0, self.parts)
+        each = [p.log_prob(law.parts[n], x0[n], layout[n]) for n, p in self.parts.items()]
+        return torch.stack([value.double() for value in each]).sum(0)
+
+    def _spaces(self, space: DataSpace) -> Mapping[str, DataSpace]:
+        if not isinstance(space, ProductSpace) or set(space.parts) != set(self.parts):
+            raise ConfigError(
+                "the data type has other parts than the space",
+                value=sorted(self.parts),
+                limit=sorted(space.parts) if isinstance(space, ProductSpace) else type(space),
+            )
+        return space.parts
+
+
+def data_of_parts(data: DataType, space: ProductSpace) -> Mapping[str, DataType]:
+    """The data type of each part of a product: `data`'s own, or, where it is one type for all,
+    that of every real part, and `Categories` of parts of tokens.
+
+    Raises
+    ------
+    ConfigError : `data` has other parts than the space.
+    """
+    if isinstance(data, ProductData):
+        data._spaces(space)
+        return data.parts
+    tokens = {name for name, part in space.parts.items() if isinstance(part, Tokens)}
+    return {name: Categories() if name in tokens else data for name in space.parts}
 
 
 def bits_per_dimension(
@@ -243,8 +339,15 @@ def bits_per_dimension(
 
     Raises
     ------
-    InputError : `x` is not of that type, for instance 8-bit data that were not dequantised.
+    InputError : `x` is not of that type, for instance 8-bit data that were not dequantised, or it
+        is a product of densities and probabilities, which have no common unit.
     """
+    if data.measure not in ("density", "probability"):
+        raise InputError(
+            "densities and probabilities have no common unit",
+            value=data.measure,
+            fix="take each part of `Bound.parts` with its own data type",
+        )
     data.check(x, layout)
     return (nats - data.change(space, layout)) / (space.dim(layout) * math.log(2))
 
