@@ -12,8 +12,8 @@ import math
 import torch
 
 from unnoise.denoise import Denoiser
-from unnoise.distributions import Categorical, Gaussian, Implicit, Product, inverse_cdf
-from unnoise.kernels import CategoricalKernel, GaussianKernel, ProductKernel
+from unnoise.distributions import Categorical, Dirac, Gaussian, Implicit, Product, inverse_cdf
+from unnoise.kernels import Absorbing, CategoricalKernel, GaussianKernel, ProductKernel
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Euclidean, Layout, Tokens
 
@@ -21,12 +21,14 @@ D = torch.float64
 P = torch.tensor([0.5, 0.3, 0.2], dtype=D)
 M = torch.tensor([-1.0, 0.4, 1.6], dtype=D)
 S = torch.tensor([0.5, 0.2, 0.3], dtype=D)
+BETAS_OF_FOUR = (0.4782553, 0.849206, 0.9564177, 0.9874039)  # Xiao 2022
 
 
 def pair_kernel(schedule, corruption) -> ProductKernel:
-    """Of {"x": (B,), "c": (B,)}; the vocabulary has one more token than there are categories."""
+    """Of {"x": (B,), "c": (B,)}; with `Absorbing` the vocabulary has a mask on top."""
     real = GaussianKernel(Euclidean(), schedule)
-    return ProductKernel({"x": real, "c": CategoricalKernel(Tokens(4), corruption)})
+    tokens = Tokens(4 if isinstance(corruption, Absorbing) else 3)
+    return ProductKernel({"x": real, "c": CategoricalKernel(tokens, corruption)})
 
 
 def pair_layout(batch: int) -> Layout:
@@ -44,7 +46,7 @@ class Behind:
         total = alpha**2 * S**2 + sigma**2
         log_q = kernel.parts["c"].marginal(torch.arange(3), t, pair_layout(3)["c"]).log_probs
         logs = P.log() - (x - alpha * M) ** 2 / total / 2 - total.log() / 2 + log_q[:, c_t].mT
-        self.weights = logs.softmax(-1)
+        self.weights, self.extra = logs.softmax(-1), log_q.shape[1] - 3  # the mask
         self.means = M + alpha * S**2 / total * (x - alpha * M)
         self.variances = S**2 * sigma**2 / total
 
@@ -57,7 +59,7 @@ class Behind:
         """The law whose parts are independent, each with its own moments or probabilities."""
         mean = (self.weights * self.means).sum(1)
         variance = (self.weights * (self.variances + (self.means - mean[:, None]) ** 2)).sum(1)
-        log_p = torch.cat([self.weights, torch.zeros_like(self.weights[:, :1])], 1).log()
+        log_p = torch.nn.functional.pad(self.weights, (0, self.extra)).log()
         x = Gaussian(mean, variance.sqrt(), Euclidean(), layout["x"])
         return Product({"x": x, "c": Categorical(log_p, layout["c"])})
 
@@ -74,6 +76,18 @@ class ExactPair(Denoiser):
         if self.together:
             return Implicit(lambda noise: behind.sample(noise, layout), layout)
         return behind.apart(layout)
+
+
+class Point(Denoiser):
+    """The mean of the real part in place of its law."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.kernel, self.denoiser = denoiser.kernel, denoiser
+
+    def forward(self, x_t, t, layout, condition=None):
+        law = self.denoiser(x_t, t, layout, condition)
+        return Product({**law.parts, "x": Dirac(law.parts["x"].mean, layout["x"])})
 
 
 def moments(x) -> torch.Tensor:

@@ -59,7 +59,7 @@ class ProductKernel(TransitionKernel):
     ) -> distributions.Product | Implicit:
         if isinstance(x0, Implicit):  # of all parts together
             return x0.then(lambda point: self.reverse(x_t, point, t, s, layout))
-        x, p = parts(x_t, self.parts), self._laws(x0, layout)
+        x, p = parts(x_t, self.parts), self.laws(x0, layout)
         return self._each(lambda n, k: k.reverse(x[n], p[n], t, s, layout[n]))
 
     def bridge(
@@ -68,7 +68,7 @@ class ProductKernel(TransitionKernel):
         """Of each part, its own: eta counts for those that have a choice."""
         if isinstance(x0, Implicit):
             return x0.then(lambda point: self.bridge(x_t, point, t, s, layout, eta))
-        x, p = parts(x_t, self.parts), self._laws(x0, layout)
+        x, p = parts(x_t, self.parts), self.laws(x0, layout)
         return self._each(lambda n, k: k.bridge(x[n], p[n], t, s, layout[n], eta))
 
     def prior(self, layout: Layout) -> distributions.Product:
@@ -77,13 +77,14 @@ class ProductKernel(TransitionKernel):
     def reconstruction(
         self, x_t: State, x0: Distribution, t: Time, layout: Layout
     ) -> distributions.Product:
-        x, p = parts(x_t, self.parts), self._laws(x0, layout)
+        x, p = parts(x_t, self.parts), self.laws(x0, layout)
         return self._each(lambda n, k: k.reconstruction(x[n], p[n], t, layout[n]))
 
     def _each(self, make: Callable[[str, TransitionKernel], Distribution]) -> distributions.Product:
         return distributions.Product({name: make(name, k) for name, k in self.parts.items()})
 
-    def _laws(self, x0: Distribution, layout: Layout) -> Mapping[str, Distribution]:
+    def laws(self, x0: Distribution, layout: Layout) -> Mapping[str, Distribution]:
+        """The law of each part. InputError for a law that has not these parts."""
         if isinstance(x0, Dirac) and isinstance(x0.value, dict):
             x = parts(x0.value, self.parts)
             return {name: Dirac(x[name], layout[name]) for name in x}

@@ -14,7 +14,8 @@ from unnoise.spaces import State
 @final
 @dataclass(frozen=True)
 class Ancestral(Sampler):
-    """x_s ~ reverse(x_t, run(x_t, t)): DDPM, Analytic-DPM, D3PM, by what the denoiser returns."""
+    """x_s ~ reverse(x_t, run(x_t, t)): DDPM, Analytic-DPM, D3PM, the denoising diffusion GAN, by
+    what the denoiser returns."""
 
     requires: ClassVar[type] = TransitionKernel
 
@@ -25,7 +26,7 @@ class Ancestral(Sampler):
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
         for t, s in intervals(grid):
-            x0 = run(x, t)
+            x0 = run(x, t).explicit(run.noise)
             x = run.kernel.reverse(x, x0, t, s, run.layout).sample(run.noise)
             sent = yield Step(s, x, x0)
             x = x if sent is None else sent

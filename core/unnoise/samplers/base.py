@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unnoise.distributions import Distribution
 from unnoise.errors import IncompatibleSampler, InputError
-from unnoise.kernels import CategoricalKernel, Corruption, TransitionKernel
+from unnoise.kernels import CategoricalKernel, Corruption, ProductKernel, TransitionKernel
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.spaces import State
 
@@ -42,6 +42,8 @@ class Sampler(ABC):
     ----------
     requires : the kernel it runs on.
     corruption : what the corruption of a categorical kernel must be; any by default.
+    products : whether it also runs on a product of which a part is such a kernel; other parts
+        then take the step of their own `reverse`.
     evaluations : calls of the run per step, once it is under way; 0 when it decides for itself.
     order : of convergence of the deterministic part on the probability-flow ODE.
     one_step : whether a step depends on the current state alone, so that jumps are allowed.
@@ -49,6 +51,7 @@ class Sampler(ABC):
 
     requires: ClassVar[type]
     corruption: ClassVar[type] = Corruption
+    products: ClassVar[bool] = False
 
     if TYPE_CHECKING:  # class attributes, or fields of a sampler with several variants
 
@@ -85,10 +88,11 @@ class Sampler(ABC):
             names = ", ".join(
                 sorted(c.__name__ for c in Sampler.__subclasses__() if c.fits(kernel))
             )
+            product = ", or a product with one" if self.products else ""
             special = "" if self.corruption is Corruption else f" with {self.corruption.__name__}"
             own = f" with {type(kernel.corruption).__name__}" if _tokens(kernel) else ""
             raise IncompatibleSampler(
-                f"{type(self).__name__} needs a {self.requires.__name__}{special}",
+                f"{type(self).__name__} needs a {self.requires.__name__}{special}{product}",
                 value=type(kernel).__name__ + own,
                 fix=f"samplers for this kernel: {names}",
             )
@@ -96,6 +100,8 @@ class Sampler(ABC):
     @classmethod
     def fits(cls, kernel: TransitionKernel) -> bool:
         """Whether this sampler runs on `kernel`."""
+        if cls.products and isinstance(kernel, ProductKernel):
+            return any(cls.fits(part) for part in kernel.parts.values())
         if not isinstance(kernel, cls.requires):
             return False
         return not _tokens(kernel) or isinstance(kernel.corruption, cls.corruption)

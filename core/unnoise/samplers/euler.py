@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from unnoise.kernels import GaussianKernel, Schedule
+from torch import Tensor
+
+from unnoise.kernels import GaussianKernel, ProductKernel, Schedule
 from unnoise.samplers.algebra import (
+    Level,
     Row,
     Spans,
     euler,
@@ -18,7 +21,8 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.spaces import State, tensor
+from unnoise.samplers.products import by_parts
+from unnoise.spaces import Layout, State, tensor
 
 
 @final
@@ -30,6 +34,7 @@ class Euler(Sampler):
     """
 
     requires: ClassVar[type] = GaussianKernel
+    products: ClassVar[bool] = True
 
     @property
     def stochastic(self) -> bool:
@@ -37,6 +42,11 @@ class Euler(Sampler):
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
+        if isinstance(run.kernel, ProductKernel):
+            return by_parts(_step, run.kernel, run, x, grid)
+        return self._gaussian(run, x, grid)
+
+    def _gaussian(self, run: Diffusion, x: State, grid: Times) -> Steps:
         schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
         for (a, b), row in zip(pairs, _rows(None, schedule, pairs), strict=True):
@@ -46,6 +56,14 @@ class Euler(Sampler):
             x = weighted(row, (x, x0)) if b.t > 0 else toward(x, x0, a, b)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
+
+
+def _step(
+    kernel: GaussianKernel, x: Tensor, x0: Tensor, a: Level, b: Level, layout: Layout
+) -> Tensor:
+    if b.t == 0:
+        return toward(x, x0, a, b)
+    return weighted(euler(kernel.schedule, a, b.t - a.t), (x, x0))
 
 
 @once

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from unnoise.distributions import Gaussian
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import GaussianKernel, ProductKernel
 from unnoise.samplers.algebra import Level, schedule_of, spans
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.spaces import Layout, State, tensor
+from unnoise.samplers.products import by_parts
+from unnoise.spaces import DataSpace, Layout, State, tensor
 
 
 @final
@@ -28,6 +29,7 @@ class ReverseDiffusion(Sampler):
     """
 
     requires: ClassVar[type] = GaussianKernel
+    products: ClassVar[bool] = True
 
     @property
     def stochastic(self) -> bool:
@@ -35,10 +37,26 @@ class ReverseDiffusion(Sampler):
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
+        if isinstance(run.kernel, ProductKernel):
+            return self._by_parts(run.kernel, run, x, grid)
+        return self._gaussian(run, x, grid)
+
+    def _by_parts(self, kernel: ProductKernel, run: Diffusion, x: State, grid: Times) -> Steps:
+        last = float(grid[-1])
+
+        def step(
+            kernel: GaussianKernel, x: Tensor, x0: Tensor, a: Level, b: Level, layout: Layout
+        ) -> Tensor:
+            back = _reverse(kernel.space, layout, x, x0, a, b)
+            return tensor(back.mean if b.t == last else back.sample(run.noise))
+
+        return by_parts(step, kernel, run, x, grid)
+
+    def _gaussian(self, run: Diffusion, x: State, grid: Times) -> Steps:
         last = float(grid[-1])
         for a, b in spans(schedule_of(run.kernel), grid):
             law = run(x, a.t)
-            back = _reverse(run, tensor(x), tensor(law.mean), a, b)
+            back = _reverse(run.kernel.space, run.layout, tensor(x), tensor(law.mean), a, b)
             x = back.mean if b.t == last else back.sample(run.noise)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
@@ -93,19 +111,21 @@ class PredictorCorrector(Sampler):
                 x = torch.addcmul(tensor(x), score, tensor(layout.expand(d, score)))
                 x = torch.addcmul(x, tensor(z), tensor(layout.expand((2 * d).sqrt(), x)))
             law = run(x, a.t)
-            back = _reverse(run, tensor(x), tensor(law.mean), a, b)
+            back = _reverse(run.kernel.space, run.layout, tensor(x), tensor(law.mean), a, b)
             x = back.mean if b.t == last else back.sample(run.noise)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
 
 
-def _reverse(run: Diffusion, x: Tensor, x0: Tensor, a: Level, b: Level) -> Gaussian:
+def _reverse(
+    space: DataSpace, layout: Layout, x: Tensor, x0: Tensor, a: Level, b: Level
+) -> Gaussian:
     """N((2 - r) x_t + g^2 score, g^2)."""
     r = a.alpha / b.alpha
     variance = max(a.sigma**2 - (r * b.sigma) ** 2, 0.0)
     pull = variance / a.sigma**2
     mean = (x * (2 - r - pull)).add_(x0, alpha=pull * a.alpha)
-    return Gaussian(mean, variance**0.5, run.kernel.space, run.layout)
+    return Gaussian(mean, variance**0.5, space, layout)
 
 
 def _squares(v: State, layout: Layout) -> Tensor:

@@ -23,11 +23,10 @@ from unnoise.spaces import Euclidean, Layout, Tokens
 from unnoise.testing import MixtureOracle
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from exact_pair import ExactPair, normal_cdf, pair_kernel, pair_layout, worst
+from exact_pair import BETAS_OF_FOUR, ExactPair, normal_cdf, pair_kernel, pair_layout, worst
 
 D = torch.float64
-BETAS = (0.4782553, 0.849206, 0.9564177, 0.9874039)  # of four steps (Xiao 2022)
-KERNEL = GaussianKernel(Euclidean(), BetaTable(BETAS))
+KERNEL = GaussianKernel(Euclidean(), BetaTable(BETAS_OF_FOUR))
 W = torch.tensor([0.3, 0.7], dtype=D)
 M = torch.tensor([-1.0, 1.0], dtype=D)
 STD = 0.3
@@ -139,7 +138,9 @@ def test_tokens_that_depend_on_each_other(vocab, corruption):
 
 
 def test_parts_that_depend_on_each_other():
-    kernel = pair_kernel(BetaTable(BETAS), Absorbing(3, SurvivalTable((1, 0.8, 0.5, 0.2, 0.0))))
+    kernel = pair_kernel(
+        BetaTable(BETAS_OF_FOUR), Absorbing(3, SurvivalTable((1, 0.8, 0.5, 0.2, 0.0)))
+    )
     layout = pair_layout(4000)
     step = lambda x, law, t, s: kernel.reverse(x, law, t, s, layout)  # noqa: E731
     assert worst(walked(ExactPair(kernel, together=True), step, layout)) < 5
@@ -147,7 +148,7 @@ def test_parts_that_depend_on_each_other():
 
 
 def test_a_part_alone_may_be_implicit():
-    kernel = pair_kernel(BetaTable(BETAS), Absorbing(3))
+    kernel = pair_kernel(BetaTable(BETAS_OF_FOUR), Absorbing(3))
     layout = pair_layout(3)
     x = {"x": torch.tensor([0.1, 0.2, 0.3], dtype=D), "c": torch.tensor([3, 3, 1])}
     tokens = Categorical(torch.full((3, 4), 0.25, dtype=D).log(), layout["c"])
