@@ -40,20 +40,26 @@ class Behind:
     """p(x_0, c_0 | x_t, c_t): a mixture over c_0, with weights (B, 3), means and variances."""
 
     def __init__(self, kernel, x_t, t):
-        schedule = kernel.parts["x"].schedule
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        schedule, tokens = kernel.parts["x"].schedule, kernel.parts["c"]
+        alpha, sigma = (
+            torch.as_tensor(v, dtype=D).reshape(-1, 1)
+            for v in (schedule.alpha(t), schedule.sigma(t))
+        )
         x, c_t = x_t["x"][:, None], x_t["c"]
         total = alpha**2 * S**2 + sigma**2
-        log_q = kernel.parts["c"].marginal(torch.arange(3), t, pair_layout(3)["c"]).log_probs
-        logs = P.log() - (x - alpha * M) ** 2 / total / 2 - total.log() / 2 + log_q[:, c_t].mT
-        self.weights, self.extra = logs.softmax(-1), log_q.shape[1] - 3  # the mask
+        layout = pair_layout(len(c_t))["c"]
+        log_q = [
+            tokens.marginal(torch.full_like(c_t, k), t, layout).log_prob(c_t) for k in (0, 1, 2)
+        ]
+        logs = P.log() - (x - alpha * M) ** 2 / total / 2 - total.log() / 2 + torch.stack(log_q, 1)
+        self.weights, self.extra = logs.softmax(-1), tokens.space.vocab - 3  # the mask
         self.means = M + alpha * S**2 / total * (x - alpha * M)
-        self.variances = S**2 * sigma**2 / total
+        self.variances = (S**2 * sigma**2 / total).expand_as(self.weights)
 
     def sample(self, noise: NoiseSource, layout: Layout):
         c = inverse_cdf(self.weights.log(), noise.uniform(layout["c"]))
-        mean = self.means.gather(1, c[:, None])[:, 0]
-        return {"x": mean + self.variances[c].sqrt() * noise.normal(layout["x"]), "c": c}
+        mean, variance = (v.gather(1, c[:, None])[:, 0] for v in (self.means, self.variances))
+        return {"x": mean + variance.sqrt() * noise.normal(layout["x"]), "c": c}
 
     def apart(self, layout: Layout) -> Product:
         """The law whose parts are independent, each with its own moments or probabilities."""

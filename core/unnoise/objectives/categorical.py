@@ -137,7 +137,8 @@ def continuous_bound(
     error = torch.full_like(table[0], torch.inf)
     if n > 1:
         error = (table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))).sqrt()
-    return Bound(prior, table.mean(0), torch.zeros_like(error), error, run.evaluations - before)
+    none, spent = torch.zeros_like(error), run.evaluations - before
+    return Bound(prior, table.mean(0), none, error, spent, "probability")
 
 
 def loss_curve(

@@ -80,7 +80,8 @@ def sde_bound(
     error = torch.full_like(table[0], torch.inf)
     if n > 1:
         error = (table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))).sqrt()
-    return Bound(prior, table.mean(0), reconstruction, error, run.evaluations - before)
+    spent = run.evaluations - before
+    return Bound(prior, table.mean(0), reconstruction, error, spent, data.measure)
 
 
 def noise_error(run: Diffusion, x0: State, t: Time) -> Tensor:

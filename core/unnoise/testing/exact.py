@@ -79,6 +79,7 @@ def exact_bound(denoiser: Denoiser, pmf: Float[Tensor, "..."], steps: int) -> Bo
         reconstruction=expectation(kernel, pmf, first, reconstruction).view(1),
         standard_error=zero,
         evaluations=steps,
+        measure="probability",
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import pytest
 from circle import DOMAIN, METRICS, PLUGIN, SHORT, TRAIN, failed
 
 from unnoise.cli import main
@@ -34,3 +36,99 @@ def test_a_domain_measures_what_it_wants(install, here, tmp_path, capsys):
     assert "--steps does not belong" in failed(capsys, *words, "--metric", "flat", "--steps", "3")
     assert "power" in failed(capsys, *words, "--metric", "roundness", "--power", "0")
     assert main([*words, "--metric", "bound", "--steps", "5"]) == 0
+
+
+TABLE_PLUGIN = """
+from unnoise.specs import DomainSpec, hookimpl
+
+@hookimpl
+def unnoise_domains():
+    return [DomainSpec("table", "rows", "unnoise_table.domain:Table")]
+"""
+
+TABLE = """
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+from torch import nn
+
+from unnoise.denoise import Clean, Joint, Logits, NetworkDenoiser
+from unnoise.domain import Batch, Task, Trainable
+from unnoise.kernels import Absorbing, CategoricalKernel, GaussianKernel, ProductKernel, VPCosine
+from unnoise.objectives import Categories, Continuous, ProductData
+from unnoise.spaces import Euclidean, Layout, Tokens
+
+class Empty(BaseModel):
+    pass
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.age, self.kind = nn.Linear(2, 2), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x, label, layout, condition):
+        return {"age": self.age(x["age"]), "kind": self.kind.expand(*x["kind"].shape, 4)}
+
+class Table(Trainable):
+    name = "table"
+    Request = Configuration = Empty
+
+    def build(self, configuration):
+        age, kind = Euclidean(), CategoricalKernel(Tokens(4), Absorbing(3))
+        kernel = ProductKernel({"age": GaussianKernel(age, VPCosine(-10, 10)), "kind": kind})
+        return NetworkDenoiser(Network(), kernel, Joint({"age": Clean(), "kind": Logits()}))
+
+    def data_type(self, configuration):
+        return ProductData({"age": Continuous(), "kind": Categories()})
+
+    def dataset(self, source, configuration, part):
+        g = torch.Generator().manual_seed(0)
+        ages, kinds = torch.randn(40, 2, generator=g), torch.randint(3, (40,), generator=g)
+        rows = list(zip(ages, kinds))
+        return rows[:30] if part == "train" else rows[30:]
+
+    def layout(self, n):
+        parts = {"age": Layout.dense(n, (2,)), "kind": Layout.dense(n, dtype=torch.int64)}
+        return Layout.product(parts)
+
+    def collate(self, items):
+        ages, kinds = zip(*items)
+        x0 = {"age": torch.stack(ages), "kind": torch.stack(kinds)}
+        return Batch(x0, self.layout(len(items)))
+
+    def plan(self, inputs, model, draws):
+        x = yield Task(self.layout(len(draws)))
+        return list(zip(x["age"], x["kind"]))
+
+    def write(self, sample, folder, stem):
+        path = folder / stem
+        path.write_text(str(sample))
+        return path
+"""
+
+
+def test_a_product_is_evaluated_part_by_part(install, here, tmp_path, capsys):
+    install("table", TABLE_PLUGIN, domain=TABLE)
+    here.chdir(tmp_path)
+    Path("data.txt").write_text("40")
+    assert main(["train", "table", "--data", "data.txt", *SHORT[:-2], "--out", "run"]) == 0
+    capsys.readouterr()
+    words = ["evaluate", "table", "--data", "data.txt", "--model", "run", "--steps", "20"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    age, kind = found["parts"]["age"], found["parts"]["kind"]
+    assert (age["measure"], kind["measure"]) == ("density", "probability")
+    assert (age["units"], kind["units"]) == ("Continuous(unit=1.0)", "Categories()")
+    assert age["nats"] + kind["nats"] == pytest.approx(found["nats"])
+    assert found["bits_per_dimension"] is None
+    # two real numbers, one token
+    assert kind["bits_per_dimension"] == pytest.approx(kind["nats"] / math.log(2))
+    assert age["bits_per_dimension"] == pytest.approx(age["nats"] / 2 / math.log(2))
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "bits per dimension" not in lines[0]
+    assert lines[1].startswith(f"age: {age['nats']:.4f} +- ")
+    assert f"nats of density a sample, {age['bits_per_dimension']:.4f} bits" in lines[1]
+    assert lines[2].startswith(f"kind: {kind['nats']:.4f} +- ")
+    assert "nats of probability a sample" in lines[2]
