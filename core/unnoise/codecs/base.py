@@ -241,7 +241,7 @@ class ProductCodec(Codec):
 
     @property
     def invertible(self) -> bool:
-        return all(codec.invertible for codec in self._each.values())
+        return all(codec.invertible for codec in self.parts.values())
 
     def encode(
         self,
@@ -250,10 +250,10 @@ class ProductCodec(Codec):
         condition: Condition = None,
         noise: NoiseSource | None = None,
     ) -> Encoded:
-        data = parts(x, self._each)
+        data = parts(x, self.parts)
         found = {
             name: codec.encode(data[name], layout[name], condition, noise)
-            for name, codec in self._each.items()
+            for name, codec in self.parts.items()
         }
         return Encoded(
             {name: tensor(one.state) for name, one in found.items()},
@@ -268,50 +268,51 @@ class ProductCodec(Codec):
         condition: Condition = None,
         noise: NoiseSource | None = None,
     ) -> tuple[State, Layout]:
-        data = parts(x, self._each)
+        data = parts(x, self.parts)
         found = {
             name: codec.embed(data[name], layout[name], condition, noise)
-            for name, codec in self._each.items()
+            for name, codec in self.parts.items()
         }
         states = {name: tensor(state) for name, (state, _) in found.items()}
         return states, Layout.product({name: own for name, (_, own) in found.items()})
 
     def decode(self, z: State, layout: Layout, condition: Condition = None) -> Distribution:
-        states = parts(z, self._each)
+        states = parts(z, self.parts)
         return distributions.Product(
             {
                 name: codec.decode(states[name], layout[name], condition)
-                for name, codec in self._each.items()
+                for name, codec in self.parts.items()
             }
         )
 
     def push(self, law: Distribution, layout: Layout, condition: Condition = None) -> Distribution:
         if isinstance(law, Dirac):
-            values = parts(law.value, self._each)
+            values = parts(law.value, self.parts)
             laws: Mapping[str, Distribution] = {n: Dirac(v, layout[n]) for n, v in values.items()}
-        elif isinstance(law, distributions.Product) and set(law.parts) == set(self._each):
+        elif isinstance(law, distributions.Product) and set(law.parts) == set(self.parts):
             laws = law.parts
         else:
             raise InputError(
                 "a codec of a product needs a law with its parts",
                 value=type(law).__name__,
-                limit=sorted(self._each),
+                limit=sorted(self.parts),
             )
         return distributions.Product(
             {
                 name: codec.push(laws[name], layout[name], condition)
-                for name, codec in self._each.items()
+                for name, codec in self.parts.items()
             }
         )
 
     def state_layout(self, layout: Layout) -> Layout:
-        return Layout.product({n: c.state_layout(layout[n]) for n, c in self._each.items()})
+        return Layout.product({n: c.state_layout(layout[n]) for n, c in self.parts.items()})
 
     def data_layout(self, layout: Layout) -> Layout:
-        return Layout.product({n: c.data_layout(layout[n]) for n, c in self._each.items()})
+        return Layout.product({n: c.data_layout(layout[n]) for n, c in self.parts.items()})
 
     @property
-    def _each(self) -> dict[str, Codec]:
+    def parts(self) -> dict[str, Codec]:
+        """The codec of each part, by name."""
         return dict(self.codecs.items())  # type: ignore[arg-type]
 
 

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.distributions import Dirac, Distribution, Gaussian, Product
-from unnoise.errors import InputError
+from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.objectives.data_types import (
     Categories,
@@ -78,11 +78,11 @@ def bound(
     steps : length of the chain; for a discrete kernel a divisor of T.
     evaluations : times at which the middle sum is evaluated, one draw of x_t each, stratified over
         the chain, finer towards t = 0; all of them by default.
-    data : what x_0 is: `Continuous` by default, `Categories` of tokens. Of a product `ProductData`,
-        or one type that stands for all real parts. With `Quantised` the last step gives
-        probabilities of levels (the discretised decoder). A denoiser that returns a point gets the
-        variance of the posterior one step before the last, the first entry of DDPM's
-        fixed-large variances.
+    data : what x_0 is: `Continuous` by default, `Categories` of tokens. Of a product
+        `ProductData` or a mapping, or one type that stands for all real parts. With `Quantised`
+        the last step gives probabilities of levels (the discretised decoder). A denoiser that
+        returns a point then gets the variance of the posterior one step before the last, the
+        first entry of DDPM's fixed-large variances.
 
     Raises
     ------
@@ -247,13 +247,18 @@ def _last_step(run: Diffusion, x0: State, steps: int, types: Mapping[str, Readin
     return _last_terms(run.kernel, run(x_t, t), x0, x_t, steps, run.layout, types)
 
 
-def _types(kernel: TransitionKernel, data: Reading | Mapping[str, Reading] | None) -> Mapping[str, Reading]:
+def _types(
+    kernel: TransitionKernel, data: Reading | Mapping[str, Reading] | None
+) -> Mapping[str, Reading]:
     """What each part of x_0 is; of other kernels than products what x_0 is, under ""."""
+    data = Continuous() if data is None else data
     if isinstance(kernel, ProductKernel):
-        return data_of_parts(data or Continuous(), kernel.space)
+        return data_of_parts(data, kernel.space)
     if isinstance(kernel.space, Tokens):
         return {"": Categories()}
-    return {"": data or Continuous()}
+    if not isinstance(data, Reading):
+        raise ConfigError("data types by part belong to a product", value=sorted(data))
+    return {"": data}
 
 
 def _check(

@@ -11,6 +11,7 @@ through the codec, and a density, or the probability of levels, is that of the d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -18,19 +19,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.codecs import Affine, Codec, Encoded, Identity
+from unnoise.codecs import Affine, Codec, Encoded, Identity, ProductCodec
 from unnoise.denoise import Condition, Denoiser
-from unnoise.distributions import Gaussian
-from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel
+from unnoise.distributions import Distribution, Gaussian
+from unnoise.errors import ConfigError, InputError
+from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives.batch import Batch
 from unnoise.objectives.bound import Bound, bound
-from unnoise.objectives.data_types import Continuous, DataType, Dequantised, Quantised, Reading
+from unnoise.objectives.data_types import (
+    Continuous,
+    DataType,
+    Dequantised,
+    Quantised,
+    Reading,
+    data_of_parts,
+)
 from unnoise.objectives.likelihood import Likelihood, Trace, level_likelihood, log_likelihood
 from unnoise.objectives.limit import limit_bound
 from unnoise.samplers import Diffusion
-from unnoise.spaces import Euclidean, Layout, State
+from unnoise.spaces import Euclidean, Layout, State, parts
 
 
 @final
@@ -56,7 +64,13 @@ class Behind(Reading):
     def check(self, x: State, layout: Layout) -> None:
         self.data.check(self.x, self.layout)
 
-    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+    @property
+    def measure(self) -> str:
+        return self.data.measure
+
+    def log_prob(self, law: Distribution, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+        if not isinstance(law, Gaussian):
+            raise InputError("a Gaussian law is read as data", value=type(law).__name__)
         std = law.std.double() if isinstance(law.std, Tensor) else law.std
         exact = Gaussian(law.mean.double(), std, law.space, law.layout)
         pushed = self.codec.push(exact, layout, self.condition)
@@ -91,16 +105,60 @@ def data_bound(
     kernel = denoiser.kernel
     kernel.space.validate(encoded.state, encoded.layout)
     run = Diffusion(denoiser, encoded.layout, noise, batch.condition)
-    reading: Reading | None = None
-    term = encoded.log_density
+    readings, terms = _readings(kernel, data, codec, batch, encoded)
+    steps = kernel.steps or steps
+    whole = readings.get("")
+    if steps is None:
+        found = limit_bound(run, encoded.state, evaluations=evaluations, data=whole)
+    else:
+        found = bound(
+            run, encoded.state, steps=steps, evaluations=evaluations, data=whole or readings or None
+        )
+    return _shifted(found, terms)
+
+
+def _shifted(found: Bound, terms: Mapping[str, Float[Tensor, " batch"]]) -> Bound:
+    """`found` with the codec's terms: of each part, or under "" of all together."""
+    term = terms[""] if "" in terms else torch.stack(list(terms.values())).sum(0)
+    parts = {
+        name: replace(part, reconstruction=part.reconstruction - terms[name])
+        for name, part in found.parts.items()
+        if name in terms  # a codec of all parts together says nothing of each
+    }
+    return replace(found, reconstruction=found.reconstruction - term, parts=parts)
+
+
+def _readings(
+    kernel: TransitionKernel, data: DataType, codec: Codec, batch: Batch, encoded: Encoded
+) -> tuple[Mapping[str, Reading], Mapping[str, Float[Tensor, " batch"]]]:
+    """How the states are read, and what is added to their log probability, (B,) nats: by part of a
+    product, under "" of another state or where the codec does not go part by part."""
     if isinstance(kernel, GaussianKernel):
         reading, term = _read(data, codec, batch, encoded)
-    steps = kernel.steps or steps
-    if steps is None:
-        found = limit_bound(run, encoded.state, evaluations=evaluations, data=reading)
-    else:
-        found = bound(run, encoded.state, steps=steps, evaluations=evaluations, data=reading)
-    return replace(found, reconstruction=found.reconstruction - term)
+        return {"": reading}, {"": term}
+    codecs = _codecs(kernel, codec)
+    if codecs is None or not isinstance(kernel, ProductKernel):
+        return {}, {"": encoded.log_density}
+    types = {n: t for n, t in data_of_parts(data, kernel.space).items() if isinstance(t, DataType)}
+    x0, states = parts(batch.x0, codecs), parts(encoded.state, codecs)
+    readings: dict[str, Reading] = {}
+    terms = {}
+    for name, part in kernel.parts.items():
+        own = Batch(x0[name], batch.layout[name], batch.condition)
+        change = codecs[name].encode(own.x0, own.layout, own.condition).log_density
+        of = Encoded(states[name], encoded.layout[name], change)
+        if isinstance(part, GaussianKernel):
+            readings[name], terms[name] = _read(types[name], codecs[name], own, of)
+        else:
+            readings[name], terms[name] = types[name], change
+    return readings, terms
+
+
+def _codecs(kernel: TransitionKernel, codec: Codec) -> Mapping[str, Codec] | None:
+    """Of each part of a product, if the codec goes part by part and is a function."""
+    if isinstance(codec, Identity) and isinstance(kernel, ProductKernel):
+        return dict.fromkeys(kernel.parts, codec)
+    return codec.parts if isinstance(codec, ProductCodec) and codec.invertible else None
 
 
 def data_likelihood(

@@ -53,7 +53,7 @@ class Reading(ABC):
         """Raise InputError unless `x` can be such data."""
 
     @abstractmethod
-    def log_prob(self, law: Gaussian, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
+    def log_prob(self, law: Distribution, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         """log p(x0), the last term of a bound: a density of x, or a probability of its levels."""
 
     @property
@@ -310,7 +310,9 @@ class ProductData(DataType):
         return space.parts
 
 
-def data_of_parts(data: DataType, space: ProductSpace) -> Mapping[str, DataType]:
+def data_of_parts(
+    data: Reading | Mapping[str, Reading], space: ProductSpace
+) -> Mapping[str, Reading]:
     """The data type of each part of a product: `data`'s own, or, where it is one type for all,
     that of every real part, and `Categories` of parts of tokens.
 
@@ -319,10 +321,17 @@ def data_of_parts(data: DataType, space: ProductSpace) -> Mapping[str, DataType]
     ConfigError : `data` has other parts than the space.
     """
     if isinstance(data, ProductData):
-        data._spaces(space)
-        return data.parts
-    tokens = {name for name, part in space.parts.items() if isinstance(part, Tokens)}
-    return {name: Categories() if name in tokens else data for name in space.parts}
+        data = data.parts
+    if isinstance(data, Reading):
+        tokens = {name for name, part in space.parts.items() if isinstance(part, Tokens)}
+        return {name: Categories() if name in tokens else data for name in space.parts}
+    if set(data) != set(space.parts):
+        raise ConfigError(
+            "the data type has other parts than the space",
+            value=sorted(data),
+            limit=sorted(space.parts),
+        )
+    return data
 
 
 def bits_per_dimension(

@@ -15,18 +15,21 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from exact_pair import ExactPair, M, P, S, pair_kernel, pair_layout
 
+from unnoise.codecs import Affine, Identity, ProductCodec
 from unnoise.denoise import Denoiser
 from unnoise.distributions import Product, inverse_cdf
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import Absorbing, Linear, Uniform, VPCosine
 from unnoise.noise import NoiseSource
 from unnoise.objectives import (
+    Batch,
     Categories,
     Continuous,
     ProductData,
     Quantised,
     bits_per_dimension,
     bound,
+    data_bound,
     data_of_parts,
 )
 from unnoise.samplers import Diffusion
@@ -114,6 +117,27 @@ def test_dependent_parts_add_up_to_the_joint_entropy(kernel):
     # the joint law is worth more than the two parts without each other
     alone = H_C + 0.5 * math.log(2 * math.pi * math.e * float((P * (M**2 + S**2)).sum()))
     assert float(found.total.mean()) < alone - 0.2
+
+
+def test_parts_are_in_the_units_of_the_data():
+    """x = (y - 3) / 0.2 is what is diffused: the density of y is that of x times 5."""
+    n, layout = 50, pair_layout(50)
+    x0, model = independent(n), Apart(MASKED)
+    data = {"x": 3 + 0.2 * x0["x"], "c": x0["c"]}
+    codec = ProductCodec({"x": Affine(mean=3.0, scale=0.2), "c": Identity()})
+    kind = ProductData({"x": Continuous(), "c": Categories()})
+
+    def measured(x, codec):
+        noise = NoiseSource(0, range(n))
+        return data_bound(model, codec, Batch(x, layout), noise, data=kind, steps=10)
+
+    plain, coded = measured(x0, Identity()), measured(data, codec)
+    torch.testing.assert_close(coded.parts["c"].total, plain.parts["c"].total)
+    shifted = plain.parts["x"].total + math.log(0.2)
+    torch.testing.assert_close(coded.parts["x"].total, shifted, rtol=1e-6, atol=1e-5)
+    total = sum(part.total for part in coded.parts.values())
+    torch.testing.assert_close(coded.total, total)
+    assert measured(data, codec).measure == "density and probability"
 
 
 def test_levels_of_a_part():
