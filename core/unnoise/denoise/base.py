@@ -22,7 +22,7 @@ from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.spaces import Euclidean, Layout, State, Time
 
 Condition: TypeAlias = "Mapping[str, Tensor] | None"
-"""What a denoiser is told beside the state: tensors with one leading row per sample. Beside a
+"""What a denoiser knows besides the state: tensors with one leading row per sample. Beside a
 ragged state they may have rows of their own, such as bonds beside atoms."""
 
 

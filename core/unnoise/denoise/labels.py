@@ -1,4 +1,4 @@
-"""What a network is told about the noise, when time says too little.
+"""What a network sees of the noise level, where the time is not enough.
 
 label = (gamma(t) - low) / (high - low),    gamma(t) = -log SNR(t) = log(sigma_t^2 / alpha_t^2)
 """

@@ -56,6 +56,7 @@ def unnoise_spaces() -> list[SpaceSpec]:
 @hookimpl
 def unnoise_samplers() -> list[SamplerSpec]:
     gaussian, masked = "GaussianKernel", "CategoricalKernel, Absorbing"
+    parts = "GaussianKernel, products"
     return [
         _sampler(
             "ancestral",
@@ -70,12 +71,12 @@ def unnoise_samplers() -> list[SamplerSpec]:
             "ddim",
             "the first-order step along the prediction; eta adds noise",
             "DDIM",
-            gaussian,
+            parts,
             1,
             1,
             example="ddim",
         ),
-        _sampler("euler", "Euler's method in t", "Euler", gaussian, 1, 1),
+        _sampler("euler", "Euler's method in t", "Euler", parts, 1, 1),
         _sampler("heun", "Heun's method in t", "Heun", gaussian, 2, 2),
         _sampler(
             "edm",
@@ -136,7 +137,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             "reverse_diffusion",
             "the forward discretisation backwards",
             "ReverseDiffusion",
-            gaussian,
+            parts,
             1,
             1,
             stochastic=True,

@@ -50,7 +50,7 @@ class TransitionKernel(Process):
 
         eta = 1 is Bayes' posterior, `reverse`; eta = 0 has the least noise of its own (Song 2021,
         DDIM). A kernel without such a family has one law only, `reverse`: there is nothing to
-        choose, and eta counts nothing. That is the default.
+        choose, and eta has no effect. That is the default.
         """
         return self.reverse(x_t, x0, t, s, layout)
 

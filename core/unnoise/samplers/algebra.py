@@ -27,7 +27,7 @@ from unnoise.samplers.base import intervals
 from unnoise.spaces import tensor
 
 FIRST = 1e-5
-"""The smallest time told from 0: schedules may jump from a smallest sigma to sigma(0) = 0."""
+"""The smallest time that is not 0: schedules may jump from a smallest sigma to sigma(0) = 0."""
 
 
 def schedule_of(kernel: TransitionKernel) -> Schedule:

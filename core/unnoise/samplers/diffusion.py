@@ -33,7 +33,7 @@ class Diffusion:
     denoiser : p(x_0 | x_t).
     layout : of the states.
     noise : what the run draws from.
-    condition : what the denoiser is told beside the state.
+    condition : what the denoiser knows besides the state.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class Order(Enum):
 
 
 Pick: TypeAlias = Callable[[int, Tensor], tuple[Tensor, Time]]
-"""(step, hidden tokens of each sample) -> (how many stay hidden, the time the network is told)."""
+"""(step, hidden tokens of each sample) -> (how many stay hidden, the time given to the network)."""
 
 
 @final
@@ -110,7 +110,7 @@ class Confidence(Sampler):
 class OrderAgnostic(Sampler):
     """Tokens appear in a random order, in as many groups as the grid has steps.
 
-    Of the grid only the number of steps counts: the network is told the time at which the share of
+    Of the grid only the number of steps counts: the network is given the time at which the share of
     hidden tokens is expected.
 
     Parameters
@@ -270,7 +270,7 @@ def _certainty(log_probs: Tensor) -> Tensor:
 
 
 def _log_probs(law: Distribution, x: Tensor, where: Tensor) -> Float64[Tensor, "*rows"]:
-    """log p of tokens `x` where told, else 0."""
+    """log p of the tokens `x` at `where`, else 0."""
     zeros = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
     if not isinstance(law, Categorical):
         return zeros

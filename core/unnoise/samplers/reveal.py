@@ -56,7 +56,7 @@ def shown(
     where: Bool[Tensor, "*rows"],
     run: Diffusion,
 ) -> Int64[Tensor, "*rows"]:
-    """`x` with tokens drawn from `law` where told: one float64 uniform per token of the layout."""
+    """`x` with tokens drawn from `law` at `where`: one float64 uniform per token of the layout."""
     u = run.noise.uniform(run.layout)
     if isinstance(law, Dirac) or not bool(where.any()):
         return x

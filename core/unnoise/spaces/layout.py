@@ -7,7 +7,7 @@ holds one layout per field. Between values per sample v (B,) and entries x (rows
 maps, each the transpose of the other, and every formula of the core is written with them:
 
     expand(v)[r, ...] = v[index[r]]                        sample -> rows
-    sum(x)[b]         = sum over rows r of b, x[r, ...]    rows -> sample, padding counts nothing
+    sum(x)[b]         = sum over rows r of b, x[r, ...]    rows -> sample, without padding
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Layout:
         return rows.to(like.dtype).view(-1, *(1,) * (like.ndim - 1))
 
     def sum(self, v: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, " batch"]:
-        """Sum all that belongs to one sample: (rows, ...) -> (B,). Padding counts nothing."""
+        """Sum all that belongs to one sample: (rows, ...) -> (B,). Padding is left out."""
         v = self.zero_padding(v)
         rows = v.reshape(v.shape[0], -1).sum(1)
         if self.index is None:
