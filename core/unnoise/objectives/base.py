@@ -70,7 +70,7 @@ def learning(owner: object) -> dict[str, nn.Module]:
     They are looked for in the attributes of `owner` and in those of the dataclasses, mappings and
     sequences that it consists of; another objective is asked for its own. A module is taken whole
     if it has something to learn, or nothing but a memory (buffers); a frozen one is left alone.
-    Parameters that belong to no module come together under "parameters".
+    Parameters that belong to no module come together under "own".
     """
     modules: dict[str, nn.Module] = {}
     loose: dict[str, nn.Parameter] = {}
@@ -79,7 +79,7 @@ def learning(owner: object) -> dict[str, nn.Module]:
             loose[name] = found
         else:
             modules[name or "objective"] = found
-    return {**modules, "parameters": nn.ParameterDict(loose)} if loose else modules
+    return {**modules, "own": nn.ParameterDict(loose)} if loose else modules
 
 
 def _held(

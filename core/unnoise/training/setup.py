@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from pydantic import BaseModel, ValidationError
+from torch import nn
 from torch.utils.data import Dataset
 
 from unnoise.domain import Trainable
@@ -149,8 +150,18 @@ def open_data(domain: Trainable, source: Any, own: dict[str, Any]) -> Data:
 
 
 def describe(objective: object) -> str:
-    """An objective by the name of its class and, where it has them, its fields."""
-    return repr(objective) if is_dataclass(objective) else type(objective).__qualname__
+    """An objective by the name of its class and, where it has them, its fields; what it learns, by
+    its kind."""
+    if not is_dataclass(objective):
+        return type(objective).__qualname__
+    found = []
+    for field in fields(objective):
+        if field.repr:
+            value = getattr(objective, field.name)
+            learns = isinstance(value, (nn.Module, nn.Parameter))
+            text = describe(value) if learns or is_dataclass(value) else repr(value)
+            found.append(f"{field.name}={text}")
+    return f"{type(objective).__qualname__}({', '.join(found)})"
 
 
 def agree(good: Checkpoint, identity: Mapping[str, Any], options: TrainingConfiguration) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,7 @@ def described(turn: Turn) -> dict[str, Any]:
         "parts": list(turn.parts),
         "rates": dict(turn.rates),
         "every": turn.every,
-        "options": dict(turn.options),
+        "options": json.loads(json.dumps(dict(turn.options))),  # as it comes back from a file
     }
 
 

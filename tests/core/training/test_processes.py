@@ -84,6 +84,16 @@ def test_all_processes_return_the_model_that_was_written(pair: Path) -> None:
     assert [(pair / f"hash-{rank}").read_text() for rank in (0, 1)] == [written, written]
 
 
+def test_turns_and_weights_are_those_of_one_process(pair: Path, tmp_path: Path) -> None:
+    objective = training_pair.duel()
+    train(training_pair.Weighing(), 0.0, tmp_path, **training_pair.OPTIONS, objective=objective)
+    check_close(tmp_path, pair / "turns")
+    for one, two in zip(rows(tmp_path), rows(pair / "turns"), strict=True):
+        assert one.keys() == two.keys()
+        for name in one.keys() - {"seconds", "steps_per_second"}:
+            assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-6)
+
+
 def test_a_signal_to_one_process_stops_all_at_the_same_step(pair: Path) -> None:
     assert [(pair / f"stopped-{rank}").read_text() for rank in (0, 1)] == ["SIGTERM", "SIGTERM"]
     assert 6 in [row["step"] for row in rows(pair / "stopped")]

@@ -1,4 +1,5 @@
-"""Train in child processes that are killed with SIGKILL at random moments, until one gets through.
+"""Train an objective of two turns in child processes that are killed with SIGKILL at random times,
+until one gets through.
 
     python training_kills.py FOLDER KILLS SEED
 
@@ -21,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import torch._dynamo  # an optimiser imports it: seconds, once here and not in each child
 from training_toy import Toy
+from training_turns import Duel
 
 with contextlib.suppress(ImportError):
     import torch.utils.tensorboard  # noqa: F401
@@ -48,7 +50,7 @@ def start(out: Path) -> int:
         return child
     status = 1
     try:
-        train(Toy(), 0.0, out, **OPTIONS, resume=True)
+        train(Toy(), 0.0, out, **OPTIONS, objective=Duel(), resume=True)
         status = 0
     finally:
         os._exit(status)

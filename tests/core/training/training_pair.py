@@ -1,6 +1,7 @@
 """Train as one of several processes: python training_pair.py FOLDER.
 
 FOLDER/run is a whole run. FOLDER/stopped is stopped by a signal that only the last process gets.
+FOLDER/turns is of an objective of two turns, on samples that count differently.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from torch import Tensor, nn
 from training_toy import Toy
+from training_turns import Duel, critic
 
 from unnoise.errors import Cancelled
 from unnoise.objectives import Batch, Objective, Simple
@@ -43,6 +46,19 @@ class Stopping(Objective):
         return Simple()(denoiser, batch, noise)
 
 
+def duel() -> Duel:
+    """Without dropout, which each process draws for itself."""
+    return Duel(critic(0.0))
+
+
+class Weighing(Toy):
+    """Weights that the two processes have unequal sums of."""
+
+    def collate(self, items: list[tuple[Tensor, int]]) -> Batch:
+        batch = super().collate(items)
+        return replace(batch, weight=batch.x0[:, 0].clamp(min=0) ** 2)
+
+
 def main(folder: Path) -> None:
     model = train(Toy(), 0.0, folder / "run", **OPTIONS)
     rank = os.environ.get("RANK", "0")
@@ -52,6 +68,7 @@ def main(folder: Path) -> None:
     except Cancelled as error:
         (folder / f"stopped-{rank}").write_text(str(error.value))
     train(Toy(), 0.0, folder / "stopped", **OPTIONS, objective=Stopping(-1), resume=True)
+    train(Weighing(), 0.0, folder / "turns", **OPTIONS, objective=duel())
 
 
 if __name__ == "__main__":
