@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "domains": Command("listings:domains", "what can be generated"),
     "samplers": Command("listings:samplers", "the ways from noise to data"),
     "new": Command("new:new", "a plugin of your own, to begin with"),
+    "bundle": Command("bundle:bundle", "a trained model, into the plugin that ships it"),
     "plugins": Command("plugins:COMMANDS", "what is installed: list, show, doctor, ..."),
 }
 

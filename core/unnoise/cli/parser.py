@@ -56,7 +56,7 @@ def parse(
     def given(**values: Any) -> dict[str, Any]:
         return values
 
-    given.__signature__ = inspect.Signature(list(flags))  # type: ignore[attr-defined]
+    given.__signature__ = inspect.Signature(list(flags))  # type: ignore[attr-defined]  # PEP 362
     given.__doc__ = about
     app = App(name=name, **_STYLE)
     app.default(given)

@@ -8,8 +8,8 @@ from typing import Final, Literal, TypeAlias
 
 from unnoise.discovery.registry import plugins, specs_of
 from unnoise.errors import InputError
+from unnoise.specs import API_VERSION, is_name, normal
 from unnoise.specs import Kind as Provided
-from unnoise.specs import is_name, normal
 from unnoise.storage.files import disk_errors, new_folder
 
 Kind: TypeAlias = Literal["domain", "kernel", "sampler", "space", "codec", "schedule"]
@@ -65,6 +65,7 @@ def new_plugin(name: str, kind: Kind = "domain", folder: Path | str = ".") -> Pa
         "kind": kind,
         "module": plain.replace("-", "_"),
         "class_name": "".join(part.title() for part in plain.split("-")) + kind.title(),
+        "api": API_VERSION,
         "releases": _releases(version("unnoise")),
     }
     import copier  # slow to import
