@@ -86,7 +86,10 @@ class Options(BaseModel):
         None, ge=1, description="samples that run at once; changes no sample; default: 64"
     )
     threads: Whole | None = Field(
-        None, ge=1, description="processor threads of a network's operations; default: as set"
+        None,
+        ge=1,
+        description="processor threads of a network's operations; default: 1 for small networks,"
+        " else as set",
     )
     observation: SkipJsonSchema[Observation | None] = Field(
         None, description="an `Observation`, the known part of the states"

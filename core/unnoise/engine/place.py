@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from unnoise.engine.threads import threads as limited
 from unnoise.errors import InputError
 
 N = TypeVar("N", bound=nn.Module)
@@ -51,11 +52,8 @@ def placed(module: N, device: torch.device) -> N:
 @contextmanager
 def computing(device: torch.device, dtype: str, threads: int | None) -> Iterator[None]:
     """Networks compute in `dtype`, on so many threads of the processor."""
-    before = torch.get_num_threads()
     with ExitStack() as stack:
-        if threads is not None and threads != before:
-            torch.set_num_threads(threads)
-            stack.callback(torch.set_num_threads, before)
+        stack.enter_context(limited(threads))
         if dtype != "float32":
             stack.enter_context(torch.autocast(device.type, getattr(torch, dtype)))
         yield

@@ -15,6 +15,7 @@ from unnoise.domain import Task, Trained
 from unnoise.engine.options import Options
 from unnoise.engine.place import placed
 from unnoise.engine.request import grid_of, sampler_of, steps_of
+from unnoise.engine.threads import fitting, threads
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.noise import NoiseSource
 from unnoise.samplers import Diffusion, Observation, Sampler, Start, walk
@@ -86,7 +87,8 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
     record.samplers.append(sampler)
     record.steps, record.grid = steps, name
     run = Diffusion(denoiser, layout, noise, _moved(task.condition, device))
-    end = _walked(setting, record, run, sampler, x, grid, observation)
+    with threads(options.threads or fitting(denoiser, x)):
+        end = _walked(setting, record, run, sampler, x, grid, observation)
     record.evaluations += task.evaluations + run.evaluations
     record.versions |= versions(task.denoiser, task.sampler, task.observation)
     return end

@@ -92,8 +92,8 @@ class TrainingConfiguration(BaseModel):
         None,
         ge=1,
         le=4096,
-        description="of each operation on the CPU; by default torch's own number, but 1 for steps"
-        " so small that more would wait for each other",
+        description="processor threads of the networks' operations; by default 1 for small steps,"
+        " where more would wait for each other, else as set",
     )
     resume: bool = Field(False, description="continue the run in `out` if there is one")
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes an accelerator")

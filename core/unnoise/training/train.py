@@ -19,11 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from unnoise.discovery.domains import trainable_named
 from unnoise.domain import Trainable
+from unnoise.engine.threads import fitting, threads
 from unnoise.model import Model
 from unnoise.objectives import Elapsed, Networks, Objective, Turn
 from unnoise.storage.bundle import write_bundle
@@ -141,7 +143,8 @@ class _Undertaking:
         if self.accelerator.is_main_process:
             with disk_errors("shortening the log"):
                 truncate(self.folder, standing.step)
-        standing = run_steps(run, standing)
+        with threads(self.options.threads or self._fitting(run)):
+            standing = run_steps(run, standing)
         card = self._card(run.identity, standing)
         networks = run.average.module
         digest = [self._deliver(networks, card) if self.accelerator.is_main_process else ""]
@@ -180,6 +183,12 @@ class _Undertaking:
             identity=identity,
             deliver=lambda at: self._deliver(average.module, self._card(identity, at)),
         )
+
+    def _fitting(self, run: Run) -> int | None:
+        """The number of threads, a function of the networks and of the run's first batch."""
+        if self.accelerator.device.type != "cpu" or torch.get_num_threads() == 1:
+            return None
+        return fitting(run.networks, run.batches[0].x0)
 
     def _networks(self) -> Networks:
         """All that learns, with fresh weights or those to start from."""

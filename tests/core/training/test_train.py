@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training_toy import SMALL, Big, Toy, one_step, run, weights
 
-from unnoise.objectives import DataType, Networks, Quantised
+from unnoise.objectives import Batch, DataType, Networks, Objective, Quantised, Simple
 from unnoise.storage.bundle import read_bundle
 from unnoise.storage.tensors import fit_weights
 from unnoise.training import checkpoint as checkpoints
@@ -157,3 +158,29 @@ def test_tensorboard_gets_the_curves(finished: Path) -> None:
 def test_no_validation_when_it_is_not_asked_for(tmp_path: Path) -> None:
     model = run(tmp_path / "run", validation_batches=0, bound_samples=0)
     assert model.card["validation"] == {"step": 12}
+
+
+class Counting(Objective):
+    """Notes how many threads its operations take."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def __call__(self, denoiser: nn.Module, batch: Batch, noise) -> Tensor:
+        self.seen.add(torch.get_num_threads())
+        return Simple()(denoiser, batch, noise)
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(None, 1), (2, 2)])
+def test_a_small_run_takes_one_thread_and_leaves_the_setting_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, taken: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    before, objective = torch.get_num_threads(), Counting()
+    torch.set_num_threads(3)
+    try:
+        run(tmp_path / "run", objective=objective, steps=2, threads=asked)
+        assert (objective.seen, torch.get_num_threads()) == ({taken}, 3)
+    finally:
+        torch.set_num_threads(before)
