@@ -141,7 +141,7 @@ MODEL = Model(Toy(), DENOISER, Nothing(), defaults={"steps": STEPS})
 
 
 def engine() -> Tensor:
-    (output,) = generate_iter(MODEL, num_samples=SHAPE[0], device="cpu")
+    (output,) = generate_iter(MODEL.domain, MODEL, num_samples=SHAPE[0], device="cpu")
     return output.states
 
 

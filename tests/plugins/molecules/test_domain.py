@@ -187,7 +187,7 @@ def test_everything_is_refused_before_any_work_is_lost(model: Model):
 
 
 def generated(model: Model, smiles: list[str]):
-    return generate_iter(model, smiles=smiles, batch_size=1)
+    return generate_iter(model.domain, model, smiles=smiles, batch_size=1)
 
 
 def test_a_likelihood_has_three_n_minus_one_dimensions(ensembles: Path):
