@@ -26,17 +26,20 @@ Condition: TypeAlias = "Mapping[str, Tensor] | None"
 ragged state they may have rows of their own, such as bonds beside atoms."""
 
 
+def _ragged(layout: Layout) -> bool:
+    return layout.index is not None or any(p.index is not None for p in layout.fields.values())
+
+
 def check_condition(condition: Condition, layout: Layout) -> None:
     """InputError unless `condition` is a mapping of tensors with the rows of the batch."""
     if condition is None:
         return
-    if not isinstance(condition, Mapping):
+    if not isinstance(condition, dict | Mapping):
         raise InputError(
             "a condition is a mapping of tensors by name",
             value=type(condition).__name__,
             fix='for example {"label": labels}',
         )
-    ragged = layout.index is not None or any(p.index is not None for p in layout.fields.values())
     for name, value in condition.items():
         if not isinstance(value, Tensor):
             raise InputError(
@@ -44,7 +47,7 @@ def check_condition(condition: Condition, layout: Layout) -> None:
                 value=type(value).__name__,
                 fix="convert it with torch.as_tensor",
             )
-        if not ragged and value.shape[:1] != (layout.batch,):
+        if (value.ndim == 0 or value.size(0) != layout.batch) and not _ragged(layout):
             raise InputError(
                 f"the condition {name!r} has other rows than the batch",
                 value=tuple(value.shape),
