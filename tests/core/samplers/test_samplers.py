@@ -19,7 +19,17 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import DDIM, Ancestral, Diffusion, Sampler, Start, grids, intervals, walk
+from unnoise.samplers import (
+    DDIM,
+    Ancestral,
+    Diffusion,
+    Heun,
+    Sampler,
+    Start,
+    grids,
+    intervals,
+    walk,
+)
 from unnoise.spaces import Euclidean, Layout, Tokens
 from unnoise.testing import FiniteOracle, GaussianOracle, PmfOracle
 
@@ -94,18 +104,18 @@ def test_a_misfit_names_the_kernel_and_what_fits():
     layout, noise = Layout.dense(1, (2,)), NoiseSource(0, [0])
     for denoiser, kernel in ((TOKENS, "CategoricalKernel"), (joint, "ProductKernel")):
         for call in (
-            lambda d=denoiser: DDIM().check(d.kernel),
-            lambda d=denoiser: next(DDIM()(Diffusion(d, layout, noise), state, grid)),
-            lambda d=denoiser: next(walk(DDIM(), Diffusion(d, layout, noise), state, grid)),
+            lambda d=denoiser: Heun().check(d.kernel),
+            lambda d=denoiser: next(Heun()(Diffusion(d, layout, noise), state, grid)),
+            lambda d=denoiser: next(walk(Heun(), Diffusion(d, layout, noise), state, grid)),
         ):
             with pytest.raises(IncompatibleSampler) as caught:
                 call()
             message = str(caught.value)
-            assert "DDIM needs a GaussianKernel" in message
+            assert "Heun needs a GaussianKernel" in message
             assert kernel in message
             assert "Ancestral" in caught.value.fix
-            assert "DDIM" not in caught.value.fix
-    for sampler in (Ancestral(), DDIM()):
+            assert "Heun" not in caught.value.fix
+    for sampler in (Ancestral(), Heun()):
         sampler.check(REAL.kernel)
 
 
