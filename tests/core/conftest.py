@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +50,28 @@ def install(site: Path) -> Install:
             path.write_text(text)
         record = "".join(f"{path.relative_to(site)},,\n" for path in files)
         (info / "RECORD").write_text(f"{record}{info.name}/RECORD,,\n")
+
+    return write
+
+
+@pytest.fixture
+def editable(site: Path) -> Callable[[Path], None]:
+    """editable(source): what `pip install -e` leaves behind of a plugin that `unnoise new` wrote,
+    but for its place on the path."""
+
+    def write(source: Path) -> None:
+        name = source.name.removeprefix("unnoise-")
+        package = f"unnoise_{name.replace('-', '_')}"
+        info = site / f"{package}-0.1.0.dist-info"
+        info.mkdir()
+        readme = (source / "README.md").read_text()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: unnoise-{name}\nVersion: 0.1.0\n"
+            f"Requires-Dist: unnoise>=0.1,<0.2\n\n{readme}"
+        )
+        (info / "entry_points.txt").write_text(f"[unnoise]\n{name} = {package}.plugin\n")
+        where = {"url": source.as_uri(), "dir_info": {"editable": True}}
+        (info / "direct_url.json").write_text(json.dumps(where))
 
     return write
 

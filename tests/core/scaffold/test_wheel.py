@@ -18,15 +18,10 @@ CARD = {"data": "days", "licence": "CC0", "split": "every tenth row held out", "
 
 
 @pytest.fixture
-def source(here, site) -> Path:
+def source(here, site, editable) -> Path:
     """The source of a domain's plugin, as pip install -e leaves it."""
     made = new_plugin("tides", "domain", site)  # there, for `here` forgets its modules
-    info = site / "unnoise_tides-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unnoise-tides\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[unnoise]\ntides = unnoise_tides.plugin\n")
-    where = {"url": made.as_uri(), "dir_info": {"editable": True}}
-    (info / "direct_url.json").write_text(json.dumps(where))
+    editable(made)
     here.syspath_prepend(str(made))
     here.setenv("UNNOISE_PLUGINS", "tides")
     registry.reload()
