@@ -29,7 +29,7 @@ from digits import our_model
 import unnoise
 from unnoise.cli import main as command
 from unnoise.denoise import AnalyticVariance
-from unnoise.training.options import checked
+from unnoise.fields import configured
 from unnoise_images.configuration import Configuration
 from unnoise_images.domain import Images
 
@@ -63,7 +63,7 @@ def trained(name: str, data: str, out: Path, seconds: float, rate: float) -> Non
     if (out / name / "config.json").exists():
         return
     shipped = unnoise.load("images").configuration
-    configuration = checked(Configuration, {**shipped.model_dump(), **GOALS[name]})
+    configuration = configured(Configuration, {**shipped.model_dump(), **GOALS[name]})
     result, model = our_model(
         Images().dataset(data, configuration, "train"), configuration, seconds, rate
     )

@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # layer, but for the modules that are named here.
 LAYERS = (
     {"errors"},
-    {"specs", "hookspecs", "compat", "storage"},
+    {"specs", "hookspecs", "compat", "fields", "storage"},
     {"discovery"},
     {"spaces"},
     {"noise"},

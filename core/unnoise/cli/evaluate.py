@@ -19,8 +19,8 @@ from unnoise.cli.progress import bar
 from unnoise.cli.text import as_json
 from unnoise.discovery.domains import trainable_named
 from unnoise.domain import Trainable
-from unnoise.engine.options import checked
 from unnoise.errors import InputError, nearest
+from unnoise.fields import requested
 from unnoise.kernels import ProductKernel
 from unnoise.model import Metric, Model
 from unnoise.objectives import data_of_parts
@@ -86,7 +86,7 @@ def _measured(domain: Trainable, name: str, given: dict[str, Any]) -> tuple[dict
     kind = domain.metrics[name]
     asked = tidy(kind, _of(name, {"data", "model", *kind.model_fields}, given))
     source, model = asked.pop("data"), asked.pop("model", None)
-    metric = checked(kind, asked)
+    metric = requested(kind, asked)
     assert isinstance(metric, Metric)
     with bar() as show:
         found = metric.measure(_loaded(domain, model), source, show)

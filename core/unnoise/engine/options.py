@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar, final
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 
-from unnoise.errors import InputError, nearest
+from unnoise.fields import requested
 from unnoise.samplers import Observation, Sampler, Start
 from unnoise.samplers.grids import MAX_STEPS
 
@@ -114,45 +114,11 @@ SPOKEN: Final = tuple(Options.model_json_schema()["properties"])
 """Those that a command line or JSON can say."""
 
 
-def checked(kind: type[R], fields: Mapping[str, Any], also: Iterable[str] = ()) -> R:
-    """`kind(**fields)`; a field that is unknown or wrong becomes one InputError.
-
-    `also` names fields that are accepted elsewhere, for the suggestion only.
-    """
-    known = [*kind.model_fields, *also]
-    for name in fields:
-        if name not in kind.model_fields:
-            raise InputError(
-                f"unknown request field {name!r}",
-                limit=", ".join(sorted(known)),
-                fix=nearest(name, known),
-            )
-    try:
-        return kind(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else kind.__name__
-        places = [str(part) for part in first["loc"][1:] if isinstance(part, int)]
-        about = "" if name not in OPTIONS else kind.model_fields[name].description or ""
-        raise InputError(
-            f"request field {'.'.join([name, *places])!r}: {first['msg']}",
-            value=first["input"],
-            limit=_limit(first.get("ctx", {})),
-            fix=about,
-        ) from error
-
-
-def _limit(context: Mapping[str, Any]) -> str | None:
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    found = [f"{sign} {context[name]}" for name, sign in signs.items() if name in context]
-    return " and ".join(found) or None
-
-
 def split(kind: type[R], request: Mapping[str, Any]) -> tuple[Options, R]:
     """The options that all domains share, and the domain's own request."""
     shared = {name: value for name, value in request.items() if name in OPTIONS}
     own = {name: value for name, value in request.items() if name not in OPTIONS}
-    return checked(Options, shared), checked(kind, own, OPTIONS)
+    return requested(Options, shared), requested(kind, own, OPTIONS)
 
 
 def signature(function: Callable[..., Any]) -> inspect.Signature:

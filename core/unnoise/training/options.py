@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from unnoise.errors import ConfigError, nearest
 from unnoise.objectives import Elapsed
 
 C = TypeVar("C", bound=BaseModel)
@@ -127,36 +125,3 @@ class TrainingConfiguration(BaseModel):
     def decisive(self) -> dict[str, Any]:
         """The options that decide the weights: a continued run must repeat them."""
         return self.model_dump(mode="json", exclude=_FREE)
-
-
-def checked(kind: type[C], options: Mapping[str, Any], also: tuple[str, ...] = ()) -> C:
-    """`kind(**options)`; what pydantic refuses becomes one ConfigError with the nearest name.
-
-    `also` names options that are accepted elsewhere, for the suggestion only.
-    """
-    try:
-        return kind(**options)
-    except ValidationError as error:
-        raise refused(error, (*kind.model_fields, *also)) from error
-
-
-def refused(error: ValidationError, names: tuple[str, ...]) -> ConfigError:
-    """The first complaint of a pydantic error, as an error of ours."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or error.title
-    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return unknown(name, names)
-    text = first["msg"]
-    if first["type"] == "missing":
-        return ConfigError(f"option {name!r} is missing{more}", fix=f"pass {name}=...")
-    return ConfigError(f"option {name!r} cannot be used: {text}{more}", value=first.get("input"))
-
-
-def unknown(name: str, names: tuple[str, ...]) -> ConfigError:
-    """The error for an option that neither the trainer nor the domain knows."""
-    return ConfigError(
-        f"unknown option {name!r}",
-        limit=", ".join(sorted(names)),
-        fix=nearest(name, names),
-    )

@@ -20,11 +20,12 @@ from torch.utils.data import Dataset
 
 from unnoise.domain import Trainable
 from unnoise.errors import ConfigError, InputError
+from unnoise.fields import configured, refused, unknown
 from unnoise.storage.bundle import CONFIG
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training.checkpoint import Checkpoint
 from unnoise.training.data import fingerprint
-from unnoise.training.options import TrainingConfiguration, checked, refused, unknown
+from unnoise.training.options import TrainingConfiguration
 from unnoise.training.record import LOG
 
 
@@ -53,7 +54,7 @@ def split_options(
     for name in options:
         if name not in names:
             raise unknown(name, names)
-    training = checked(TrainingConfiguration, {k: v for k, v in options.items() if k in mine})
+    training = configured(TrainingConfiguration, {k: v for k, v in options.items() if k in mine})
     return training, {k: v for k, v in options.items() if k not in mine}
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from unnoise.errors import ConfigError
+from unnoise.fields import configured
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, Elapsed, Networks, Turn
 from unnoise.training.optimizers import optimizer_of
-from unnoise.training.options import TrainingConfiguration, checked
+from unnoise.training.options import TrainingConfiguration
 
 OWN = ("optimizer", "betas", "weight_decay", "clip_norm")
 """Options that a turn may have otherwise than the run."""
@@ -121,4 +122,4 @@ def _options(turn: Turn, options: TrainingConfiguration) -> TrainingConfiguratio
             raise ConfigError(
                 "a turn cannot have an option of its own called so", value=name, limit=OWN
             )
-    return checked(TrainingConfiguration, {**options.model_dump(), **turn.options})
+    return configured(TrainingConfiguration, {**options.model_dump(), **turn.options})

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.errors import ConfigError, InputError, LimitExceeded
-from unnoise.training.options import checked
+from unnoise.fields import configured
 from unnoise_images.configuration import Configuration
 from unnoise_images.files import SUFFIXES, is_colour, opened, read_pixels, shown_size
 
@@ -116,7 +116,7 @@ def complete(source: str | Path, configuration: Configuration) -> Configuration:
         "classes": folder.classes,
         "held_out": held_out,
     }
-    return checked(Configuration, values)
+    return configured(Configuration, values)
 
 
 def split(

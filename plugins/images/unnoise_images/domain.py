@@ -19,6 +19,7 @@ from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained, inputs_of
 from unnoise.engine.options import Options
 from unnoise.errors import InputError
+from unnoise.fields import configured
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
 from unnoise.objectives import (
     ConditionDropout,
@@ -31,7 +32,6 @@ from unnoise.objectives import (
 )
 from unnoise.samplers import Observation
 from unnoise.spaces import Euclidean, Layout, tensor
-from unnoise.training.options import checked
 from unnoise_images import data
 from unnoise_images.configuration import Configuration
 from unnoise_images.display import Pictures
@@ -57,7 +57,7 @@ class Images(Trainable):
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """Size, channels and classes from the pictures in the folder `source`."""
-        return data.complete(source, checked(Configuration, options))
+        return data.complete(source, configured(Configuration, options))
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
         return {"steps": 50, "sampler": "ddim"}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.errors import ConfigError, InputError, LimitExceeded
-from unnoise.training.options import checked
+from unnoise.fields import configured
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.documents import documents
 from unnoise_text.noise import adjacency_of, frequencies, informed, transitions_of
@@ -173,4 +173,4 @@ def _texts(
 
 def configure(source: Any, options: dict[str, Any]) -> Configuration:
     """A completed configuration from keywords."""
-    return complete(source, checked(Configuration, options))
+    return complete(source, configured(Configuration, options))

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.domain import Batch
+from unnoise.fields import configured
 from unnoise.spaces import Layout
-from unnoise.training.options import checked
 from unnoise_timeseries import masks
 from unnoise_timeseries.bridge import bridge, memory_of, reach_of
 from unnoise_timeseries.configuration import Configuration, Learned
@@ -40,7 +40,7 @@ def read(source: Any, configuration: Configuration) -> Table:
 
 def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     """Complete a configuration by what the data tell: columns, statistics, frequency, window."""
-    wanted = checked(Configuration, options)
+    wanted = configured(Configuration, options)
     found = read(source, wanted)
     shortest = min(len(one.values) for one in found.series)
     held_out = 0.1 if wanted.held_out is None else wanted.held_out
@@ -89,7 +89,7 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         "learned": learned,
         "lags": lags_of(wanted, found.frequency) if wanted.method == "timegrad" else wanted.lags,
     }
-    return checked(Configuration, done)
+    return configured(Configuration, done)
 
 
 @final
