@@ -21,7 +21,7 @@ from unnoise.errors import BundleError
 from unnoise.model import Model
 from unnoise.objectives import Networks
 from unnoise.specs import PluginInfo
-from unnoise.storage.bundle import CONFIG, read_bundle
+from unnoise.storage.bundle import CONFIG, OTHERS, read_bundle
 from unnoise.storage.tensors import fit_weights
 
 __all__ = ["Output", "domain_named", "generate", "generate_iter", "load", "reload"]
@@ -106,7 +106,8 @@ def load(source: str | Path) -> Model:
         ) from error
     denoiser = wrapped(domain.build(configuration), bundle.wrappers)
     networks = Networks(denoiser, domain.codec(configuration))
-    weights = {k: v for k, v in bundle.state_dict.items() if not k.startswith("others.")}
+    weights = bundle.state_dict
+    others = {k.removeprefix(OTHERS): weights.pop(k) for k in list(weights) if k.startswith(OTHERS)}
     fit_weights(networks, weights, f"the weights of {str(source)!r}")
     networks.eval()
     return Model(
@@ -117,6 +118,7 @@ def load(source: str | Path) -> Model:
         bundle.defaults,
         bundle.card,
         bundle.hash,
+        others,
     )
 
 

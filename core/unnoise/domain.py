@@ -254,6 +254,8 @@ class Trained:
     defaults : "steps", "grid", "sampler" when a request does not say.
     card : data, licence, split, command, numbers.
     hash : identifies weights and configuration.
+    others : weights of what was trained beside, by name, which generating does not need: a run that
+        starts from this model starts with them.
     """
 
     domain: Trainable
@@ -263,6 +265,7 @@ class Trained:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
+    others: Mapping[str, Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
     def decode(self, state: State, layout: Layout, condition: Condition = None) -> State:

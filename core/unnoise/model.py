@@ -18,7 +18,7 @@ from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter
 from unnoise.errors import InputError
 from unnoise.objectives import Bound, DataType, Likelihood, Networks, Trace
-from unnoise.storage.bundle import write_bundle
+from unnoise.storage.bundle import OTHERS, write_bundle
 
 
 @final
@@ -83,7 +83,8 @@ class Model(Trained):
     ) -> Path:
         """Write the model as a bundle folder; in float16, float32 weights are rounded to it."""
 
-        state = Networks(self.denoiser, self.codec).state_dict()
+        state = dict(Networks(self.denoiser, self.codec).state_dict())
+        state |= {f"{OTHERS}{name}": value for name, value in self.others.items()}
         if precision == "float16":
             state = {n: v.half() if v.dtype == torch.float32 else v for n, v in state.items()}
         write_bundle(

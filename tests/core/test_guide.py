@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))
+from training_toy import Toy
 
 from unnoise import hookspecs
 from unnoise.domain import Domain
 from unnoise.kernels import TransitionKernel
 from unnoise.spaces import DataSpace
 from unnoise.specs import API_VERSION, KINDS, DomainSpec
+from unnoise.training.train import train
 
 GUIDE = (Path(__file__).parents[2] / "core" / "README.md").read_text(encoding="utf-8")
 HOOKS = [name for name in vars(hookspecs) if name.startswith("unnoise_")]
@@ -39,6 +45,16 @@ def test_every_field_of_the_specs_is_documented(field):
 def test_everything_that_must_be_implemented_is_named(noun):
     for method in noun.__abstractmethods__:
         assert re.search(rf"`{method}[`(]", GUIDE), method
+
+
+def test_the_objective_of_the_guide_trains(tmp_path):
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "Turn(" in c)
+    exec(code, found := {"__name__": "guide"})
+    objective = found["Judged"](torch.nn.Linear(2, 1))
+    options = {"steps": 4, "batch_size": 8, "validation_batches": 1, "bound_samples": 0}
+    model = train(Toy(), 0.0, tmp_path, objective=objective, **options)
+    assert set(model.others) == {"judge.weight", "judge.bias"}
+    assert model.card["validation"]["validation_loss/judge"] > 0
 
 
 def test_the_eight_line_plugin_is_one():

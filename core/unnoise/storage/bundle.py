@@ -37,6 +37,7 @@ SCHEMA = 2
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INCOMING = ".incoming"
+OTHERS = "others."
 PICKLES = frozenset((".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"))
 _KINDS: Mapping[type, str] = {str: "a string", dict: "an object", list: "a list"}
 _CONFIG_LIMIT = 16 << 20  # bytes; a configuration is text that a person could read

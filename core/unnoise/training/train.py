@@ -28,7 +28,7 @@ from unnoise.domain import Trainable
 from unnoise.engine.threads import fitting, threads
 from unnoise.model import Model
 from unnoise.objectives import Elapsed, Networks, Objective, Turn
-from unnoise.storage.bundle import write_bundle
+from unnoise.storage.bundle import OTHERS, write_bundle
 from unnoise.storage.files import disk_errors, writable_folder
 from unnoise.storage.tensors import fit_weights
 from unnoise.training import checkpoint as checkpoints
@@ -156,6 +156,7 @@ class _Undertaking:
             defaults=self.defaults,
             card=card,
             hash=broadcast_object_list(digest)[0],
+            others=networks.others.state_dict(),
         )
 
     def _run(self, good: Checkpoint | None) -> Run:
@@ -197,8 +198,14 @@ class _Undertaking:
         denoiser = self.domain.build(configuration)
         networks = Networks(denoiser, self.domain.codec(configuration), self.objective.others())
         if self.initial is not None:
-            start = Networks(self.initial.denoiser, self.initial.codec, networks.others)
-            fit_weights(networks, start.state_dict(), "the weights to start from")
+            start = Networks(self.initial.denoiser, self.initial.codec).state_dict()
+            origin = "the weights to start from"
+            fit_weights(networks, {**networks.others.state_dict(prefix=OTHERS), **start}, origin)
+            for name, module in networks.others.items():
+                own = {k: v for k, v in self.initial.others.items() if k.startswith(f"{name}.")}
+                if own:
+                    weights = {k.removeprefix(f"{name}."): v for k, v in own.items()}
+                    fit_weights(module, weights, origin)
         return networks
 
     def _validation(self, turns: Sequence[Optimised], average: Networks) -> Validation:
