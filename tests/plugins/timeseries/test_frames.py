@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +12,6 @@ from unnoise_timeseries.windows import (
     Scaler,
     check_leakage,
     cut,
-    segments,
     window_starts,
 )
 
@@ -128,25 +125,6 @@ def test_a_frame_must_be_like_the_one_that_was_fitted():
     ):
         with pytest.raises(FrameError, match=said):
             matching(frame, ["a", "b"], "h", False)
-
-
-@pytest.mark.parametrize(
-    ("rows", "length", "overlap"),
-    [(16, 16, 8), (40, 16, 8), (41, 16, 4), (100, 7, 3), (33, 16, 0)],
-)
-def test_windows_keep_every_row_once_and_see_both_sides(rows, length, overlap):
-    parts = segments(rows, length, overlap)
-    assert parts[0].fresh == 0
-    assert parts[-1].keep == rows
-    for a, b in pairwise(parts):
-        assert a.keep == b.fresh
-        shared = a.start + length - b.start
-        assert shared >= overlap
-        assert b.fresh - b.start >= overlap // 2
-        assert a.start + length - a.keep >= overlap // 2
-    assert all(p.start >= 0 and p.start + length <= rows and p.fresh < p.keep for p in parts)
-    with pytest.raises(InputError, match="fewer rows"):
-        segments(length - 1, length, overlap)
 
 
 def test_nothing_leaks_from_the_held_out_part():
