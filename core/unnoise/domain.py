@@ -24,7 +24,7 @@ from unnoise.display import Display, Listed
 from unnoise.engine.options import Options
 from unnoise.errors import InputError, PluginError
 from unnoise.objectives import Batch, Continuous, DataType, Objective, Simple
-from unnoise.samplers import Observation, Sampler, Start
+from unnoise.samplers import Grid, Observation, Sampler, Start
 from unnoise.spaces import Layout, State
 
 __all__ = [
@@ -83,7 +83,7 @@ class Task:
     denoiser: Denoiser | None = None
     sampler: Sampler | None = None
     steps: int | Sequence[float] | None = None
-    grid: str | None = None
+    grid: str | Grid | None = None
     rows: Sequence[int] | None = None
     evaluations: int = 0
 

@@ -184,7 +184,7 @@ def run_ours(sampler: Sampler, mixture: Mixture, z: Tensor, grid: Tensor) -> Ten
 def fit(sampler: Sampler, mixture: Mixture, steps: int) -> Tensor:
     layout = Layout.dense(256, (len(mixture.means[0]),), dtype=F)
     run = Diffusion(Exact(mixture), layout, NoiseSource(12345, range(256)))
-    return grids.custom(optimised(run, steps, sampler=sampler))
+    return optimised(run, steps, sampler=sampler).times(run.kernel)
 
 
 def noises(asked: argparse.Namespace, dimensions: int) -> Tensor:

@@ -43,7 +43,7 @@ def unnoise_spaces() -> list[SpaceSpec]:
             "unnoise.spaces:Tokens",
             example=f"{_EXAMPLES}:tokens",
         ),
-        SpaceSpec("zero_com", "points whose mean is zero", "unnoise.spaces:ZeroCoM"),
+        SpaceSpec("zero-com", "points whose mean is zero", "unnoise.spaces:ZeroCoM"),
         SpaceSpec(
             "product",
             "several spaces together",
@@ -124,7 +124,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             example="pndm",
         ),
         _sampler(
-            "sa_solver",
+            "sa-solver",
             "stochastic Adams, predictor and corrector",
             "SASolver",
             gaussian,
@@ -134,7 +134,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             example="sa_solver",
         ),
         _sampler(
-            "reverse_diffusion",
+            "reverse-diffusion",
             "the forward discretisation backwards",
             "ReverseDiffusion",
             parts,
@@ -143,7 +143,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             stochastic=True,
         ),
         _sampler(
-            "predictor_corrector",
+            "predictor-corrector",
             "a Langevin step before each reverse-diffusion step",
             "PredictorCorrector",
             gaussian,
@@ -152,7 +152,7 @@ def unnoise_samplers() -> list[SamplerSpec]:
             stochastic=True,
         ),
         _sampler(
-            "adaptive_ode",
+            "adaptive-ode",
             "step sizes of each sample's own, by a tolerance",
             "AdaptiveODE",
             gaussian,
@@ -225,22 +225,22 @@ def _sampler(
 @hookimpl
 def unnoise_schedules() -> list[ScheduleSpec]:
     return [
-        ScheduleSpec("vp_linear", "variance preserving, beta linear", "unnoise.kernels:VPLinear"),
-        ScheduleSpec("vp_cosine", "variance preserving, cosine", "unnoise.kernels:VPCosine"),
-        ScheduleSpec("sub_vp", "below variance preserving", "unnoise.kernels:SubVP"),
+        ScheduleSpec("vp-linear", "variance preserving, beta linear", "unnoise.kernels:VPLinear"),
+        ScheduleSpec("vp-cosine", "variance preserving, cosine", "unnoise.kernels:VPCosine"),
+        ScheduleSpec("sub-vp", "below variance preserving", "unnoise.kernels:SubVP"),
         ScheduleSpec("ve", "variance exploding", "unnoise.kernels:VE"),
         ScheduleSpec("flow", "straight lines: flow matching", "unnoise.kernels:Linear"),
         ScheduleSpec("geometric", "the variance grows geometrically", "unnoise.kernels:Geometric"),
         ScheduleSpec("learned", "monotone, trained (VDM)", "unnoise.kernels:LearnedSchedule"),
         ScheduleSpec(
-            "beta_table",
+            "beta-table",
             "from the betas of discrete steps",
             "unnoise.kernels:BetaTable",
             example=f"{_EXAMPLES}:beta_tables",
         ),
-        ScheduleSpec("cosine_survival", "of tokens, cosine", "unnoise.kernels:CosineSurvival"),
+        ScheduleSpec("cosine-survival", "of tokens, cosine", "unnoise.kernels:CosineSurvival"),
         ScheduleSpec(
-            "survival_table",
+            "survival-table",
             "of tokens, from a table",
             "unnoise.kernels:SurvivalTable",
             example=f"{_EXAMPLES}:survival_tables",

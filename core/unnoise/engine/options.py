@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 
 from unnoise.fields import requested
-from unnoise.samplers import Observation, Sampler, Start
+from unnoise.samplers import Grid, Observation, Sampler, Start
 from unnoise.samplers.grids import MAX_STEPS
 
 R = TypeVar("R", bound=BaseModel)
@@ -43,6 +43,7 @@ Steps = Annotated[
     Annotated[int, Field(ge=1, le=MAX_STEPS)] | tuple[float, ...], BeforeValidator(_times)
 ]
 Named = Annotated[str | Sampler, WithJsonSchema({"type": "string"})]
+Spread = Annotated[str | Grid, WithJsonSchema({"type": "string"})]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -65,9 +66,9 @@ class Options(BaseModel):
     steps: Steps | None = Field(
         None, description="steps from noise to data, or the decreasing times; default: the model's"
     )
-    grid: str | None = Field(
+    grid: Spread | None = Field(
         None,
-        description="how steps are spread: uniform, quadratic, linspace, karras or log_snr;"
+        description="how steps are spread: uniform, quadratic, linspace, karras or log-snr;"
         " default: the model's own",
     )
     sampler: Named | None = Field(

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from torch import Tensor
-
+from unnoise.denoise import Denoiser
 from unnoise.domain import Draw, Task, Trained
 from unnoise.engine.named import named_sampler
 from unnoise.engine.options import Options
-from unnoise.errors import InputError, LimitExceeded, nearest
+from unnoise.errors import InputError, LimitExceeded
 from unnoise.kernels import GaussianKernel, TransitionKernel
-from unnoise.samplers import DDIM, Ancestral, Sampler, grids
+from unnoise.samplers import DDIM, Ancestral, Custom, Grid, Sampler, Times, grids
 
 MAX_SAMPLES: Final = 1_000_000
 """Samples of one request that are held in memory; `generate_iter` shares the limit per call."""
@@ -67,51 +66,52 @@ def sampler_of(chosen: str | Sampler | None, kernel: TransitionKernel) -> Sample
 
 
 def steps_of(
-    task: Task | None, start: float, options: Options, defaults: Mapping[str, Any]
-) -> tuple[int | Sequence[float], str | None]:
-    """Steps and the name of the grid: the task's own, else the request's, else the model's.
+    task: Task | None, options: Options, defaults: Mapping[str, Any]
+) -> tuple[int | Sequence[float] | None, str | Grid | None]:
+    """Steps and the grid: the task's own, else the request's, else the model's.
 
-    A list of times that is the model's own is cut below `start`, and gives its number of steps to
-    a grid that is asked for by name.
+    A list of times that is the model's own is a `Custom` grid, or gives its number of steps to a
+    grid that is asked for; steps are None where the grid has a number of its own.
     """
     steps: int | Sequence[float] | None = options.steps
     grid = options.grid
     if task is not None and (task.steps is not None or task.grid is not None):
         steps, grid = task.steps, task.grid
+    if steps is None and isinstance(grid, Grid) and grid.steps is not None:
+        return None, grid
     own: int | Sequence[float] = defaults.get("steps", STEPS)
-    if not isinstance(own, int):
-        if grid is not None:
-            own = len(own) - 1
-        elif start < 1:
-            own = [start, *(t for t in own if t < start)]
-    steps = own if steps is None else steps
+    if steps is None and grid is None and not isinstance(own, int):
+        return None, Custom(own)
+    if steps is None:
+        steps = own if isinstance(own, int) else len(own) - 1
     if isinstance(steps, int) and grid is None:
         grid = defaults.get("grid")
     return steps, grid
 
 
 def grid_of(
-    kernel: TransitionKernel,
-    steps: int | Sequence[float],
+    denoiser: Denoiser,
+    steps: int | Sequence[float] | None,
     start: float,
-    name: str | None = None,
-) -> Tensor:
-    """The decreasing times from `start` on."""
-    if isinstance(steps, int):
-        make = grids.NAMED.get(name or "uniform")
-        if make is None:
+    grid: str | Grid | None = None,
+) -> Times:
+    """The decreasing times from `start` on. A list of times is meant as it is, a grid is cut."""
+    if steps is None or isinstance(steps, int):
+        chosen = grid if isinstance(grid, Grid) else grids.named(grid or "uniform")
+    elif grid is None:
+        chosen = Custom(steps)
+        if chosen.values[0] != start:
             raise InputError(
-                f"unknown grid {name!r}",
-                limit=", ".join(grids.NAMED),
-                fix=nearest(str(name), grids.NAMED),
+                "the grid must begin where the run starts",
+                value=chosen.values[0],
+                limit=start,
+                fix="grid=Custom(times) is cut below a start",
             )
-        return make(kernel, steps, start)
-    if name is not None:
-        raise InputError("a list of times is the grid", value=name, fix="leave grid or steps out")
-    grid = grids.custom(steps)
-    if float(grid[0]) != start:
-        raise InputError("the grid must begin where the run starts", value=steps[0], limit=start)
-    return grid
+        steps = None
+    else:
+        raise InputError("a list of times is the grid", value=grid, fix="leave grid or steps out")
+    chosen.check(denoiser)
+    return chosen.times(denoiser.kernel, steps, start)
 
 
 def check_ahead(model: Trained, options: Options) -> Sampler:
@@ -120,6 +120,6 @@ def check_ahead(model: Trained, options: Options) -> Sampler:
     sampler = sampler_of(options.sampler or model.defaults.get("sampler"), kernel)
     sampler.check(kernel)
     start = 1.0 if options.start is None else options.start.t
-    steps, grid = steps_of(None, start, options, model.defaults)
-    grid_of(kernel, steps, start, grid)
+    steps, grid = steps_of(None, options, model.defaults)
+    grid_of(model.denoiser, steps, start, grid)
     return sampler

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from unnoise.discovery.parts import versions
 from unnoise.domain import Task, Trained
+from unnoise.engine.named import spelled
 from unnoise.engine.options import Options
 from unnoise.engine.place import placed
 from unnoise.engine.request import grid_of, sampler_of, steps_of
 from unnoise.engine.threads import fitting, threads
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Diffusion, Observation, Sampler, Start, walk
+from unnoise.samplers import Custom, Diffusion, Grid, Observation, Sampler, Start, walk
 from unnoise.spaces import Layout, State
 from unnoise.trajectory import Frame, Part, Progress
 
@@ -82,10 +83,13 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
         x, first = kernel.prior(layout).sample(noise), 1.0
     else:
         x, first = start.state(kernel, layout, noise), start.t
-    steps, name = steps_of(task, first, options, setting.model.defaults)
-    grid = grid_of(kernel, steps, first, name)
+    steps, named = steps_of(task, options, setting.model.defaults)
+    grid = grid_of(denoiser, steps, first, named)
     record.samplers.append(sampler)
-    record.steps, record.grid = steps, name
+    record.steps = steps if isinstance(steps, int) else grid.tolist()
+    if isinstance(named, Grid):
+        named = None if isinstance(named, Custom) else spelled(named)
+    record.grid = named
     run = Diffusion(denoiser, layout, noise, _moved(task.condition, device))
     with threads(options.threads or fitting(denoiser, x)):
         end = _walked(setting, record, run, sampler, x, grid, observation)

@@ -11,6 +11,7 @@ from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.dpmpp import DPMSolverPP, Solver
 from unnoise.samplers.euler import Euler
 from unnoise.samplers.gradient import Checkpointed, Memory, Plain
+from unnoise.samplers.grids import Custom, Fitted, Grid, time_at
 from unnoise.samplers.heun import EDM, Heun
 from unnoise.samplers.latent import invert, slerp
 from unnoise.samplers.multistep import Warmup
@@ -26,6 +27,7 @@ from unnoise.samplers.observe import (
 from unnoise.samplers.optimised import optimised
 from unnoise.samplers.order import Confidence, Order, OrderAgnostic, parallel_schedule
 from unnoise.samplers.pndm import PNDM, Pseudo
+from unnoise.samplers.restart import Restart
 from unnoise.samplers.reverse_diffusion import PredictorCorrector, ReverseDiffusion
 from unnoise.samplers.sa_solver import SASolver
 from unnoise.samplers.unipc import UniPC
@@ -41,10 +43,13 @@ __all__ = [
     "Checkpointed",
     "Conditioning",
     "Confidence",
+    "Custom",
     "DPMSolverPP",
     "Diffusion",
     "Euler",
     "FirstHitting",
+    "Fitted",
+    "Grid",
     "Heun",
     "Memory",
     "Observation",
@@ -55,6 +60,7 @@ __all__ = [
     "Pseudo",
     "RePaint",
     "Replacement",
+    "Restart",
     "Reveal",
     "ReverseDiffusion",
     "SASolver",
@@ -72,5 +78,6 @@ __all__ = [
     "optimised",
     "parallel_schedule",
     "slerp",
+    "time_at",
     "walk",
 ]

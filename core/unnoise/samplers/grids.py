@@ -1,24 +1,38 @@
 """Grids: decreasing float64 times that a sampler walks, values apart from the samplers.
 
-Every function of `NAMED` takes (kernel, steps, start) and returns steps + 1 times, `start` to 0.
+A `Grid` says where the times lie; its `times` are those for a kernel, a number of steps and a
+start, from `start` to 0. With u_i = 1 - i / steps and rho = sigma / alpha:
+
+    uniform     t_i = start u_i
+    quadratic   t_i = start u_i^2                                                 (Song 2021, DDIM)
+    linspace    equal steps from start to the kernel's first step, then 0
+    karras      equal steps in rho^(1 / power) down to rho_min, then 0            (Karras 2022)
+    log-snr     equal steps in log SNR up to rho = rho_min, then 0                (Lu 2022)
+
 `uniform` is what others call trailing; their leading grid does not contain the start and so starts
-from a state that is not there. On a kernel of T discrete steps the times are multiples of 1 / T.
-`unnoise.samplers.optimised` fits a grid to a denoiser.
+from a state that is not there. On a kernel of T discrete steps the times of these five are
+multiples of 1 / T. `Custom` are times of your own, `Fitted` those that `unnoise.samplers.optimised`
+finds for a denoiser.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, final
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
-from unnoise.errors import IncompatibleSampler, InputError
+from unnoise.denoise import Denoiser
+from unnoise.errors import ConfigError, IncompatibleSampler, InputError, nearest
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers.algebra import FIRST, rho, time_of_rho
+from unnoise.samplers.base import Times
 
 MAX_STEPS = 100_000
 RHO_MIN: Final = 0.002
@@ -27,64 +41,205 @@ RHO_MAX: Final = 1000.0
 """Where alpha is 0, levels are spaced as if sigma / alpha were this."""
 
 
-def uniform(kernel: TransitionKernel, steps: int, start: float = 1.0) -> Float64[Tensor, " times"]:
+class Grid(ABC):
+    """Where the times of a run lie: a frozen value."""
+
+    @property
+    def steps(self) -> int | None:
+        """The number of steps that it has of its own, if it has one."""
+        return None
+
+    @abstractmethod
+    def times(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        """Strictly decreasing times from `start` to 0: steps + 1 of them.
+
+        `steps` may be left out for a grid that has a number of its own.
+
+        Raises
+        ------
+        InputError : no such number of steps or start, for this kernel or this grid.
+        IncompatibleSampler : the grid does not fit the kernel.
+        """
+
+    @property
+    def owner(self) -> str | None:
+        """The `fingerprint` of the denoiser that it belongs to, if it belongs to one."""
+        return None
+
+    def check(self, denoiser: Denoiser) -> None:
+        """Raise InputError when the grid belongs to another denoiser."""
+        if self.owner is not None and fingerprint(denoiser) != self.owner:
+            raise InputError(
+                "this grid was fitted to another denoiser",
+                value=type(denoiser).__name__,
+                fix="fit one with optimised(), or pass Custom(grid.values)",
+            )
+
+    def __call__(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        """`times`."""
+        return self.times(kernel, steps, start)
+
+
+@final
+@dataclass(frozen=True)
+class Uniform(Grid):
     """Equal steps from `start` to 0."""
-    return _on(kernel, torch.linspace(start, 0, _checked(steps, start) + 1, dtype=torch.float64))
+
+    def times(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        n = _checked(steps, start)
+        return _on(kernel, torch.linspace(start, 0, n + 1, dtype=torch.float64))
 
 
-def quadratic(
-    kernel: TransitionKernel, steps: int, start: float = 1.0
-) -> Float64[Tensor, " times"]:
+@final
+@dataclass(frozen=True)
+class Quadratic(Grid):
     """t_i = start (1 - i / steps)^2: short steps near the data (Song 2021, DDIM)."""
-    u = torch.linspace(1, 0, _checked(steps, start) + 1, dtype=torch.float64)
-    return _on(kernel, start * u**2)
+
+    def times(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        u = torch.linspace(1, 0, _checked(steps, start) + 1, dtype=torch.float64)
+        return _on(kernel, start * u**2)
 
 
-def linspace(kernel: TransitionKernel, steps: int, start: float = 1.0) -> Float64[Tensor, " times"]:
+@final
+@dataclass(frozen=True)
+class Linspace(Grid):
     """Equal steps from `start` to the kernel's first step, 1 / 1000 if it has none, then 0."""
-    first = 1 / (kernel.steps or 1000)
-    if _checked(steps, start) > 1 and start <= first:
-        raise InputError("the run starts at the last time", value=start, limit=f"> {first:g}")
-    grid = torch.linspace(start, first, steps, dtype=torch.float64)
-    return _on(kernel, torch.cat([grid, grid.new_zeros(1)]))
+
+    def times(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        n, first = _checked(steps, start), 1 / (kernel.steps or 1000)
+        if n > 1 and start <= first:
+            raise InputError("the run starts at the last time", value=start, limit=f"> {first:g}")
+        grid = torch.linspace(start, first, n, dtype=torch.float64)
+        return _on(kernel, torch.cat([grid, grid.new_zeros(1)]))
 
 
-def karras(
-    kernel: TransitionKernel,
-    steps: int,
-    start: float = 1.0,
-    *,
-    power: float = 7.0,
-    rho_min: float = RHO_MIN,
-) -> Float64[Tensor, " times"]:
+@final
+@dataclass(frozen=True)
+class Karras(Grid):
     """Equal steps in (sigma / alpha)^(1 / power) down to `rho_min`, then 0 (Karras 2022)."""
 
-    def level(a: float, b: float, u: float) -> float:
-        return float((a ** (1 / power) + u * (b ** (1 / power) - a ** (1 / power))) ** power)
+    power: float = 7.0
+    rho_min: float = RHO_MIN
 
-    return _spaced(kernel, steps, start, rho_min, level)
+    def __post_init__(self) -> None:
+        if not self.power > 0:
+            raise ConfigError("the power is positive", value=self.power, limit="> 0")
+
+    def times(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        power = self.power
+
+        def level(a: float, b: float, u: float) -> float:
+            return float((a ** (1 / power) + u * (b ** (1 / power) - a ** (1 / power))) ** power)
+
+        return _spaced(kernel, _checked(steps, start), start, self.rho_min, level)
 
 
-def log_snr(
-    kernel: TransitionKernel, steps: int, start: float = 1.0, *, rho_min: float = RHO_MIN
-) -> Float64[Tensor, " times"]:
+@final
+@dataclass(frozen=True)
+class LogSNR(Grid):
     """Equal steps in log SNR up to sigma / alpha = `rho_min`, then 0 (Lu 2022)."""
-    return _spaced(kernel, steps, start, rho_min, lambda a, b, u: a * (b / a) ** u)
+
+    rho_min: float = RHO_MIN
+
+    def times(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        n = _checked(steps, start)
+        return _spaced(kernel, n, start, self.rho_min, lambda a, b, u: a * (b / a) ** u)
 
 
-NAMED: Final[Mapping[str, Callable[[TransitionKernel, int, float], Tensor]]] = MappingProxyType(
+@final
+@dataclass(frozen=True)
+class Custom(Grid):
+    """Times of your own: within [0, 1], strictly decreasing. Of a run that starts later, those
+    below its start are left, behind the start."""
+
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(custom(self.values).tolist()))
+
+    @property
+    def steps(self) -> int:
+        return len(self.values) - 1
+
+    def times(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        return _below(self, self.values, steps, start)
+
+
+@final
+@dataclass(frozen=True)
+class Fitted(Grid):
+    """Times that were fitted to a denoiser, see `unnoise.samplers.optimised`, cut as `Custom`.
+
+    Attributes
+    ----------
+    values : the times.
+    denoiser : the `fingerprint` of the denoiser that they belong to. They are refused for another;
+        `Custom(fitted.values)` belongs to none.
+    """
+
+    values: tuple[float, ...]
+    denoiser: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(custom(self.values).tolist()))
+
+    @property
+    def steps(self) -> int:
+        return len(self.values) - 1
+
+    def times(
+        self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
+    ) -> Times:
+        return _below(self, self.values, steps, start)
+
+    @property
+    def owner(self) -> str:
+        return self.denoiser
+
+
+uniform: Final = Uniform()
+quadratic: Final = Quadratic()
+linspace: Final = Linspace()
+karras: Final = Karras()
+log_snr: Final = LogSNR()
+
+NAMED: Final[Mapping[str, Grid]] = MappingProxyType(
     {
         "uniform": uniform,
         "quadratic": quadratic,
         "linspace": linspace,
         "karras": karras,
-        "log_snr": log_snr,
+        "log-snr": log_snr,
     }
 )
 
 
-def custom(times: Sequence[float] | Tensor) -> Float64[Tensor, " times"]:
-    """Times of your own: within [0, 1], strictly decreasing."""
+def named(name: str) -> Grid:
+    """The grid of this name, which is compared as names of plugins are: log_snr is log-snr."""
+    found = NAMED.get(re.sub(r"[-_.]+", "-", name).lower())
+    if found is None:
+        raise InputError(f"unknown grid {name!r}", limit=", ".join(NAMED), fix=nearest(name, NAMED))
+    return found
+
+
+def custom(times: Sequence[float] | Tensor) -> Times:
+    """Times of your own as a tensor: within [0, 1], strictly decreasing."""
     grid = torch.as_tensor(times, dtype=torch.float64)
     if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() < 0).all()):
         raise InputError("a grid is at least two strictly decreasing times", value=list(times)[:5])
@@ -93,9 +248,35 @@ def custom(times: Sequence[float] | Tensor) -> Float64[Tensor, " times"]:
     return grid
 
 
-def from_levels(
-    schedule: Schedule, values: Sequence[float], start: float = 1.0
-) -> Float64[Tensor, " times"]:
+def fingerprint(denoiser: Denoiser) -> str:
+    """What tells denoisers apart: their modules' classes, and the names, shapes and up to 64 spread
+    entries of their weights. Quick for large networks, and the same on every device."""
+    digest = hashlib.sha256()
+    for name, module in denoiser.named_modules():
+        digest.update(f"{name}: {type(module).__qualname__}\n".encode())
+    for name, value in denoiser.state_dict().items():
+        flat = value.detach().flatten()
+        some = flat[:: max(1, len(flat) // 64)][:64].cpu()
+        digest.update(f"{name} {tuple(value.shape)} {some.tolist()}\n".encode())
+    return digest.hexdigest()
+
+
+def time_at(kernel: GaussianKernel, level: float) -> float:
+    """The time at which sigma / alpha is `level`; one of the kernel's steps if it has any.
+
+    Raises InputError when the process has no such level.
+    """
+    schedule = kernel.schedule
+    low, high = rho(schedule, FIRST), rho(schedule, 1.0)
+    if not low <= level <= high:
+        raise InputError(
+            "the process has no such noise level", value=level, limit=f"{low:g} to {high:g}"
+        )
+    t = time_of_rho(schedule, level, FIRST, 1.0)
+    return t if kernel.steps is None else max(1, round(t * kernel.steps)) / kernel.steps
+
+
+def from_levels(schedule: Schedule, values: Sequence[float], start: float = 1.0) -> Times:
     """`start`, the times at which sigma / alpha is each of `values`, and 0."""
     times = [time_of_rho(schedule, value, FIRST, start) for value in values]
     return torch.tensor([start, *times, 0.0], dtype=torch.float64)
@@ -107,14 +288,13 @@ def _spaced(
     start: float,
     rho_min: float,
     level: Callable[[float, float, float], float],
-) -> Float64[Tensor, " times"]:
+) -> Times:
     if not isinstance(kernel, GaussianKernel):
         raise IncompatibleSampler(
             "a grid of noise levels needs a GaussianKernel",
             value=type(kernel).__name__,
             fix="use uniform or quadratic",
         )
-    _checked(steps, start)
     top = min(rho(kernel.schedule, start), RHO_MAX)
     low = max(rho_min, rho(kernel.schedule, FIRST))
     if not 0 < low < top:
@@ -126,7 +306,22 @@ def _spaced(
     return _on(kernel, from_levels(kernel.schedule, values, start))
 
 
-def _checked(steps: int, start: float) -> int:
+def _below(grid: Grid, values: Sequence[float], steps: int | None, start: float) -> Times:
+    """`start` and the times below it."""
+    if steps is not None and steps != grid.steps:
+        raise InputError("this grid has steps of its own", value=steps, limit=grid.steps)
+    _checked(1, start)
+    if values[0] < start:
+        raise InputError("the grid must begin where the run starts", value=values[0], limit=start)
+    below = [t for t in values if t < start]
+    if not below:
+        raise InputError("the grid ends before the run starts", value=values[-1], limit=start)
+    return torch.tensor([start, *below], dtype=torch.float64)
+
+
+def _checked(steps: int | None, start: float) -> int:
+    if steps is None:
+        raise InputError("this grid needs a number of steps", fix="pass steps")
     if not 1 <= steps <= MAX_STEPS:
         raise InputError("steps is out of range", value=steps, limit=f"1 to {MAX_STEPS}")
     if not 0 < start <= 1:
@@ -134,7 +329,7 @@ def _checked(steps: int, start: float) -> int:
     return steps
 
 
-def _on(kernel: TransitionKernel, grid: Float64[Tensor, " times"]) -> Tensor:
+def _on(kernel: TransitionKernel, grid: Times) -> Times:
     """The grid on the kernel's own steps, all distinct, when it is discrete."""
     count = kernel.steps
     if count is None:

@@ -24,6 +24,7 @@ from unnoise.samplers import grids
 from unnoise.samplers.algebra import FIRST, levels, rho, schedule_of
 from unnoise.samplers.base import Sampler, Times
 from unnoise.samplers.diffusion import Diffusion
+from unnoise.samplers.grids import Fitted, fingerprint
 from unnoise.samplers.multistep import Warmup
 from unnoise.samplers.unipc import UniPC
 from unnoise.spaces import tensor
@@ -42,7 +43,7 @@ def optimised(
     sampler: Sampler | None = None,
     candidates: int = 48,
     refinements: int = 20,
-) -> list[float]:
+) -> Fitted:
     """The steps + 1 times with which `sampler` comes closest to the probability-flow ODE.
 
     1. The ODE is solved for the states of the run on many candidate times, equal steps in log SNR.
@@ -62,7 +63,8 @@ def optimised(
 
     Returns
     -------
-    A list for `generate(steps=...)` or for the "steps" of a bundle's defaults.
+    A grid for `generate(grid=...)`, which remembers the denoiser; its `values` serve as the "steps"
+    of a bundle's defaults.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def optimised(
     times, states, predictions = _solve(run, x, candidates)
     chosen = _cheapest(_costs(schedule, times, states, predictions), steps)
     if steps == 1:
-        return [1.0, 0.0]
+        return Fitted((1.0, 0.0), fingerprint(run.denoiser))
 
     def miss(grid: Times) -> Array:
         end = _last(sampler, run, x, grid)
@@ -102,11 +104,11 @@ def optimised(
     def square(grid: Times) -> float:
         return float((miss(grid) ** 2).sum())
 
-    known = [times[chosen], *(make(kernel, steps, 1.0) for make in grids.NAMED.values())]
+    known = [times[chosen], *(grid.times(kernel, steps) for grid in grids.NAMED.values())]
     known.sort(key=square)
     if refinements:
         known = [known[0], *map(fitted, known[:_STARTS])]
-    return [float(t) for t in min(known, key=square)]
+    return Fitted(tuple(min(known, key=square).tolist()), fingerprint(run.denoiser))
 
 
 def _of_gaps(schedule: Schedule, gaps: Array) -> Tensor:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel
-from unnoise.samplers import Start
-from unnoise.samplers.algebra import FIRST, time_of_rho
+from unnoise.samplers import Start, time_at
 from unnoise.spaces import Layout, tensor
 
 
@@ -31,12 +30,6 @@ def started(
     parts = [embedded(mol, seed) for mol, seed in zip(mols, seeds, strict=True)]
     x = tensor(kernel.space.project(torch.cat(parts), layout))
     return Start(x.to(layout.dtype), time_at(kernel, level))
-
-
-def time_at(kernel: GaussianKernel, level: float) -> float:
-    """The time at which sigma / alpha is `level`; one of the kernel's steps if it has any."""
-    t = time_of_rho(kernel.schedule, level, FIRST, 1.0)
-    return t if kernel.steps is None else max(1, round(t * kernel.steps)) / kernel.steps
 
 
 def embedded(mol: Chem.Mol, seed: tuple[int, int, int]) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.special import ndtri
 
+from unnoise.denoise import Clean, NetworkDenoiser
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.kernels import (
     VE,
@@ -22,7 +23,17 @@ from unnoise.kernels import (
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Ancestral, Diffusion, DPMSolverPP, UniPC, grids, optimised
+from unnoise.samplers import (
+    Ancestral,
+    Custom,
+    Diffusion,
+    DPMSolverPP,
+    Fitted,
+    UniPC,
+    grids,
+    optimised,
+    time_at,
+)
 from unnoise.samplers.algebra import rho
 from unnoise.spaces import Euclidean, Layout, Tokens
 from unnoise.testing import MixtureOracle, PointEstimate
@@ -40,7 +51,7 @@ def kernel(schedule):
 def test_every_grid_decreases_from_its_start_to_zero(name, schedule):
     for steps in (1, 2, 7, 50):
         for start in (1.0, 0.4):
-            grid = grids.NAMED[name](kernel(schedule), steps, start)
+            grid = grids.NAMED[name].times(kernel(schedule), steps, start)
             assert grid.dtype == F
             assert len(grid) == steps + 1
             assert (float(grid[0]), float(grid[-1])) == (start, 0.0)
@@ -49,7 +60,7 @@ def test_every_grid_decreases_from_its_start_to_zero(name, schedule):
                 torch.testing.assert_close(grid * 1000, (grid * 1000).round(), rtol=0, atol=1e-9)
     for steps, start in ((0, 1.0), (-1, 1.0), (10**6, 1.0), (5, 0.0), (5, 1.2)):
         with pytest.raises(InputError):
-            grids.NAMED[name](kernel(schedule), steps, start)
+            grids.NAMED[name].times(kernel(schedule), steps, start)
 
 
 def test_what_the_names_say():
@@ -60,7 +71,7 @@ def test_what_the_names_say():
     levels = np.log([rho(vp.schedule, t) for t in grids.log_snr(vp, 6).tolist()[:-1]])
     assert np.diff(levels) == pytest.approx([np.diff(levels)[0]] * 5)
     assert levels[-1] == pytest.approx(math.log(0.002))
-    last = grids.log_snr(vp, 6, rho_min=0.05)[-2]
+    last = grids.LogSNR(rho_min=0.05).times(vp, 6)[-2]
     assert rho(vp.schedule, float(last)) == pytest.approx(0.05)
 
 
@@ -75,13 +86,13 @@ def test_karras_by_hand():
 def test_grids_that_do_not_fit():
     tokens = CategoricalKernel(Tokens(3), Absorbing(2))
     assert len(grids.quadratic(tokens, 5)) == 6
-    for name in ("karras", "log_snr"):
+    for name in ("karras", "log-snr"):
         with pytest.raises(IncompatibleSampler, match="GaussianKernel"):
-            grids.NAMED[name](tokens, 5, 1.0)
+            grids.NAMED[name].times(tokens, 5)
     with pytest.raises(InputError, match="10 steps"):
         grids.karras(kernel(BetaTable.linear(10)), 11)
     with pytest.raises(InputError, match="noise level"):
-        grids.karras(kernel(VPLinear()), 5, rho_min=1e9)
+        grids.Karras(rho_min=1e9).times(kernel(VPLinear()), 5)
 
 
 WEIGHTS, MEANS, STDS = np.array([0.3, 0.7]), np.array([-1.0, 0.8]), np.array([0.2, 0.4])
@@ -112,11 +123,12 @@ def distance(model, sampler, grid) -> float:
 def test_an_optimised_grid_halves_the_distance(schedule, factor):
     model = mixture(schedule)
     fit = Diffusion(model, Layout.dense(128, (), dtype=F), NoiseSource(1, range(128)))
-    times = optimised(fit, 6, refinements=10)
-    assert json.loads(json.dumps(times)) == times
+    fitted = optimised(fit, 6, refinements=10)
+    assert json.loads(json.dumps(fitted.values)) == list(fitted.values)
+    times = fitted.times(model.kernel)
     assert (times[0], times[-1], len(times)) == (1.0, 0.0, 7)
     named = [distance(model, UniPC(), make(model.kernel, 6, 1.0)) for make in grids.NAMED.values()]
-    assert distance(model, UniPC(), grids.custom(times)) < factor * min(named)
+    assert distance(model, UniPC(), times) < factor * min(named)
 
 
 def test_dynamic_programming_alone():
@@ -124,10 +136,10 @@ def test_dynamic_programming_alone():
     fit = Diffusion(model, Layout.dense(128, (), dtype=F), NoiseSource(1, range(128)))
     times = optimised(fit, 8, sampler=DPMSolverPP(), refinements=0, candidates=32)
     named = [
-        distance(model, DPMSolverPP(), make(model.kernel, 8, 1.0)) for make in grids.NAMED.values()
+        distance(model, DPMSolverPP(), grid.times(model.kernel, 8)) for grid in grids.NAMED.values()
     ]
-    assert distance(model, DPMSolverPP(), grids.custom(times)) < 1.1 * min(named)
-    assert optimised(fit, 1) == [1.0, 0.0]
+    assert distance(model, DPMSolverPP(), times.times(model.kernel)) < 1.1 * min(named)
+    assert optimised(fit, 1).values == (1.0, 0.0)
 
 
 def test_what_cannot_be_fitted():
@@ -141,31 +153,67 @@ def test_what_cannot_be_fitted():
         optimised(fit, 48)
 
 
-def test_a_request_names_its_grid():
-    from types import SimpleNamespace
-
-    from unnoise.engine.request import chosen_grid
-    from unnoise.engine.run import _with_defaults
-
-    vp = kernel(VPLinear())
-    assert torch.equal(chosen_grid(vp, 5, 1.0), grids.uniform(vp, 5))
-    assert torch.equal(chosen_grid(vp, 5, 0.5, "karras"), grids.karras(vp, 5, 0.5))
-    assert chosen_grid(vp, [1.0, 0.2, 0.0], 1.0).tolist() == [1.0, 0.2, 0.0]
+def test_a_name_is_found_in_any_spelling():
+    for name in ("log-snr", "log_snr", "Log.SNR"):
+        assert grids.named(name) is grids.NAMED["log-snr"]
     with pytest.raises(InputError, match="did you mean 'karras'"):
-        chosen_grid(vp, 5, 1.0, "karas")
-    with pytest.raises(InputError, match="list of times"):
-        chosen_grid(vp, [1.0, 0.0], 1.0, "karras")
-    for times, start in (([0.9, 0.0], 1.0), ([1.0, 0.5, 0.7], 1.0), ([1.0, 0.0], 0.5)):
-        with pytest.raises(InputError):
-            chosen_grid(vp, times, start)
+        grids.named("karas")
 
-    fitted = SimpleNamespace(defaults={"steps": [1.0, 0.6, 0.2, 0.0]})
-    assert _with_defaults(fitted, None, None, 1.0) == ([1.0, 0.6, 0.2, 0.0], None)
-    assert _with_defaults(fitted, None, None, 0.4) == ([0.4, 0.2, 0.0], None)
-    assert _with_defaults(fitted, None, "karras", 1.0) == (3, "karras")
-    assert _with_defaults(fitted, 9, None, 1.0) == (9, None)
-    named = SimpleNamespace(defaults={"steps": 20, "grid": "log_snr"})
-    assert _with_defaults(named, None, None, 1.0) == (20, "log_snr")
-    assert _with_defaults(named, 7, None, 1.0) == (7, "log_snr")
-    assert _with_defaults(named, 7, "uniform", 1.0) == (7, "uniform")
-    assert _with_defaults(named, [1.0, 0.0], None, 1.0) == ([1.0, 0.0], None)
+
+def test_grids_are_values():
+    assert grids.Karras(5.0) == grids.Karras(5.0) != grids.Karras()
+    assert hash(Custom([1.0, 0.5, 0.0])) == hash(Custom((1.0, 0.5, 0.0)))
+    with pytest.raises(ConfigError):
+        grids.Karras(power=0.0)
+    for times in ([0.5], [0.5, 0.7], [1.5, 0.0], [1.0, -0.1]):
+        with pytest.raises(InputError):
+            Custom(times)
+
+
+@pytest.mark.parametrize("grid", [Custom([1.0, 0.6, 0.2, 0.0]), Fitted((1.0, 0.6, 0.2, 0.0), "")])
+def test_times_of_a_grid_are_cut_below_a_start(grid):
+    vp = kernel(VPLinear())
+    assert grid.steps == 3
+    for start, left in ((1.0, [0.6, 0.2, 0.0]), (0.6, [0.2, 0.0]), (0.3, [0.2, 0.0]), (0.1, [0.0])):
+        assert grid.times(vp, start=start).tolist() == [start, *left]
+    assert torch.equal(grid.times(vp, 3), grid.times(vp))
+    for steps, start in ((4, 1.0), (None, 0.0), (None, 1.5)):
+        with pytest.raises(InputError):
+            grid.times(vp, steps, start)
+    with pytest.raises(InputError, match="begin where"):
+        Custom([0.9, 0.0]).times(vp)
+    with pytest.raises(InputError, match="ends before"):
+        Custom([0.9, 0.5]).times(vp, start=0.4)
+    with pytest.raises(InputError, match="number of steps"):
+        grids.uniform.times(vp)
+
+
+def test_a_fitted_grid_knows_its_denoiser():
+    def network(seed):
+        torch.manual_seed(seed)
+        return NetworkDenoiser(torch.nn.Linear(3, 3), kernel(VPLinear()), Clean())
+
+    own, other = network(0), network(1)
+    fitted = Fitted((1.0, 0.0), grids.fingerprint(own))
+    fitted.check(network(0))
+    for stranger in (other, PointEstimate(own)):
+        with pytest.raises(InputError, match="another denoiser"):
+            fitted.check(stranger)
+    Custom(fitted.values).check(other)
+    model = mixture(VPLinear())
+    run = Diffusion(model, Layout.dense(8, (), dtype=F), NoiseSource(0, range(8)))
+    optimised(run, 3, refinements=0, candidates=8).check(model)
+
+
+@pytest.mark.parametrize("schedule", [VPLinear(), VE(0.01, 5.0), Linear()], ids=repr)
+def test_the_time_of_a_noise_level(schedule):
+    for level in (0.05, 0.7, 4.9):
+        t = time_at(kernel(schedule), level)
+        assert rho(schedule, t) == pytest.approx(level, rel=1e-9)
+    steps = time_at(kernel(BetaTable.linear(100)), 0.5) * 100
+    assert steps == pytest.approx(round(steps), abs=1e-9)
+    for level in (-1.0, 0.0, math.nan):
+        with pytest.raises(InputError, match="no such noise level"):
+            time_at(kernel(schedule), level)
+    with pytest.raises(InputError, match="no such noise level"):
+        time_at(kernel(VE(0.01, 5.0)), 6.0)

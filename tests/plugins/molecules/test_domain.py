@@ -14,10 +14,11 @@ from unnoise.errors import InputError, LimitExceeded
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.model import Model
 from unnoise.objectives import ExactTrace
+from unnoise.samplers import time_at
 from unnoise.spaces import ZeroCoM
 from unnoise.testing import GaussianOracle
 from unnoise_molecules import domain as domain_module
-from unnoise_molecules.begin import embedded, time_at
+from unnoise_molecules.begin import embedded
 from unnoise_molecules.check import Check
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.domain import Molecules

@@ -1,0 +1,62 @@
+"""Which grid a task walks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unnoise.denoise import Clean, NetworkDenoiser
+from unnoise.domain import Task
+from unnoise.engine.options import Options
+from unnoise.engine.request import grid_of, steps_of
+from unnoise.errors import InputError
+from unnoise.kernels import GaussianKernel, VPLinear
+from unnoise.samplers import Custom, Fitted, grids
+from unnoise.samplers.grids import fingerprint
+from unnoise.spaces import Euclidean, Layout
+
+VP = GaussianKernel(Euclidean(), VPLinear())
+MODEL = NetworkDenoiser(torch.nn.Linear(2, 2), VP, Clean())
+TIMES = [1.0, 0.6, 0.2, 0.0]
+
+
+def test_a_request_names_its_grid():
+    assert torch.equal(grid_of(MODEL, 5, 1.0), grids.uniform.times(VP, 5))
+    assert torch.equal(grid_of(MODEL, 5, 0.5, "karras"), grids.karras.times(VP, 5, 0.5))
+    steep = grids.Karras(3.0)
+    assert torch.equal(grid_of(MODEL, 5, 0.5, steep), steep.times(VP, 5, 0.5))
+    assert grid_of(MODEL, TIMES, 1.0).tolist() == TIMES
+    with pytest.raises(InputError, match="did you mean 'karras'"):
+        grid_of(MODEL, 5, 1.0, "karas")
+    with pytest.raises(InputError, match="list of times"):
+        grid_of(MODEL, [1.0, 0.0], 1.0, "karras")
+    for times in ([0.9, 0.0], [1.0, 0.5, 0.7]):
+        with pytest.raises(InputError):
+            grid_of(MODEL, times, 1.0)
+
+
+def test_times_are_cut_below_a_start():
+    assert grid_of(MODEL, None, 0.3, Custom(TIMES)).tolist() == [0.3, 0.2, 0.0]
+    with pytest.raises(InputError, match="begin where"):
+        grid_of(MODEL, TIMES, 0.3)
+    fitted = Fitted(tuple(TIMES), fingerprint(MODEL))
+    assert grid_of(MODEL, None, 0.3, fitted).tolist() == [0.3, 0.2, 0.0]
+    other = NetworkDenoiser(torch.nn.Linear(2, 2), VP, Clean())
+    with pytest.raises(InputError, match="another denoiser"):
+        grid_of(other, None, 1.0, fitted)
+
+
+def test_task_request_and_model_in_this_order():
+    own = {"steps": tuple(TIMES)}
+    assert steps_of(None, Options(), own) == (None, Custom(TIMES))
+    assert steps_of(None, Options(grid="karras"), own) == (3, "karras")
+    assert steps_of(None, Options(steps=9), own) == (9, None)
+    named = {"steps": 20, "grid": "log-snr"}
+    assert steps_of(None, Options(), named) == (20, "log-snr")
+    assert steps_of(None, Options(steps=7), named) == (7, "log-snr")
+    assert steps_of(None, Options(steps=7, grid="uniform"), named) == (7, "uniform")
+    assert steps_of(None, Options(steps=[1.0, 0.0]), named) == ((1.0, 0.0), None)
+    mine = Custom(TIMES)
+    assert steps_of(None, Options(grid=mine), named) == (None, mine)
+    task = Task(Layout.dense(1, (2,)), steps=4, grid="quadratic")
+    assert steps_of(task, Options(grid=mine), named) == (4, "quadratic")
