@@ -291,7 +291,7 @@ def test_unknown_names_say_what_to_do(install, here):
 def test_names_are_compared_after_normalisation(install, here):
     install("weather", domain("Big.Weather_map"))
     assert registry.find("domains", "big-weather-map").name == "Big.Weather_map"
-    assert registry.find("spaces", "Zero-COM").name == "zero_com"
+    assert registry.find("spaces", "Zero_COM").name == "zero-com"
 
 
 def test_targets_are_imported_when_asked_for(install, here):
