@@ -76,6 +76,16 @@ def unnoise_samplers() -> list[SamplerSpec]:
             1,
             example="ddim",
         ),
+        _sampler(
+            "restart",
+            "another sampler, with returns into the noise",
+            "Restart",
+            "TransitionKernel",
+            0,
+            1,
+            stochastic=True,
+            example="restart",
+        ),
         _sampler("euler", "Euler's method in t", "Euler", parts, 1, 1),
         _sampler("heun", "Heun's method in t", "Heun", gaussian, 2, 2),
         _sampler(

@@ -57,6 +57,9 @@ class Restart(Sampler):
                     value=(low, high, repeats),
                     limit="0 <= t_min < t_max <= 1, repeats >= 0",
                 )
+        # it runs where its sampler runs
+        object.__setattr__(self, "requires", self.sampler.requires)
+        object.__setattr__(self, "corruption", self.sampler.corruption)
         ordered = sorted(self.intervals, reverse=True)
         for (low, *_), (_, high, _) in pairwise(ordered):
             if high > low:

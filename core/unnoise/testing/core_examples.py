@@ -36,10 +36,12 @@ from unnoise.samplers import (
     DEIS,
     EDM,
     PNDM,
+    Ancestral,
     Confidence,
     DPMSolverPP,
     Order,
     Pseudo,
+    Restart,
     Sampler,
     SASolver,
     Solver,
@@ -102,6 +104,13 @@ def survival_tables() -> list[Schedule]:
 
 def ddim() -> list[Sampler]:
     return [DDIM(), DDIM(eta=1.0)]
+
+
+def restart() -> list[Sampler]:
+    return [
+        Restart(DDIM(), ((0.0, 0.5, 2),)),
+        Restart(Ancestral(), ((0.2, 0.6, 1), (0.7, 1.0, 1))),
+    ]
 
 
 def edm() -> list[Sampler]:

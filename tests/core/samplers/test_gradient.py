@@ -29,6 +29,7 @@ from unnoise.samplers import (
     Plain,
     PredictorCorrector,
     RePaint,
+    Restart,
     SASolver,
     Start,
     UniPC,
@@ -44,13 +45,14 @@ STEPS = 7
 LAYOUT = Layout.dense(2, (3,), dtype=F)
 GRID = grids.uniform(KERNEL, STEPS)
 SEGMENTS = (1, 2, 3, STEPS, 50)
-ALL = [resolve(spec)() for spec in unnoise_samplers()]
+ALL = [resolve(spec)() for spec in unnoise_samplers() if spec.name != "restart"]
 SAMPLERS = [sampler for sampler in ALL if sampler.fits(KERNEL)]
 SAMPLERS += [
     DDIM(eta=1.0),
     EDM(churn=3.0),
     PredictorCorrector(corrections=2),
     SASolver(0.5, 2, 0),
+    Restart(UniPC(), ((0.2, 0.6, 2),)),
     UniPC(3, warmup=Warmup.FULL),
     DEIS(4, "rho", Warmup.FULL),
 ]

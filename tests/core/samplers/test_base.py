@@ -1,4 +1,4 @@
-"""What all samplers of Gaussian kernels promise beside their order."""
+"""What every sampler of Gaussian kernels promises beside its order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import math
 import pytest
 import torch
 
-from unnoise import denoise
-from unnoise.denoise import Denoiser, Flow, Noise, Score, V
-from unnoise.denoise.base import clipped
-from unnoise.errors import ConfigError, IncompatibleSampler, InputError, LimitExceeded
+from unnoise.denoise import Denoiser
+from unnoise.errors import ConfigError, IncompatibleSampler, InputError
 from unnoise.kernels import (
     VE,
     Absorbing,
@@ -39,6 +37,7 @@ from unnoise.samplers import (
     Observation,
     PredictorCorrector,
     Pseudo,
+    Restart,
     ReverseDiffusion,
     Sampler,
     SASolver,
@@ -48,7 +47,6 @@ from unnoise.samplers import (
     grids,
     walk,
 )
-from unnoise.samplers.algebra import adams, level, moments, noise_in, transfer
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle, MixtureOracle, PmfOracle, PointEstimate
 
@@ -158,39 +156,6 @@ def test_one_step_from_pure_noise_is_the_prediction(sampler):
     torch.testing.assert_close(path[0].x, torch.full((4, 2), 0.2, dtype=F))
 
 
-def test_the_transfer_of_pndm_is_the_ddim_step():
-    model = mixture()
-    schedule = model.kernel.schedule
-    layout = Layout.dense(64, (2,), dtype=F)
-    x = NoiseSource(0, range(64)).normal(layout)
-    for t, s in ((1.0, 0.9), (0.7, 0.2), (0.3, 0.01), (0.2, 0.0)):
-        law = model(x, t, layout)
-        eps = (x - schedule.alpha(t) * law.mean) / schedule.sigma(t)
-        ddim = model.kernel.bridge(x, law, t, s, layout, eta=0.0).mean
-        now, then = level(schedule, t), level(schedule, s)
-        found = transfer(x, noise_in(x, law, now), now, then)
-        assert (found - ddim).abs().max() < 1e-12
-        # and phi as it is written by Liu 2022, in alpha_bar
-        now, then = schedule.alpha(t) ** 2, schedule.alpha(s) ** 2
-        root = math.sqrt(now) * (math.sqrt((1 - then) * now) + math.sqrt((1 - now) * then))
-        phi = math.sqrt(then / now) * x - (then - now) / root * eps
-        assert (phi - ddim).abs().max() < 1e-12
-
-
-def test_eps_that_the_law_knows_is_that_of_its_mean():
-    layout = Layout.dense(3, (5,), dtype=F)
-    x, eps = (NoiseSource(seed, range(3)).normal(layout) for seed in (0, 1))
-    kernel = GaussianKernel(Euclidean(), VPLinear())
-    at = level(kernel.schedule, 0.4)
-    for parametrization in (Noise(), V(), Score(), Flow(), denoise.Preconditioned()):
-        law = parametrization.law(kernel, eps, x, 0.4, layout)
-        found = noise_in(x, law, at)
-        torch.testing.assert_close(at.alpha * law.mean + at.sigma * found, x)
-    law = Noise().law(kernel, eps, x, 0.4, layout)
-    low = clipped(law, (-0.1, 0.1), layout)  # whose eps is another
-    torch.testing.assert_close(noise_in(x, low, at), (x - at.alpha * low.mean) / at.sigma)
-
-
 @pytest.mark.parametrize("sampler", ODE, ids=repr)
 def test_a_schedule_that_was_trained_since_is_not_remembered(sampler):
     torch.manual_seed(0)
@@ -244,17 +209,6 @@ def test_evaluations(sampler, count):
         assert len(model.times) <= count(n)
         assert min(model.times) > 0
     assert sampler.evaluations == count(101) - count(100)
-
-
-@pytest.mark.parametrize("pseudo", Pseudo)
-def test_evaluations_of_pndm_down_to_zero(pseudo):
-    # every start but one that would end at sigma = 0 is made in full
-    for n in range(1, 31):
-        model = Counted(mixture())
-        run(PNDM(pseudo), model, grids.uniform(model.kernel, n))
-        full = n + (9 if pseudo is Pseudo.F else 1)
-        short = {1: 1, 2: 5, 3: 9} if pseudo is Pseudo.F else {1: 1}
-        assert len(model.times) == short.get(n, full)
 
 
 @pytest.mark.parametrize("sampler", ODE + SDE, ids=repr)
@@ -363,49 +317,16 @@ def test_settings_out_of_range(make):
         make()
 
 
-def test_the_adaptive_solver_stops():
-    with pytest.raises(LimitExceeded, match="too many evaluations"):
-        run(AdaptiveODE(1e-9, 1e-9, most=20), mixture(), grids.custom([1.0, 0.0]))
-
-
-def test_exponential_moments_against_quadrature():
-    for rate, h in ((1.0, 1e-3), (2.0, 0.2), (1.0, 0.6), (1.5, 3.0), (2.0, 12.0)):
-        nodes, weights = (torch.tensor(v, dtype=F) for v in _legendre(60))
-        z = 0.5 * h * (nodes - 1)
-        for k, value in enumerate(moments(rate, h, 4)):
-            exact = float((0.5 * h * weights * rate * torch.exp(rate * z) * z**k).sum())
-            assert value == pytest.approx(exact, rel=1e-7)
-    assert sum(adams((-1.0, -1.7, -2.1), 1.0)) == pytest.approx(1 - math.exp(-1))
-
-
-def _legendre(n):
-    import numpy as np
-
-    return np.polynomial.legendre.leggauss(n)
-
-
-def test_sa_solver_at_tau_one_with_one_prediction_is_ancestral():
-    # the reverse SDE with x_0 fixed is solved exactly: Bayes' posterior
-    model = mixture()
-    kernel = model.kernel
-    layout = Layout.dense(1, (2,), dtype=F)
-    x = torch.tensor([[0.4, -0.2]], dtype=F)
-    for t, s in ((1.0, 0.8), (0.5, 0.45), (0.3, 0.1)):
-        law = kernel.reverse(x, model(x, t, layout), t, s, layout)
-        noise = NoiseSource(7, [0])
-        z = NoiseSource(7, [0]).normal(layout)
-        step = next(SASolver(1.0, 1, 0)(Diffusion(model, layout, noise), x, grids.custom([t, s])))
-        torch.testing.assert_close(step.x, law.mean + law.std * z, rtol=1e-10, atol=1e-12)
-
-
 def test_the_listing_tells_the_truth():
     from unnoise.discovery.builtin import unnoise_samplers
     from unnoise.discovery.registry import resolve
+    from unnoise.testing.core_examples import restart
 
     for spec in unnoise_samplers():
         kind = resolve(spec)
-        sampler = kind()
+        sampler = restart()[0] if kind is Restart else kind()
         needs = [kind.requires] + [kind.corruption] * (kind.corruption is not Corruption)
-        assert spec.requires == ", ".join(need.__name__ for need in needs)
+        told = [need.__name__ for need in needs] + ["products"] * kind.products
+        assert spec.requires == ", ".join(told)
         found = (sampler.evaluations, sampler.order, sampler.stochastic)
         assert (spec.evaluations, spec.order, spec.stochastic) == found, spec.name

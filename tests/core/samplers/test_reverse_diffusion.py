@@ -13,7 +13,7 @@ from unnoise.denoise import Denoiser
 from unnoise.distributions import Gaussian
 from unnoise.kernels import VE, BetaTable, GaussianKernel, VPLinear
 from unnoise.noise import NoiseSource
-from unnoise.samplers import EDM, Ancestral, Diffusion, PredictorCorrector, ReverseDiffusion, grids
+from unnoise.samplers import Ancestral, Diffusion, PredictorCorrector, ReverseDiffusion, grids
 from unnoise.samplers.algebra import levels
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import GaussianOracle, PointEstimate
@@ -140,15 +140,3 @@ def test_correction_brings_the_variance_nearer():
         *_, last = sampler(Diffusion(model, layout, noise), x, grid)
         gaps.append(abs(float(last.x.var()) - 0.25))
     assert gaps[1] < 0.6 * gaps[0]
-
-
-def test_churn_keeps_the_marginal():
-    # the draw back into the noise is exact, so that the error is Heun's, of second order
-    model = oracle(VPLinear())
-    for churn in (0.0, 20.0):
-        gaps = [
-            final_variance(EDM(churn=churn), model, grids.karras(model.kernel, n)) - 0.25
-            for n in (80, 160, 320)
-        ]
-        assert gaps[2] < gaps[1] / 3 < gaps[0] / 9
-        assert gaps[2] < 5e-4
