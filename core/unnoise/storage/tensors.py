@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unnoise.errors import BundleError
 
@@ -74,6 +74,39 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest(*values: object) -> str:
+    """SHA-256 of texts, numbers, tensors, arrays and bytes, and of mappings and sequences of them,
+    in hexadecimal: what says whether data are the same."""
+    found = hashlib.sha256()
+    for value in values:
+        _feed(found, value)
+    return found.hexdigest()
+
+
+def _feed(found: Any, value: object) -> None:
+    import numpy as np
+    import torch
+
+    if isinstance(value, Mapping):
+        for name in sorted(value, key=str):
+            found.update(str(name).encode())
+            _feed(found, value[name])
+    elif isinstance(value, (list, tuple)):
+        found.update(f"{len(value)}".encode())
+        for item in value:
+            _feed(found, item)
+    elif isinstance(value, torch.Tensor):
+        found.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, np.ndarray):
+        found.update(f"{value.dtype}{value.shape}".encode())
+        found.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, bytes):
+        found.update(value)
+    else:
+        found.update(repr(value).encode())
 
 
 def some(names: Iterable[str], limit: int = 4) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import random
 import signal
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from unnoise.domain import Trainable
 from unnoise.errors import PluginError
 from unnoise.objectives import Batch
+from unnoise.storage.tensors import digest
 
 
 def mix(*numbers: int) -> int:
@@ -110,33 +111,22 @@ def in_order(batches: Batches, start: int, end: int, workers: int) -> Iterator[B
 
 
 def fingerprint(domain: Trainable, dataset: Dataset[Any], length: int) -> str:
-    """A short hash of a dataset: its own `fingerprint`, or its length and 16 items spread over it.
+    """A short hash of a dataset: of its own `fingerprint`, by `unnoise.storage.tensors.digest`, or
+    of its length and 16 items spread over it.
 
     Enough to notice that a run is resumed on other data, cheap enough to do each time.
     """
     own = getattr(dataset, "fingerprint", None)
-    digest = hashlib.sha256(str(length).encode())
     if isinstance(own, str):
-        digest.update(own.encode())
-        return digest.hexdigest()[:16]
+        return digest(length, own)[:16]
+    found: list[object] = [length]
     for index in sorted({length * k // 16 for k in range(16)} | {length - 1}):
         torch.default_generator.manual_seed(mix(index))
         random.seed(index)
         np.random.seed(index & 0xFFFFFFFF)
         batch = collated(domain, [dataset[index]])
-        _digest(batch.x0, digest)
-        _digest(batch.condition, digest)
-    return digest.hexdigest()[:16]
-
-
-def _digest(value: object, digest: Any) -> None:
-    if isinstance(value, torch.Tensor):
-        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    elif isinstance(value, Mapping):
-        for name in sorted(value):
-            digest.update(str(name).encode())
-            _digest(value[name], digest)
+        found += [batch.x0, batch.condition, batch.weight]
+    return digest(*found)[:16]
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -85,7 +85,7 @@ def distill(
     if not 1 <= growth <= 10:
         raise ConfigError("growth is out of range", value=growth, limit="1 to 10")
     folder = Path(out)
-    _look(folder, resume)
+    _spare(folder, resume)
     writable_folder(folder)
     minutes, used = training.max_minutes, 0.0
     for number, steps in enumerate(halvings):
@@ -162,8 +162,8 @@ def _fit_to_teach(model: Model, domain: Trainable) -> Model:
     return replace(model, denoiser=denoiser)
 
 
-def _look(folder: Path, resume: bool) -> None:
-    """Refuse to overwrite anything but, when resuming, a distillation."""
+def _spare(folder: Path, resume: bool) -> None:
+    """InputError where `folder` holds anything but, when resuming, a distillation."""
     begun = any(folder.glob("*-steps"))
     if begun and not resume:
         raise InputError(

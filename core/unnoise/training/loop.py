@@ -46,7 +46,7 @@ def run_steps(run: Run, standing: Standing) -> Standing:
             meter.add(take_step(run, step, batch, clock))
             step += 1
             last = step == options.steps
-            reason = _GO_ON if last else watch.look(stop)
+            reason = _GO_ON if last else watch.reason(stop)
             ending = last or reason != _GO_ON
             validating = last or step % options.validate_every == 0
             logging = ending or validating or step % options.log_every == 0
@@ -121,8 +121,8 @@ class _Watch:
         """Of all sessions together."""
         return self._before + time.monotonic() - self._begun
 
-    def look(self, stop: StopRequest) -> int:
-        """The reason to stop now; `used` becomes the part of the time that is used."""
+    def reason(self, stop: StopRequest) -> int:
+        """Why to stop now; `used` becomes the part of the time that is used."""
         self.used = self._run.options.time_used(self.seconds())
         reason = max(stop.number, _TIME_IS_UP if self.used >= 1 else _GO_ON)
         accelerator = self._run.accelerator

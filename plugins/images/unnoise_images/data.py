@@ -7,7 +7,6 @@ of the names alone.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch.utils.data import Dataset
 
 from unnoise.errors import ConfigError, InputError, LimitExceeded
 from unnoise.fields import configured
+from unnoise.storage.tensors import digest
 from unnoise_images.configuration import Configuration
 from unnoise_images.files import SUFFIXES, is_colour, opened, read_pixels, shown_size
 
@@ -166,9 +166,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     @property
     def fingerprint(self) -> str:
         """A hash of all pictures and labels."""
-        digest = hashlib.sha256(self.pixels.numpy().tobytes())
-        digest.update(self.labels.numpy().tobytes())
-        return digest.hexdigest()
+        return digest(self.pixels, self.labels)
 
 
 def read(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
 from unnoise.errors import InputError, NonFiniteError
+from unnoise.storage.tensors import digest
 from unnoise_molecules.couplings import errors
 from unnoise_molecules.ensembles import Ensemble
 from unnoise_molecules.graph import ELEMENTS, graph
@@ -60,11 +60,7 @@ class Conformers(Dataset[Item]):
     @property
     def fingerprint(self) -> str:
         """A hash of all molecules and coordinates."""
-        digest = hashlib.sha256(str(self.embeddings).encode() if self.embeddings else b"")
-        for ensemble in self.ensembles:
-            digest.update(ensemble.name.encode())
-            digest.update(ensemble.positions.numpy().tobytes())
-        return digest.hexdigest()
+        return digest(self.embeddings, *((one.name, one.positions) for one in self.ensembles))
 
 
 def read_ensembles(source: str | Path) -> list[Ensemble]:

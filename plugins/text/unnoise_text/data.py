@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset
 
 from unnoise.errors import ConfigError, InputError, LimitExceeded
 from unnoise.fields import configured
+from unnoise.storage.tensors import digest
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.documents import documents
 from unnoise_text.noise import adjacency_of, frequencies, informed, transitions_of
@@ -132,7 +132,7 @@ class Windows(Dataset[Tensor]):
     @property
     def fingerprint(self) -> str:
         """A hash of all tokens."""
-        return hashlib.sha256(self.tokens.numpy().tobytes()).hexdigest()
+        return digest(self.tokens)
 
 
 def read(source: str | Path, configuration: Configuration, part: Part) -> Windows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset
 from unnoise.domain import Batch
 from unnoise.fields import configured
 from unnoise.spaces import Layout
+from unnoise.storage.tensors import digest
 from unnoise_timeseries import masks
 from unnoise_timeseries.bridge import bridge, memory_of, reach_of
 from unnoise_timeseries.configuration import Configuration, Learned
@@ -141,10 +141,7 @@ class Windows(Dataset[Item]):
     @property
     def fingerprint(self) -> str:
         """A hash of all values and of where the windows are."""
-        digest = hashlib.sha256(repr(self.starts).encode())
-        for values in self.values:
-            digest.update(values.tobytes())
-        return digest.hexdigest()
+        return digest(repr(self.starts), self.values)
 
 
 def dataset(
