@@ -86,7 +86,7 @@ def edit(install, here, site):
     here.setenv("UNNOISE_PLUGINS", "points")  # others belong to other tests
     modules = {"domain": DOMAIN.replace("{said}", "one"), "network": NETWORK.format(said="a")}
     install("points", PLUGIN.format(summary="of old"), **modules)
-    weights = {"centre": torch.zeros(2)}
+    weights = {"denoiser.centre": torch.zeros(2)}
     write_bundle(site / "unnoise_points" / "bundle", "points", {}, weights, {"steps": 2})
     return write
 

@@ -16,6 +16,8 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from unnoise.specs import API_VERSION
+
 
 class Broken(NamedTuple):
     """The light module of a plugin, and what `unnoise plugins show` must say about it."""
@@ -53,7 +55,7 @@ BROKEN = {
             arguments="", body="return [DomainSpec('future', 'of 2040', 'a:b', api_version=99)]"
         ),
         "broken",
-        "'future' speaks version 99 of the plugin interface; allowed: version 1",
+        f"'future' speaks version 99 of the plugin interface; allowed: version {API_VERSION}",
         "pip install -U unnoise",
     ),
     "nonsense": Broken(
