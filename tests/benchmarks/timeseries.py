@@ -39,6 +39,7 @@ from unnoise.training.train import train
 from unnoise_timeseries import metrics
 from unnoise_timeseries.baselines import BASELINES
 from unnoise_timeseries.bridge import bridge
+from unnoise_timeseries.codec import measured, standardised
 from unnoise_timeseries.data import configure, dataset
 from unnoise_timeseries.domain import TimeSeries
 from unnoise_timeseries.evaluation import hidden
@@ -203,16 +204,16 @@ def _row(
 def _bridge_alone(holed: pd.DataFrame, mask: np.ndarray, model: Model) -> np.ndarray:
     """(200, cells): each from its own N(m, s^2), over the whole part at once."""
     known = model.configuration.known
-    z = torch.from_numpy(known.scaler.forward(holed.to_numpy()))
+    z = torch.from_numpy(standardised(holed.to_numpy(), known))
     m, s = bridge(torch.nan_to_num(z), torch.isfinite(z), torch.tensor(known.memory))
     drawn = m + s * torch.randn(200, *z.shape, generator=torch.Generator().manual_seed(0))
-    return known.scaler.inverse(drawn.numpy())[:, mask]
+    return measured(drawn.numpy(), known)[:, mask]
 
 
 def _save_training(frame: pd.DataFrame, model: Model, folder: Path) -> None:
     """The windows that training draws from, standardised."""
     known, length = model.configuration.known, model.configuration.length
-    z = known.scaler.forward(frame.to_numpy(dtype=np.float64)).astype(np.float32)
+    z = standardised(frame.to_numpy(), known)
     # a stride, or the overlapping windows would fill the memory of the peer
     starts = range(0, len(z) - length + 1, max(1, length // 4))
     np.savez(folder / "train.npz", X=np.stack([z[s : s + length] for s in starts]))
@@ -220,7 +221,7 @@ def _save_training(frame: pd.DataFrame, model: Model, folder: Path) -> None:
 
 def _save_case(tail: pd.DataFrame, mask: np.ndarray, model: Model, path: Path) -> None:
     known, length = model.configuration.known, model.configuration.length
-    z = known.scaler.forward(tail.mask(mask).to_numpy()).astype(np.float32)
+    z = standardised(tail.mask(mask).to_numpy(), known)
     count = len(z) // length
     np.savez(path, X=z[: count * length].reshape(count, length, -1))
 
@@ -246,7 +247,7 @@ def _peers(
         subprocess.run([str(w) for w in [*words, "--cases", *paths.values()]], check=True)
         for row, mask in cases.items():
             with np.load(paths[row].with_suffix(f".{name}.npz")) as made:
-                drawn = known.scaler.inverse(made["samples"].astype(np.float64))
+                drawn = measured(made["samples"], known)
                 rows = drawn.shape[1] * drawn.shape[2]
                 cells = mask[:rows]
                 drawn = drawn.reshape(len(drawn), rows, -1)[:, cells]

@@ -91,8 +91,10 @@ class Continuous(DataType):
         return "density"
 
     def check(self, x: State, layout: Layout) -> None:
-        """Refuses data with as few different values as 8-bit numbers have."""
-        for value in x.values() if isinstance(x, dict) else (x,):
+        """Refuses data with as few different values as 8-bit numbers have; padding is no data."""
+        for name, value in x.items() if isinstance(x, dict) else [("", x)]:
+            own = layout[name] if name else layout
+            value = value if own.mask is None else value[own.mask]
             if not value.dtype.is_floating_point or value.numel() < _MANY:
                 continue
             different = len(torch.unique(value))

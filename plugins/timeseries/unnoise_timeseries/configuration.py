@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from unnoise.errors import ConfigError
 from unnoise.specs import FromData
 from unnoise_timeseries.masks import Strategy
-from unnoise_timeseries.windows import Scaler
 
 
 class Learned(BaseModel):
@@ -40,10 +39,6 @@ class Learned(BaseModel):
     limit: float = Field(gt=0)
     memory: tuple[float, ...] = ()
     reach: float = Field(1.0, gt=0)
-
-    @property
-    def scaler(self) -> Scaler:
-        return Scaler(self.mean, self.scale)
 
 
 class Configuration(BaseModel):

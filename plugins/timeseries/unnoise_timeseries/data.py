@@ -17,16 +17,17 @@ from unnoise.spaces import Layout
 from unnoise.storage.tensors import digest
 from unnoise_timeseries import masks
 from unnoise_timeseries.bridge import bridge, memory_of, reach_of
+from unnoise_timeseries.codec import standardised
 from unnoise_timeseries.configuration import Configuration, Learned
 from unnoise_timeseries.frames import FrameError, Table, matching, table
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
-from unnoise_timeseries.windows import Scaler, cut, window_starts
+from unnoise_timeseries.windows import cut, statistics, window_starts
 
 LONGEST = 96  # the window, when nobody says
 Item = tuple[Tensor, Tensor, Mapping[str, Tensor]]
-"""(x_0 (L, K) float32, of any value off the targets; targets (L, K) bool; the condition of the
-network: for CSDI that of `condition_of`, for TimeGrad "inputs" (L, F))."""
+"""(measurements (L, K) float64, of any value off the targets; targets (L, K) bool; the condition of
+network and codec: for CSDI that of `condition_of`, for TimeGrad "inputs" (L, F), "level" (K,))."""
 
 
 def read(source: Any, configuration: Configuration) -> Table:
@@ -66,15 +67,16 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
             fix="pass a larger held_out, a smaller window, or held_out=0",
         )
     parts = [one.values[: cut(len(one.values), held_out)] for one in found.series]
-    scaler = Scaler.of(parts, found.columns)
-    scaled = [scaler.forward(part) for part in parts]
+    mean, scale = statistics(parts, found.columns)
+    unit = np.where(np.asarray(scale) > 0, scale, 1.0)
+    scaled = [(part - np.asarray(mean)) / unit for part in parts]
     memory = memory_of(scaled)
     only, one = found.series[0], len(found.series) == 1
     dates = isinstance(only.index, pd.DatetimeIndex | pd.PeriodIndex)
     learned = Learned(
         columns=found.columns,
-        mean=scaler.mean,
-        scale=scaler.scale,
+        mean=mean,
+        scale=scale,
         frequency=found.frequency,
         aware=found.aware,
         dates=dates,
@@ -94,7 +96,7 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
 
 @final
 class Windows(Dataset[Item]):
-    """Windows of the series, scaled, with fresh targets each time.
+    """Windows of the series with fresh targets each time.
 
     Windows with fewer than two observed cells are left out: one is hidden, one is given.
     """
@@ -104,7 +106,8 @@ class Windows(Dataset[Item]):
     ) -> None:
         known, length = configuration.known, configuration.length
         self.configuration = configuration
-        self.values = [known.scaler.forward(one.values).astype(np.float32) for one in found.series]
+        self.measured = [one.values for one in found.series]
+        self.values = [standardised(values, known) for values in self.measured]
         self.index = [one.index for one in found.series]
         self.extra = warm_up(configuration, known.frequency)
         total = length + self.extra
@@ -122,10 +125,12 @@ class Windows(Dataset[Item]):
         k, start = self.starts[number]
         total = self.configuration.length + self.extra
         values = torch.from_numpy(self.values[k][start : start + total])
+        x0 = torch.from_numpy(self.measured[k][start + self.extra : start + total])
+        x0 = torch.nan_to_num(x0)
         if self.configuration.method == "timegrad":
             times = self.index[k][start : start + total]
-            seen, scaled = inputs(values, times, self.configuration)
-            return torch.nan_to_num(scaled), torch.isfinite(scaled), {"inputs": seen}
+            seen, level = inputs(values, times, self.configuration)
+            return x0, torch.isfinite(values[self.extra :]), {"inputs": seen, "level": level}
         observed = torch.isfinite(values)
         other = observed
         if self.configuration.targets in ("historical", "mix", "any"):
@@ -136,7 +141,7 @@ class Windows(Dataset[Item]):
         )
         given = observed & ~target
         condition = condition_of(values.masked_fill(~given, 0.0), given, self.configuration)
-        return to_state(torch.nan_to_num(values), condition), target, condition
+        return x0, target, condition
 
     @property
     def fingerprint(self) -> str:
@@ -152,11 +157,11 @@ def dataset(
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """The targets are the state: everything else is padding of the layout, so that losses and
+    """The targets are the data: everything else is padding of the layout, so that losses and
     dimensions count the targets and nothing else."""
     values = torch.stack([value for value, _, _ in items])
     target = torch.stack([mask for _, mask, _ in items])
-    layout = Layout.dense(len(items), values.shape[1:], mask=target)
+    layout = Layout.dense(len(items), values.shape[1:], mask=target, dtype=values.dtype)
     condition = {key: torch.stack([more[key] for _, _, more in items]) for key in items[0][2]}
     return Batch(layout.zero_padding(values), layout, condition)
 
@@ -171,20 +176,3 @@ def condition_of(
         memory = torch.tensor(configuration.known.memory)
         condition["guess"], condition["spread"] = bridge(observed, given, memory)
     return condition
-
-
-def to_state(values: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-    """Standardised values as the diffusion sees them, (x - m) / s with the prior `bridge`; 0 in
-    the given cells."""
-    if "guess" not in condition:
-        return values
-    hidden = ~condition["given"]
-    spread = torch.where(hidden, condition["spread"], torch.ones_like(values))
-    return torch.where(hidden, (values - condition["guess"]) / spread, torch.zeros_like(values))
-
-
-def from_state(state: Tensor, condition: Mapping[str, Tensor], limit: float) -> Tensor:
-    """Standardised values of a state, clamped to +- `limit`."""
-    if "guess" in condition:
-        state = condition["guess"] + condition["spread"] * state
-    return state.clamp(-limit, limit)

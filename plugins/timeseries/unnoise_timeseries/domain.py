@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
+from unnoise.codecs import Codec
 from unnoise.denoise import NetworkDenoiser, Noise, V
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Trainable, Trained
@@ -18,12 +19,14 @@ from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.model import Metric
+from unnoise.objectives import DataType
 from unnoise.spaces import Euclidean
 from unnoise_timeseries import EXAMPLE, data, files
+from unnoise_timeseries.codec import Measurements, codec_of, with_constants
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.evaluation import Forecasting, Imputation
 from unnoise_timeseries.frames import Filled, Table, extended, filled, matching
-from unnoise_timeseries.imputation import ROOM, impute, restore
+from unnoise_timeseries.imputation import ROOM, impute
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.network import CSDI
 from unnoise_timeseries.plots import page
@@ -85,6 +88,12 @@ class TimeSeries(Trainable):
         return NetworkDenoiser(
             _network(configuration), kernel_of(configuration), parametrization, clip=clip
         )
+
+    def codec(self, configuration: Configuration) -> Codec:
+        return codec_of(configuration)
+
+    def data_type(self, configuration: Configuration) -> DataType:
+        return Measurements()
 
     def dataset(
         self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
@@ -185,7 +194,8 @@ def _filled(given: Table, model: Trained, samples: int) -> Plan:
         drawn = yield from impute(one, model, samples)
         for full, sample in zip(made, drawn, strict=True):
             rows, columns = np.nonzero(np.isnan(one.values))
-            full[one.rows[rows], columns] = restore(sample, one, model.configuration)
+            full[one.rows[rows], columns] = sample
+    made = [with_constants(full, model.configuration.known) for full in made]
     return [filled(given, full[holes], holes) for full in made]
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unnoise.denoise import NetworkDenoiser
 from unnoise.domain import Plan, Task, Trained
 from unnoise.errors import InputError
-from unnoise.spaces import Layout
+from unnoise.spaces import Layout, tensor
 from unnoise.windows import Segment, segments
+from unnoise_timeseries.codec import scaled
 from unnoise_timeseries.configuration import Configuration
-from unnoise_timeseries.data import condition_of, from_state
+from unnoise_timeseries.data import condition_of
 from unnoise_timeseries.frames import Series
 from unnoise_timeseries.network import CSDI
 
@@ -26,53 +26,55 @@ noise is 170 times as large in x_0, and a deterministic sampler would follow it.
 def impute(one: Series, model: Trained, samples: int) -> Plan:
     """A plan: one task for each window with a hole in the rows that it keeps.
 
-    Returns float32 (holes,) for each sample, scaled back to float64 by `restore`, in order of rows,
-    then columns. Memory: the holes of every sample, and one window's work.
+    Returns measurements, float64 (holes,), for each sample, in order of rows, then columns. Memory:
+    the holes of every sample, and one window's work.
     """
     configuration: Configuration = model.configuration
-    scaled = configuration.known.scaler.forward(one.values).astype(np.float32)
-    missing = torch.from_numpy(np.isnan(scaled))
+    values = torch.from_numpy(one.values)
+    missing = values.isnan()
     if bool(missing.all()):
         raise InputError("nothing of the series is observed", value=_named(one))
-    known = torch.nan_to_num(torch.from_numpy(scaled))
-    made = torch.zeros(samples, int(missing.sum()))
+    low, high = _limits(configuration)
+    made = torch.zeros(samples, int(missing.sum()), dtype=torch.float64)
     number = missing.flatten().cumsum(0).view(missing.shape) - 1  # of each hole
-    for part in segments(len(known), configuration.length, configuration.shared):
+    for part in segments(len(values), configuration.length, configuration.shared):
         if not bool(missing[part.fresh : part.keep].any()):
             continue
-        task = _task(part, known, missing, made, number, model)
+        task, told = _task(part, values, missing, made, number, model)
         state = yield task
-        assert isinstance(state, Tensor)
-        assert task.condition is not None
-        state = from_state(state, task.condition, ROOM * configuration.known.limit)
+        found = tensor(model.decode(state, task.layout, told)).clamp(low, high)
         kept = slice(part.fresh - part.start, part.keep - part.start)
         here = missing[part.fresh : part.keep]
-        made[:, number[part.fresh : part.keep][here]] = state[:, kept][:, here]
+        made[:, number[part.fresh : part.keep][here]] = found[:, kept][:, here]
     return list(made)
 
 
-def restore(made: Tensor, one: Series, configuration: Configuration) -> np.ndarray[Any, Any]:
-    """(holes,) float64 in the data's units."""
-    columns = np.nonzero(np.isnan(one.values))[1]
-    mean, scale = np.asarray(configuration.known.mean), np.asarray(configuration.known.scale)
-    return made.double().numpy() * scale[columns] + mean[columns]
+def _limits(configuration: Configuration) -> tuple[Tensor, Tensor]:
+    """The least and the largest measurement of each column that is believed, (K,) float64."""
+    known = configuration.known
+    mean = torch.tensor(known.mean, dtype=torch.float64)
+    scale = torch.tensor([s if s > 0 else 1.0 for s in known.scale], dtype=torch.float64)
+    room = ROOM * known.limit * scale
+    return mean - room, mean + room
 
 
 def _task(
-    part: Segment, known: Tensor, missing: Tensor, made: Tensor, number: Tensor, model: Trained
-) -> Task:
+    part: Segment, values: Tensor, missing: Tensor, made: Tensor, number: Tensor, model: Trained
+) -> tuple[Task, dict[str, Tensor]]:
+    """The task of a window, and what its codec is told."""
     rows, size = slice(part.start, part.start + part.length), len(made)
     target = missing[rows].clone()
     target[: part.fresh - part.start] = False
     given = ~target
-    observed = known[rows].expand(size, -1, -1)
+    observed = values[rows].expand(size, -1, -1)
     before = missing[rows] & given  # holes that the window before this one has filled
     if bool(before.any()):
         observed = observed.clone()
         observed[:, before] = made[:, number[rows][before]]
     layout = Layout.dense(size, target.shape, mask=target.expand(size, -1, -1))
-    condition = condition_of(observed, given.expand(size, -1, -1), model.configuration)
-    return Task(layout, condition | _encoded(given, size, model))
+    z = torch.nan_to_num(scaled(observed, model.configuration.known))
+    told = condition_of(z, given.expand(size, -1, -1), model.configuration)
+    return Task(layout, told | _encoded(given, size, model)), told
 
 
 def _encoded(given: Tensor, size: int, model: Trained) -> dict[str, Tensor]:

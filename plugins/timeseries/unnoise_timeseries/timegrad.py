@@ -30,7 +30,8 @@ from unnoise.denoise import Condition
 from unnoise.domain import Plan, Task, Trained
 from unnoise.errors import InputError
 from unnoise.samplers import Start
-from unnoise.spaces import Layout
+from unnoise.spaces import Layout, tensor
+from unnoise_timeseries.codec import standardised, with_constants
 from unnoise_timeseries.network import sinusoids
 
 if TYPE_CHECKING:
@@ -102,15 +103,15 @@ def width(configuration: Configuration, columns: int) -> int:
 
 def inputs(
     values: Float[Tensor, "rows k"], times: pd.Index[Any], configuration: Configuration
-) -> tuple[Float[Tensor, "window f"], Float[Tensor, "window k"]]:
-    """(what the recurrent network sees before each row, the rows themselves in units of the mean
-    scale, NaN where missing) of a window; `values` begins with the rows for the lags."""
+) -> tuple[Float[Tensor, "window f"], Float[Tensor, " k"]]:
+    """(what the recurrent network sees before each row, the mean scale) of a window; `values`
+    begins with the rows for the lags."""
     lags = configuration.lags or ()
     extra = max(lags)
     scale = scale_of(values[: len(values) - configuration.ahead])  # not of the rows to forecast
     scaled = values / scale
     seen = features(scaled[None], scale, calendar(times)[extra:], lags)[0]
-    return seen, scaled[extra:]
+    return seen, scale
 
 
 def features(
@@ -234,7 +235,7 @@ def forecast(one: Series, horizon: int, times: pd.Index[Any], model: Trained, sa
             value=len(one.values),
             limit=f">= {need}",
         )
-    past = torch.from_numpy(known.scaler.forward(one.values[-need:])).float()
+    past = torch.from_numpy(standardised(one.values[-need:], known))
     scale, size = scale_of(past), samples
     dates = calendar(one.index[-window:].append(times))
     history = (past / scale)[None]  # grows by a row at a time
@@ -256,8 +257,9 @@ def forecast(one: Series, horizon: int, times: pd.Index[Any], model: Trained, sa
         state = yield Task(layout, condition, start=begin, evaluations=1)
         assert isinstance(state, Tensor)
         history = torch.cat([history[:, :-1], state], 1)
-    made = (history[:, need:] * scale).double().numpy()
-    return list(known.scaler.inverse(made))
+    whole = Layout.dense(size, (horizon, past.shape[1]))
+    made = model.decode(history[:, need:], whole, {"level": scale.expand(size, -1)})
+    return list(with_constants(tensor(made).numpy(), known))
 
 
 def start(model: Trained, layout: Layout, condition: Condition) -> Start:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,43 +12,26 @@ from unnoise.errors import InputError
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
-@final
-@dataclass(frozen=True)
-class Scaler:
-    """z = (x - mean) / scale for each column; columns that were constant are filled with the
-    constant: their spread is 0."""
+def statistics(
+    parts: Sequence[Values], columns: Sequence[str]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of what is observed in `parts`, (rows, columns) each; a spread of
+    0 for columns that are constant.
 
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-
-    @staticmethod
-    def of(parts: Sequence[Values], columns: Sequence[str]) -> Scaler:
-        """Mean and standard deviation of what is observed in `parts`, (rows, columns) each.
-
-        Raises InputError for a column without a single value.
-        """
-        values = np.concatenate(list(parts))
-        for j, name in enumerate(columns):
-            if not np.isfinite(values[:, j]).any():
-                raise InputError(
-                    f"column {name!r} has no value in the training part: nothing can be learned"
-                    " of it",
-                    fix="leave the column out",
-                )
-        mean = np.nanmean(values, axis=0)
-        scale = np.nanstd(values, axis=0)
-        # rounding gives a constant column a spread of a few last bits
-        flat = np.nanmax(values, axis=0) == np.nanmin(values, axis=0)
-        return Scaler(tuple(mean.tolist()), tuple(np.where(flat, 0.0, scale).tolist()))
-
-    def forward(self, x: Values) -> Values:
-        """Of columns in the last axis."""
-        scale = np.asarray(self.scale)
-        return (x - np.asarray(self.mean)) / np.where(scale > 0, scale, 1.0)
-
-    def inverse(self, z: Values) -> Values:
-        """Of columns in the last axis."""
-        return z * np.asarray(self.scale) + np.asarray(self.mean)
+    Raises InputError for a column without a single value.
+    """
+    values = np.concatenate(list(parts))
+    for j, name in enumerate(columns):
+        if not np.isfinite(values[:, j]).any():
+            raise InputError(
+                f"column {name!r} has no value in the training part: nothing can be learned of it",
+                fix="leave the column out",
+            )
+    mean = np.nanmean(values, axis=0)
+    scale = np.nanstd(values, axis=0)
+    # rounding gives a constant column a spread of a few last bits
+    flat = np.nanmax(values, axis=0) == np.nanmin(values, axis=0)
+    return tuple(mean.tolist()), tuple(np.where(flat, 0.0, scale).tolist())
 
 
 def cut(rows: int, held_out: float) -> int:

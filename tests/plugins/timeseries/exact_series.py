@@ -12,6 +12,7 @@ from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Dirac, Distribution
 from unnoise.model import Model
 from unnoise.spaces import Layout, State, Time, tensor
+from unnoise_timeseries.codec import codec_of
 from unnoise_timeseries.configuration import Configuration, Learned
 from unnoise_timeseries.domain import TimeSeries, kernel_of
 
@@ -92,7 +93,13 @@ def window_model(covariance: np.ndarray[Any, Any], window: int, columns: int, **
     own = {"learned": learned(columns), "held_out": 0.0, **own}
     configuration = Configuration(window=window, **own)
     denoiser = ExactWindow(kernel_of(configuration), covariance)
-    return Model(TimeSeries(), denoiser, configuration, TimeSeries().defaults(configuration))
+    return Model(
+        TimeSeries(),
+        denoiser,
+        configuration,
+        codec_of(configuration),
+        TimeSeries().defaults(configuration),
+    )
 
 
 class Recorder(nn.Module):

@@ -8,7 +8,6 @@ import torch
 from exact_series import ar1_covariance, conditional
 
 from unnoise_timeseries.bridge import CLOSEST, bridge, memory_of, reach_of
-from unnoise_timeseries.data import condition_of, configure, from_state, to_state
 
 ROWS = 12
 
@@ -55,17 +54,3 @@ def test_the_largest_surprise_between_two_neighbours():
     u = 10.0 / np.sqrt((1 - 0.25) / (1 + 0.25))
     assert reach_of([x], [0.5]) == pytest.approx(u)
     assert reach_of([x[:2]], [0.5]) == 3.0
-
-
-@pytest.mark.parametrize("prior", ["bridge", "standard"])
-def test_states_and_values_there_and_back(frame, prior):
-    configuration = configure(frame, {"window": 12, "prior": prior})
-    torch.manual_seed(0)
-    values = torch.randn(4, 12, 2)
-    given = torch.rand(4, 12, 2) < 0.5
-    condition = condition_of(values * given, given, configuration)
-    state = to_state(values, condition)
-    back = from_state(state, condition, 100.0)
-    torch.testing.assert_close(back[~given], values[~given])
-    assert from_state(100 * state, condition, 2.0).abs().max() <= 2.0
-    assert ("guess" in condition) == (prior == "bridge")

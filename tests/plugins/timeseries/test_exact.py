@@ -160,7 +160,13 @@ def timegrad(lags: tuple[int, ...] = (1,)) -> Model:
     own = {"method": "timegrad", "window": 8, "lags": lags, "held_out": 0.0}
     configuration = Configuration(learned=learned(2), **own)
     denoiser = ExactHead(kernel_of(configuration), A, Q)
-    return Model(TimeSeries(), denoiser, configuration, TimeSeries().defaults(configuration))
+    return Model(
+        TimeSeries(),
+        denoiser,
+        configuration,
+        TimeSeries().codec(configuration),
+        TimeSeries().defaults(configuration),
+    )
 
 
 # a step of DDPM from a point prediction leaves out the spread of x_0: its paths are too narrow

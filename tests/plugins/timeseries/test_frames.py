@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 from unnoise.errors import InputError
+from unnoise_timeseries.codec import measured, standardised
+from unnoise_timeseries.configuration import Learned
 from unnoise_timeseries.frames import FrameError, extended, filled, matching, table
 from unnoise_timeseries.windows import (
-    Scaler,
     check_leakage,
     cut,
+    statistics,
     window_starts,
 )
 
@@ -164,9 +166,12 @@ def test_what_is_held_out_is_what_was_asked_for(frame):
 
 def test_constant_and_empty_columns():
     values = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, np.nan]])
-    scaler = Scaler.of([values], ["a", "b"])
-    assert scaler.scale[1] == 0.0
-    assert scaler.inverse(np.array([[0.3, 77.0]]))[0, 1] == 5.0
-    np.testing.assert_allclose(scaler.inverse(scaler.forward(values))[:, 0], values[:, 0])
+    mean, scale = statistics([values], ["a", "b"])
+    assert scale[1] == 0.0
+    frequency: dict[str, object] = {"frequency": "D", "aware": False, "dates": False}
+    known = Learned(columns=("a", "b"), mean=mean, scale=scale, limit=1.0, **frequency)
+    assert measured(np.array([[0.3, 77.0]]), known)[0, 1] == 5.0
+    there_and_back = measured(standardised(values, known), known)
+    np.testing.assert_allclose(there_and_back[:, 0], values[:, 0], rtol=1e-6)
     with pytest.raises(InputError, match="column 'b' has no value"):
-        Scaler.of([values * [1, np.nan]], ["a", "b"])
+        statistics([values * [1, np.nan]], ["a", "b"])
