@@ -7,7 +7,6 @@ family of distributions. Statistical checks compare draws of two ways to the sam
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -16,27 +15,39 @@ import torch
 
 from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
 from unnoise.errors import InputError
-from unnoise.noise import NoiseSource
 from unnoise.spaces import State, tensor
 from unnoise.testing.checks_bound import bound_of_the_likelihood
-from unnoise.testing.examples import clean_state, copies
+from unnoise.testing.checks_law import (
+    arguments_are_left_alone,
+    divergence,
+    laws_describe_their_draws,
+    noise_belongs_to_the_sample,
+    noise_source_is_used,
+    samples_match_log_prob,
+    states_keep_their_type,
+)
+from unnoise.testing.checks_layout import padding_is_ignored, ragged_batches
+from unnoise.testing.checks_process import (
+    bridges_keep_the_marginals,
+    paths_follow_the_marginals,
+    short_cut_is_the_marginal,
+)
+from unnoise.testing.examples import copies
 from unnoise.testing.kernel_case import (
     KernelCase,
     averaged,
     averaged_gaussian,
     distance,
-    distinct,
     gaussian_error,
     mixed_draws,
     moments,
     posterior_error,
     pushed,
     reverse_of_spread,
-    row,
     table_error,
 )
 from unnoise.testing.report import CheckFailed, require, within
-from unnoise.testing.statistics import DRAWS, same_law, same_mean
+from unnoise.testing.statistics import DRAWS, same_law
 
 _NATS: Final = 1e-4
 """How much log densities may differ. float64 closed forms reach 1e-9; quadratures do not."""
@@ -161,57 +172,6 @@ def samples_match_their_moments(case: KernelCase) -> str:
     return said
 
 
-def samples_match_log_prob(case: KernelCase) -> str:
-    """For laws p and q, the mean of p / (p + q) under q is that of q / (p + q) under p: draws and
-    log_prob belong to one law."""
-    (x0, layout), noise = case.many(), case.noise(3, DRAWS)
-    other = copies(clean_state(case.kernel, case.layout, case.seed + 7), case.layout, DRAWS)[0]
-    (s, t), said = case.pairs[0], ""
-    laws = [
-        (case.kernel.marginal(x0, t, layout), case.kernel.marginal(other, t, layout)),
-        (case.kernel.marginal(x0, t, layout), case.kernel.marginal(x0, s, layout)),
-    ]
-    for p, q in laws:
-        x_p = p.sample(noise)
-        x_q = q.sample(noise)
-        under_q = torch.sigmoid(p.log_prob(x_q) - q.log_prob(x_q))
-        under_p = torch.sigmoid(q.log_prob(x_p) - p.log_prob(x_p))
-        said = same_mean(under_q, under_p, "difference of the two sides")
-    return said
-
-
-def divergence(case: KernelCase) -> str:
-    """kl is >= 0, 0 on itself, and the mean of log p - log q under p (10 standard errors)."""
-    (x0, layout), noise = case.many(), case.noise(3, DRAWS)
-    s, t = case.pairs[0]
-    p, q = case.kernel.marginal(x0, s, layout), case.kernel.marginal(x0, t, layout)
-    few, own = copies(x0, layout, 3)  # all alike: a divergence may be a long quadrature
-    p_few, q_few = (case.kernel.marginal(few, at, own) for at in (s, t))
-    itself = float(p_few.kl(p_few).abs().max())
-    require(itself <= 1e-6, f"kl of a law to itself is {itself:.3g}")
-    exact = p_few.kl(q_few)
-    require(bool((exact >= -1e-6).all()), f"a divergence is {float(exact.min()):.3g}")
-    x = p.sample(noise)
-    terms = (p.log_prob(x) - q.log_prob(x)).double()
-    error = float(terms.std()) / math.sqrt(DRAWS)
-    difference = abs(float(terms.mean() - exact.mean()))
-    return within(difference, 10 * error + 1e-6, "kl against its definition")
-
-
-def noise_belongs_to_the_sample(case: KernelCase) -> str | None:
-    """Equal data get different noise in each place of a batch, and the noise of a sample number
-    does not depend on the others."""
-    x0, layout = copies(case.x0, case.layout, 8)
-    t = case.pairs[-1][1]
-    whole = case.kernel.marginal(x0, t, layout).sample(NoiseSource(case.seed, range(8)))
-    if distinct(case.kernel.prior(layout).sample(NoiseSource(case.seed, range(8)))) > 1:
-        require(distinct(whole) > 1, "all samples of a batch have the same noise")
-    one, single = copies(case.x0, case.layout, 1)
-    alone = case.kernel.marginal(one, t, single).sample(NoiseSource(case.seed, [5]))
-    require(distance(row(whole, 5), row(alone, 0)) < 1e-9, "a sample's noise depends on others")
-    return None
-
-
 def times_per_sample(case: KernelCase) -> str:
     """A tensor of times gives each sample what the float of its own time gives."""
     layout, x0 = case.layout, case.x0
@@ -264,9 +224,18 @@ CHECKS: Final[tuple[Callable[[KernelCase], str | None], ...]] = (
     samples_are_of_the_space,
     samples_match_their_moments,
     samples_match_log_prob,
+    laws_describe_their_draws,
     divergence,
     bound_of_the_likelihood,
+    bridges_keep_the_marginals,
+    paths_follow_the_marginals,
+    short_cut_is_the_marginal,
+    noise_source_is_used,
     noise_belongs_to_the_sample,
+    states_keep_their_type,
+    arguments_are_left_alone,
     times_per_sample,
+    padding_is_ignored,
+    ragged_batches,
     wrong_times_are_refused,
 )

@@ -12,14 +12,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planted_domains import DOMAINS
-from planted_kernels import KERNELS, SCHEDULES, SPACES
+from planted_kernels import KERNELS
+from planted_laws import LAWS
 from planted_samplers import DENOISERS, SAMPLERS
+from planted_spaces import SCHEDULES, SPACES
 
 from unnoise.testing.kit import checks_of
 from unnoise.testing.report import Result, outcome
 
 NOUNS = {
-    "kernel": KERNELS,
+    "kernel": KERNELS + LAWS,
     "space": SPACES,
     "schedule": SCHEDULES,
     "sampler": SAMPLERS,
@@ -37,7 +39,10 @@ def caught(subject: object, meant: str) -> Result:
 
 def main() -> int:
     missed = 0
+    chosen = sys.argv[1:]
     for noun, mistake, meant, subject in MUTATIONS:
+        if chosen and noun not in chosen:
+            continue
         result = caught(subject, meant)
         missed += result.status != "failed"
         print(f"{noun:<9} {mistake:<58} {meant:<36} {result.status}: {result.detail[:110]}")

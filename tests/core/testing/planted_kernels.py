@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,16 +13,14 @@ from unnoise.kernels import (
     Absorbing,
     CategoricalKernel,
     GaussianKernel,
-    Schedule,
     TransitionKernel,
     VPLinear,
 )
 from unnoise.noise import NoiseSource
-from unnoise.spaces import DataSpace, Euclidean, Tokens, ZeroCoM
+from unnoise.spaces import Euclidean, Tokens, ZeroCoM
 
 VP = GaussianKernel(Euclidean(), VPLinear())
 TOKENS = CategoricalKernel(Tokens(4), Absorbing(3))
-LINES = ("marginal", "transition", "reverse", "prior", "reconstruction")
 
 
 class Bent(TransitionKernel):
@@ -59,6 +56,21 @@ class Bent(TransitionKernel):
 
     def reconstruction(self, x_t, x0, t, layout):
         return self._line("reconstruction", x_t, x0, t, layout)
+
+    def bridge(self, x_t, x0, t, s, layout, eta):
+        if "reverse" in self.lines:  # the default is the reverse of the kernel itself
+            return super().bridge(x_t, x0, t, s, layout, eta)
+        return self._line("bridge", x_t, x0, t, s, layout, eta)
+
+    def simulate(self, x, times, layout, noise):
+        if "simulate" in self.lines:
+            return self.lines["simulate"](self.inner, x, times, layout, noise)
+        return super().simulate(x, times, layout, noise)
+
+    def noisy(self, x0, t, layout, noise):
+        if "noisy" in self.lines:
+            return self.lines["noisy"](self.inner, x0, t, layout, noise)
+        return super().noisy(x0, t, layout, noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,209 +234,5 @@ KERNELS = [
         "a last term that is no density",
         "bound_of_the_likelihood",
         Bent(VP, reconstruction=too_sure),
-    ),
-]
-
-
-class Space(DataSpace):
-    """ZeroCoM, of which methods are others."""
-
-    def __init__(self, **methods: Callable) -> None:
-        self.inner, self.methods = ZeroCoM(), methods
-
-    def _call(self, name, *arguments):
-        own = self.methods.get(name)
-        return own(*arguments) if own else getattr(self.inner, name)(*arguments)
-
-    def layout(self, x):
-        return self._call("layout", x)
-
-    def validate(self, x, layout):
-        return self._call("validate", x, layout)
-
-    def project(self, x, layout):
-        return self._call("project", x, layout)
-
-    def dim(self, layout):
-        return self._call("dim", layout)
-
-
-def lenient(x, layout):
-    """Any real state of the right shape, but NaN."""
-    Euclidean().validate(x, layout)
-
-
-def shape_alone(x, layout):
-    ZeroCoM().validate(torch.zeros_like(x), layout)
-
-
-def in_place(x, layout):
-    return x.sub_(layout.mean_point(x))
-
-
-def of_the_batch(x, layout):
-    return x - x.mean(tuple(range(x.ndim - 1)), keepdim=True)
-
-
-def first_point(x, layout):
-    return x - x[:, :1] if x.ndim == 3 else x - layout.mean_point(x)
-
-
-def padding_counted(x, layout):
-    if layout.mask is None:
-        return ZeroCoM().project(x, layout)
-    return layout.zero_padding(x - x.mean(1, keepdim=True))
-
-
-def one_sample(x, layout):
-    return x - x.mean(0) if layout.index is not None else ZeroCoM().project(x, layout)
-
-
-def turned(x):
-    layout = ZeroCoM().layout(x)
-    return replace(layout, dtype=torch.float32)
-
-
-SPACES = [
-    (
-        "centre of mass not removed",
-        "dim_is_the_rank_of_the_projection",
-        Space(project=lambda x, layout: layout.zero_padding(x), validate=lenient),
-    ),
-    (
-        "centre of mass removed by half",
-        "projection_is_idempotent",
-        Space(project=lambda x, layout: x - 0.5 * layout.mean_point(x), validate=lenient),
-    ),
-    (
-        "all coordinates counted as free",
-        "dim_is_the_rank_of_the_projection",
-        Space(dim=lambda layout: layout.sizes),
-    ),
-    (
-        "the first point moved to the origin",
-        "projection_is_orthogonal",
-        Space(project=first_point, validate=lenient),
-    ),
-    (
-        "centre of the whole batch removed",
-        "projection_is_orthogonal",
-        Space(project=of_the_batch, validate=lenient),
-    ),
-    (
-        "padding counted in the centre",
-        "padded_batches",
-        Space(project=padding_counted, validate=lenient),
-    ),
-    ("row index ignored", "ragged_batches", Space(project=one_sample, validate=lenient)),
-    ("NaN accepted", "wrong_states_are_refused", Space(validate=shape_alone)),
-    ("projection in place", "input_is_left_alone", Space(project=in_place)),
-    (
-        "layout of another type",
-        "layout_round_trip",
-        Space(layout=turned, validate=lambda x, lay: None),
-    ),
-]
-
-
-@dataclass(frozen=True)
-class Curve(Schedule):
-    """A cosine, of which functions are others; a table of n steps where n is given."""
-
-    bent: tuple = ()
-    n: int | None = None
-
-    @property
-    def steps(self):
-        return self.n
-
-    def _call(self, name, t):
-        own = dict(self.bent).get(name)
-        return own(t) if own else getattr(Curve, f"_{name}")(t)
-
-    @staticmethod
-    def _alpha(t):
-        return cosine(0.45 * math.pi, t)
-
-    @staticmethod
-    def _sigma(t):
-        return sine(0.45 * math.pi, t)
-
-    @staticmethod
-    def _d_alpha(t):
-        return -0.45 * math.pi * sine(0.45 * math.pi, t)
-
-    @staticmethod
-    def _d_sigma(t):
-        return 0.45 * math.pi * cosine(0.45 * math.pi, t)
-
-    def alpha(self, t):
-        return self._call("alpha", t)
-
-    def sigma(self, t):
-        return self._call("sigma", t)
-
-    def d_alpha(self, t):
-        return self._call("d_alpha", t)
-
-    def d_sigma(self, t):
-        return self._call("d_sigma", t)
-
-    def log_snr(self, t):
-        own = dict(self.bent).get("log_snr")
-        true = super().log_snr(t)
-        return own(true) if own else true
-
-
-def cosine(a, t):
-    return torch.cos(a * t) if isinstance(t, torch.Tensor) else math.cos(a * t)
-
-
-def sine(a, t):
-    return torch.sin(a * t) if isinstance(t, torch.Tensor) else math.sin(a * t)
-
-
-def bent(n=None, **functions):
-    return Curve(tuple(functions.items()), n)
-
-
-def late(t, n=10):
-    """Each step with the level of the one before."""
-    if isinstance(t, torch.Tensor):
-        return (t - 1 / n).clamp(min=0)
-    return max(t - 1 / n, 0.0)
-
-
-def capped(t, n=10):
-    """The last step with the level of the one before."""
-    return t.clamp(max=1 - 1 / n) if isinstance(t, torch.Tensor) else min(t, 1 - 1 / n)
-
-
-SCHEDULES = [
-    (
-        "table one step late",
-        "finite_and_not_negative",
-        bent(10, alpha=lambda t: Curve._alpha(late(t)), sigma=lambda t: Curve._sigma(late(t))),
-    ),
-    (
-        "table one entry short",
-        "noise_grows",
-        bent(10, alpha=lambda t: Curve._alpha(capped(t)), sigma=lambda t: Curve._sigma(capped(t))),
-    ),
-    ("sign of a derivative", "derivatives", bent(d_sigma=lambda t: -Curve._d_sigma(t))),
-    ("noise at t = 0", "clean_at_zero", bent(sigma=lambda t: Curve._sigma(t) + 0.01)),
-    (
-        "float32 inside",
-        "floats_are_tensors",
-        bent(
-            alpha=lambda t: (
-                Curve._alpha(t.float()).double() if isinstance(t, torch.Tensor) else Curve._alpha(t)
-            )
-        ),
-    ),
-    (
-        "log SNR of alpha / sigma, not of its square",
-        "log_signal_to_noise_ratio",
-        bent(log_snr=lambda true: true / 2),
     ),
 ]

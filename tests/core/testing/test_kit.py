@@ -10,8 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from mutations import MUTATIONS, caught
 from planted_domains import Points
-from planted_kernels import TOKENS, VP, Bent, Curve, Space
+from planted_kernels import TOKENS, VP, Bent
+from planted_laws import heavy
 from planted_samplers import Euler, Network, denoiser, padded
+from planted_spaces import Curve, Space
 
 from unnoise.errors import ConfigError
 from unnoise.testing import (
@@ -54,6 +56,12 @@ def test_without_the_mistake_every_check_passes():
     ):
         assert report.ok
         assert len(report.passed) > 2 * len(report.skipped)
+
+
+def test_laws_that_the_kit_has_never_met_pass():
+    """A Laplace law as the prior of VP is right in itself, and is not where VP ends."""
+    report = check_kernel(heavy(), on_fail="report")
+    assert [result.check for result in report.failed] == ["time_one_is_the_prior"]
 
 
 def test_a_planted_mistake_is_in_the_report_of_its_noun():
