@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+from planted_denoisers import DENOISERS
 from planted_domains import DOMAINS
 from planted_kernels import KERNELS
 from planted_laws import LAWS
-from planted_samplers import DENOISERS, SAMPLERS
+from planted_samplers import SAMPLERS
 from planted_spaces import SCHEDULES, SPACES
 
 from unnoise.testing.kit import checks_of

@@ -1,16 +1,17 @@
-"""Samplers and denoisers, each with one mistake planted."""
+"""Samplers, each with one mistake planted."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from dataclasses import dataclass
 
-from unnoise.denoise import Clean, NetworkDenoiser
+import numpy as np
+import torch
+
 from unnoise.distributions import Dirac, Gaussian
-from unnoise.kernels import GaussianKernel, TransitionKernel, VPLinear
-from unnoise.samplers import Sampler, Step, intervals
-from unnoise.spaces import Euclidean, Layout
-from unnoise.testing import Example
+from unnoise.kernels import GaussianKernel, TransitionKernel
+from unnoise.noise import NoiseSource
+from unnoise.samplers import Diffusion, Sampler, Step, intervals
+from unnoise.spaces import Layout
 
 
 class Euler(Sampler):
@@ -129,6 +130,165 @@ class TwoCalls(Euler):
             assert sent is None
 
 
+class Unconditioned(Euler):
+    """Asks the denoiser itself, without the condition."""
+
+    def __call__(self, run, x, grid):
+        self.check(run.kernel)
+        for t, s in intervals(grid):
+            law = run.denoiser(x, t, run.layout)
+            run(x, t)
+            x = self.step(run.kernel, x, law, t, s, run.layout, run.noise)
+            sent = yield Step(s, x, law)
+            x = self.after(x, sent)
+
+
+class FirstCondition(Euler):
+    """The first row's condition for all."""
+
+    def __call__(self, run, x, grid):
+        self.check(run.kernel)
+        told = run.condition and {n: v[:1].expand(v.shape) for n, v in run.condition.items()}
+        own = Diffusion(run.denoiser, run.layout, run.noise, told)
+        yield from super().__call__(own, x, grid)
+
+
+class Uncounted(Euler):
+    """Calls that the run does not see."""
+
+    def __call__(self, run, x, grid):
+        self.check(run.kernel)
+        for t, s in intervals(grid):
+            law = run.denoiser(x, t, run.layout, run.condition)
+            x = self.step(run.kernel, x, law, t, s, run.layout, run.noise)
+            sent = yield Step(s, x, law)
+            x = self.after(x, sent)
+
+
+class LastHalf(Euler):
+    """Says 0 at the end, and stands still on the last interval."""
+
+    def step(self, kernel, x, law, t, s, layout, noise):
+        return x if s == 0 else super().step(kernel, x, law, t, s, layout, noise)
+
+
+class OtherStream(Euler):
+    @property
+    def stochastic(self):
+        return True
+
+    def begin(self):
+        self.count = 0
+
+    def step(self, kernel, x, law, t, s, layout, noise):
+        own = NoiseSource(noise.seed, noise.ids, int(1000 * t) + 2)
+        return kernel.reverse(x, law, t, s, layout).sample(own)
+
+
+class Scratch(Euler):
+    """One tensor for all states."""
+
+    def __call__(self, run, x, grid):
+        self.check(run.kernel)
+        x = x.clone()
+        for t, s in intervals(grid):
+            law = run(x, t)
+            x.copy_(self.step(run.kernel, x, law, t, s, run.layout, run.noise))
+            sent = yield Step(s, x, law)
+            if sent is not None:
+                x.copy_(sent)
+
+
+@dataclass(frozen=True)
+class Stochastic(Euler):
+    """Of order 2, it says; and with eta = 0 it draws nothing."""
+
+    eta: float = 1.0
+    order = 2
+
+    @property
+    def stochastic(self):
+        return self.eta > 0
+
+    def step(self, kernel, x, law, t, s, layout, noise):
+        back = kernel.bridge(x, Dirac(law.mean, layout), t, s, layout, self.eta)
+        return back.sample(noise) if self.eta else back.mean
+
+
+class Beyond(Euler):
+    """Looks at the denoiser once more, at time 0."""
+
+    evaluations = 2
+
+    def step(self, kernel, x, law, t, s, layout, noise):
+        return super().step(kernel, x, law, t, s, layout, noise)
+
+    def __call__(self, run, x, grid):
+        for step in super().__call__(run, x, grid):
+            run(step.x, max(step.t, 0.0))
+            sent = yield step
+            assert sent is None
+
+
+class NumpyNoise(Euler):
+    @property
+    def stochastic(self):
+        return True
+
+    def step(self, kernel, x, law, t, s, layout, noise):
+        back = kernel.reverse(x, law, t, s, layout)
+        z = torch.as_tensor(np.random.standard_normal(back.mean.shape))
+        return back.mean + back.scale * z
+
+
+class Padded(Euler):
+    """Moves all entries to the mean of what the tensor holds."""
+
+    def step(self, kernel, x, law, t, s, layout, noise):
+        x = super().step(kernel, x, law, t, s, layout, noise)
+        return x - 1e-3 * t * (x.mean() - 1) if s > 0 else x
+
+
+class RowsAreSamples(Euler):
+    """One number a row, in the place of one a sample."""
+
+    @property
+    def stochastic(self):
+        return True
+
+    def step(self, kernel, x, law, t, s, layout, noise):
+        back = kernel.reverse(x, law, t, s, layout)
+        if layout.index is None:
+            return back.sample(noise)
+        own = NoiseSource(noise.seed, range(len(x)), int(100 * t))
+        return back.mean + back.scale * own.normal(Layout.dense(len(x), x.shape[1:], dtype=x.dtype))
+
+
+class Skipping(Euler):
+    """Two intervals at once, and both are reported."""
+
+    def __call__(self, run, x, grid):
+        self.check(run.kernel)
+        times = grid.tolist()
+        for t, s in zip(times[:-1:2], times[2::2], strict=True):
+            law = run(x, t)
+            x = self.step(run.kernel, x, law, t, s, run.layout, run.noise)
+            yield Step(s, x, law)
+            yield Step(s, x, law)
+
+
+class Reading(Euler):
+    """Reads the global state to decide."""
+
+    @property
+    def stochastic(self):
+        return True
+
+    def step(self, kernel, x, law, t, s, layout, noise):
+        back = kernel.reverse(x, law, t, s, layout)
+        return back.sample(noise) + 1e-3 * (torch.initial_seed() % 7)
+
+
 SAMPLERS = [
     ("history kept on self", "interleaved_runs", HistoryOnSelf()),
     ("too much noise in each step", "recovers_the_data", TooMuchNoise()),
@@ -142,65 +302,17 @@ SAMPLERS = [
     ("starting state overwritten", "nothing_else_changes", InPlace()),
     ("noise that is not declared", "noise_as_declared", SecretNoise()),
     ("two calls, one declared", "evaluations_as_declared", TwoCalls()),
-]
-
-
-class Network(nn.Module):
-    """x_0 from x_t and the label, position by position."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1))
-
-    def forward(self, x, label, layout, condition):
-        told = label.view(-1, *(1,) * (x.ndim - 1)).expand(x.shape)
-        return self.net(torch.stack((x, told), -1))[..., 0]
-
-
-class OfTheBatch(Network):
-    def forward(self, x, label, layout, condition):
-        return super().forward(x, label, layout, condition) - x.mean(0)
-
-
-class FirstTime(Network):
-    def forward(self, x, label, layout, condition):
-        return super().forward(x, label[:1].expand(len(x)), layout, condition)
-
-
-class Dropping(Network):
-    def forward(self, x, label, layout, condition):
-        return nn.functional.dropout(super().forward(x, label, layout, condition), 0.2)
-
-
-class Detached(Network):
-    def forward(self, x, label, layout, condition):
-        return super().forward(x, label, layout, condition).detach()
-
-
-class PaddingSeen(Network):
-    def forward(self, x, label, layout, condition):
-        return super().forward(x, label, layout, condition) + x.mean(1, keepdim=True)
-
-
-def denoiser(network: type[nn.Module]) -> NetworkDenoiser:
-    """A network without training, under VP."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return NetworkDenoiser(network(), GaussianKernel(Euclidean(), VPLinear()), Clean())
-
-
-def padded() -> Layout:
-    return Layout.dense(3, (5,), mask=torch.arange(5) < torch.tensor([[3], [5], [4]]))
-
-
-DENOISERS = [
-    ("mean of the batch", "samples_do_not_see_each_other", denoiser(OfTheBatch)),
-    ("the first sample's time for all, in the network", "times_per_sample", denoiser(FirstTime)),
-    ("dropout in evaluation", "calls_repeat", denoiser(Dropping)),
-    ("output detached", "gradients_reach_the_weights", denoiser(Detached)),
-    (
-        "padding seen",
-        "padding_does_not_matter",
-        Example(denoiser(PaddingSeen), {"layout": padded()}),
-    ),
+    ("the condition dropped", "condition_is_passed_on", Unconditioned()),
+    ("the first row's condition for all", "condition_is_passed_on", FirstCondition()),
+    ("calls past the run", "run_counts_and_draws", Uncounted()),
+    ("still on the last interval", "known_data_are_reached", LastHalf()),
+    ("noise from a stream of its own", "run_counts_and_draws", OtherStream()),
+    ("one tensor for all states", "nothing_else_changes", Scratch()),
+    ("an order that its deterministic setting has not", "order_of_convergence", Stochastic()),
+    ("asked at time 0", "run_counts_and_draws", Beyond()),
+    ("global numbers of numpy", "nothing_else_changes", NumpyNoise()),
+    ("a mean over padding", "padding_is_ignored", Padded()),
+    ("rows taken for samples", "ragged_batches", RowsAreSamples()),
+    ("every second time left out", "a_step_per_interval", Skipping()),
+    ("the global seed read", "nothing_else_changes", Reading()),
 ]

@@ -9,10 +9,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mutations import MUTATIONS, caught
+from planted_denoisers import Network, denoiser, padded
 from planted_domains import Points
 from planted_kernels import TOKENS, VP, Bent
 from planted_laws import heavy
-from planted_samplers import Euler, Network, denoiser, padded
+from planted_samplers import Euler
 from planted_spaces import Curve, Space
 
 from unnoise.errors import ConfigError
