@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -108,10 +108,15 @@ def deterministic(sampler: Sampler) -> Sampler:
             if not field.init or not isinstance(value, (bool, int, float)) or not value:
                 continue
             with suppress(UnnoiseError, TypeError, ValueError):
-                quiet: Sampler = replace(sampler, **{field.name: type(value)(0)})
+                quiet = _changed(sampler, field.name, type(value)(0))
                 if not quiet.stochastic:
                     return quiet
     raise Skip("the order is that of deterministic runs, and no setting of it is one")
+
+
+def _changed(sampler: Any, name: str, value: object) -> Sampler:
+    found: Sampler = replace(sampler, **{name: value})
+    return found
 
 
 def interleaved_runs(case: SamplerCase) -> str | None:

@@ -31,7 +31,6 @@ from unnoise.testing import (
 )
 from unnoise.testing.checks_denoiser import DenoiserCase
 from unnoise.testing.checks_plugin import PluginCase
-from unnoise.testing.checks_sampler import SamplerCase
 from unnoise.testing.checks_schedule import ScheduleCase
 from unnoise.testing.checks_space import SpaceCase
 from unnoise.testing.codec_case import CodecCase
@@ -48,6 +47,7 @@ from unnoise.testing.report import (
     outcome,
     run_all,
 )
+from unnoise.testing.sampler_case import SamplerCase
 
 Expected: TypeAlias = Mapping[str, str]
 """Names of checks that fail by design, with the reason of each."""

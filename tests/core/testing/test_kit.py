@@ -125,8 +125,8 @@ def test_conformance(check):
 @pytest.mark.parametrize(
     ("expected", "outcomes", "code"),
     [
-        ("", "18 passed, 4 skipped", 0),
-        (", expected_failed_checks={'bayes': 'a test'}", "1 failed, 17 passed, 4 skipped", 1),
+        ("", "27 passed, 4 skipped", 0),
+        (", expected_failed_checks={'bayes': 'a test'}", "1 failed, 26 passed, 4 skipped", 1),
     ],
 )
 def test_decorator(python, tmp_path, expected, outcomes, code):
