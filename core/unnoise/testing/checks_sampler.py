@@ -102,16 +102,19 @@ def deterministic(sampler: Sampler) -> Sampler:
     flag that is off."""
     if not sampler.stochastic:
         return sampler
-    if is_dataclass(sampler):
-        for field in fields(sampler):
-            value = getattr(sampler, field.name)
-            if not field.init or not isinstance(value, (bool, int, float)) or not value:
-                continue
-            with suppress(UnnoiseError, TypeError, ValueError):
-                quiet = _changed(sampler, field.name, type(value)(0))
-                if not quiet.stochastic:
-                    return quiet
+    for name, value in _settings(sampler):
+        with suppress(UnnoiseError, TypeError, ValueError):
+            quiet = _changed(sampler, name, type(value)(0))
+            if not quiet.stochastic:
+                return quiet
     raise Skip("the order is that of deterministic runs, and no setting of it is one")
+
+
+def _settings(sampler: Any) -> list[tuple[str, Any]]:
+    """Numbers and flags of a dataclass that are not 0, by name."""
+    named = [f.name for f in fields(sampler) if f.init] if is_dataclass(sampler) else []
+    found = [(name, getattr(sampler, name)) for name in named]
+    return [(n, v) for n, v in found if isinstance(v, (bool, int, float)) and v]
 
 
 def _changed(sampler: Any, name: str, value: object) -> Sampler:
