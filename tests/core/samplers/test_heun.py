@@ -5,11 +5,35 @@ from __future__ import annotations
 import torch
 
 from unnoise.kernels import GaussianKernel, VPLinear
-from unnoise.samplers import EDM, grids
-from unnoise.spaces import Euclidean
+from unnoise.noise import NoiseSource
+from unnoise.samplers import EDM, Diffusion, grids
+from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import GaussianOracle, PointEstimate
 
 F = torch.float64
+
+
+class Impulses(NoiseSource):
+    """Sample j gets the number 1 at draw j, all else 0: a linear run's response to its noise."""
+
+    def __init__(self):
+        super().__init__(0, [])
+        self.draws = 0
+
+    def normal(self, layout):
+        z = torch.zeros(layout.shape, dtype=F)
+        self.draws += 1
+        z[self.draws] = 1
+        return z
+
+
+def final_variance(sampler, model, grid) -> float:
+    """Of a sampler that is linear in state and noise, exactly."""
+    layout = Layout.dense(len(grid) + 1, (), dtype=F)
+    x = torch.zeros(len(grid) + 1, dtype=F)
+    x[0] = model.kernel.schedule.sigma(1.0)
+    *_, last = sampler(Diffusion(model, layout, Impulses()), x, grid)
+    return float((last.x**2).sum())
 
 
 def oracle(schedule, variance=0.25):
