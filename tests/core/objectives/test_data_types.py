@@ -100,3 +100,12 @@ def test_the_bound_refuses_rounded_values_as_a_density():
     oracle = GaussianOracle(gaussian(VPLinear()), 0.0, 0.25)
     with pytest.raises(InputError, match="rounded"):
         bound(Diffusion(oracle, dense(x), NoiseSource(0, range(4))), x, data=Continuous())
+
+
+def test_padding_does_not_make_data_look_rounded():
+    mask = torch.arange(200) < torch.tensor([[20]] * 12)
+    layout = Layout.dense(12, (200,), mask=mask)
+    x = layout.zero_padding(torch.arange(12 * 200.0).view(12, 200).sqrt())
+    Continuous().check(x, layout)  # 240 numbers and 2160 zeros of padding
+    with pytest.raises(InputError, match="rounded"):
+        Continuous().check(x, Layout.dense(12, (200,)))
