@@ -1,6 +1,6 @@
-"""Samplers by what a user types: a name, or a name with arguments.
+"""Samplers and grids by what a user types: a name, or a name with arguments.
 
-    ddim        edm(churn=20, churn_noise=1.003)        deis(variable=rho)
+    ddim        edm(churn=20, churn_noise=1.003)        deis(variable=rho)        karras(power=5)
 
 The same text serves on the command line, in Python, in the defaults of a bundle and in a record:
 `spelled` writes what `named_sampler` reads. Nothing in it is executed: arguments are literals
@@ -25,7 +25,8 @@ from pydantic.errors import PydanticUserError
 
 from unnoise.discovery.registry import find, resolve, specs_of
 from unnoise.errors import ConfigError, PluginError, UnnoiseError, nearest
-from unnoise.samplers import Sampler
+from unnoise.samplers import Sampler, grids
+from unnoise.samplers.grids import Grid
 from unnoise.specs import Spec, normal
 
 _LONGEST: Final = 1000
@@ -55,6 +56,17 @@ def named_sampler(text: str) -> Sampler:
     """
     sampler: Sampler = made(read(text), Sampler, _sampler_class)
     return sampler
+
+
+def named_grid(text: str) -> Grid:
+    """The grid that `text` says, karras or karras(power=5).
+
+    Raises
+    ------
+    InputError : there is no grid of this name. ConfigError : as `named_sampler`.
+    """
+    grid: Grid = made(read(text), Grid, _grid_class)
+    return grid
 
 
 def spelled(value: object) -> str:
@@ -136,6 +148,12 @@ def _sampler_class(name: str) -> type[Sampler]:
     if not isinstance(kind, type) or not issubclass(kind, Sampler):
         raise ConfigError(f"sampler {name!r} is not an unnoise Sampler", value=kind)
     return kind
+
+
+def _grid_class(name: str) -> type[Grid]:
+    """By the name that users type, or by that of the class as a record has it."""
+    classes = {type(grid).__name__: type(grid) for grid in grids.NAMED.values()}
+    return classes.get(name) or type(grids.named(name))
 
 
 def _spec(name: str) -> Spec:

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from unnoise.denoise import Denoiser
 from unnoise.domain import Draw, Task, Trained
-from unnoise.engine.named import named_sampler
+from unnoise.engine.named import named_grid, named_sampler
 from unnoise.engine.options import Options
 from unnoise.errors import InputError, LimitExceeded
 from unnoise.kernels import GaussianKernel, TransitionKernel
-from unnoise.samplers import DDIM, Ancestral, Custom, Grid, Sampler, Times, grids
+from unnoise.samplers import DDIM, Ancestral, Custom, Grid, Sampler, Times
 
 MAX_SAMPLES: Final = 1_000_000
 """Samples of one request that are held in memory; `generate_iter` shares the limit per call."""
@@ -97,7 +97,7 @@ def grid_of(
 ) -> Times:
     """The decreasing times from `start` on. A list of times is meant as it is, a grid is cut."""
     if steps is None or isinstance(steps, int):
-        chosen = grid if isinstance(grid, Grid) else grids.named(grid or "uniform")
+        chosen = grid if isinstance(grid, Grid) else named_grid(grid or "uniform")
     elif grid is None:
         chosen = Custom(steps)
         if chosen.values[0] != start:

@@ -124,7 +124,7 @@ def toy(install, only, site) -> Callable[..., None]:
             domain=DOMAIN.format(name=name, more=more, show=show),
         )
         if bundle:
-            weights = {"centre": torch.tensor([3.0, -4.0])}
+            weights = {"denoiser.centre": torch.tensor([3.0, -4.0])}
             write_bundle(site / package / "bundle", name, {}, weights, {"steps": 20})
         only(*added)
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from engine_toy import Configuration, Toy
 
 from unnoise.discovery import registry
-from unnoise.engine.named import made, named_sampler, read, spelled
+from unnoise.engine.named import made, named_grid, named_sampler, read, spelled
 from unnoise.errors import ConfigError, InputError, PluginError
 from unnoise.model import Model
 from unnoise.samplers import (
@@ -28,6 +28,7 @@ from unnoise.samplers import (
     SASolver,
     Solver,
     Warmup,
+    grids,
 )
 
 PLUGIN = """
@@ -106,7 +107,8 @@ def test_arguments_have_the_types_that_the_class_says():
 
 @pytest.mark.parametrize("name", sorted(registry.specs_of("samplers")))
 def test_what_a_record_says_is_read_back(name):
-    sampler = named_sampler(name)
+    needed = {"restart": "(ddim(eta=1), intervals=((0.1, 0.4, 2),))"}
+    sampler = named_sampler(name + needed.get(name, ""))
     assert named_sampler(spelled(sampler)) == sampler
 
 
@@ -229,3 +231,14 @@ def test_requests_and_defaults_take_arguments():
     assert asked.provenance["sampler"] == spelled(EDM(churn=2.0))
     again = model.generate(num_samples=2, steps=3, seed=1, sampler=asked.provenance["sampler"])
     assert again.samples == asked.samples != by_default.samples
+
+
+def test_grids_are_read_in_the_same_way():
+    assert named_grid("karras(power=5)") == named_grid("Karras(power=5.0, rho_min=0.002)")
+    assert named_grid("karras(power=5)").power == 5.0
+    for name, grid in grids.NAMED.items():
+        assert named_grid(name) == named_grid(spelled(grid)) == grid
+    with pytest.raises(InputError, match="did you mean 'karras'"):
+        named_grid("karas(power=5)")
+    with pytest.raises(ConfigError, match="power"):
+        named_grid("karras(power=-1)")
