@@ -8,7 +8,7 @@ repeat n % num_samples.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, final
@@ -73,6 +73,7 @@ class Task:
     steps, grid : of this diffusion, as in `Options`; by default those of the request or the model.
     rows : places in the batch of the samples that it is about, by default all: those that are
         drawn again.
+    around : what is put around the sampler, whoever named it: `Restart`, for instance.
     evaluations : of a network that the plan itself has made for this task; they are counted too.
     """
 
@@ -86,6 +87,7 @@ class Task:
     grid: str | Grid | None = None
     rows: Sequence[int] | None = None
     evaluations: int = 0
+    around: Callable[[Sampler], Sampler] | None = None
 
 
 @final

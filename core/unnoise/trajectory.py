@@ -67,7 +67,7 @@ class Frame:
 class Progress:
     """Where a run is, for a callback: step `step` of `steps` in batch `batch` of `batches`.
 
-    `steps` is that of the current task and counts RePaint's repetitions only as they come.
+    `steps` is that of the current task and counts repetitions (RePaint, Restart) only as they come.
     """
 
     batch: int

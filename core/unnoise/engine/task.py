@@ -77,6 +77,8 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
         sampler = task.sampler
     elif kernel is not setting.model.denoiser.kernel:
         sampler = sampler_of(options.sampler, kernel)
+    if task.around is not None:
+        sampler = task.around(sampler)
     observation = _observation(setting, task, noise)
     start = _start(setting, task, noise)
     if start is None:

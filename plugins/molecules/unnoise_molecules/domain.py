@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -23,10 +24,10 @@ from unnoise.errors import InputError
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.model import Metric
 from unnoise.objectives import Objective
-from unnoise.samplers import Start
+from unnoise.samplers import Restart, Start, time_at
 from unnoise.spaces import ZeroCoM, tensor
 from unnoise_molecules import data
-from unnoise_molecules.begin import started, time_at
+from unnoise_molecules.begin import started
 from unnoise_molecules.check import check
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.ensemble import ensemble, write_sdf
@@ -165,10 +166,14 @@ class Molecules(Trainable):
             if request.begin == "embedding":
                 seeds = [(seed, draws[k].number, attempt) for k in left]
                 begin = started([chosen[k][0] for k in left], seeds, layout, kernel, level)
-            state = yield Task(layout, condition, start=begin, rows=left)
-            for _ in range(rounds - 1):  # restart sampling (Xu 2023)
-                begin = Start(state, time_at(kernel, level))
-                state = yield Task(layout, condition, start=begin, rows=left)
+            more = rounds - 1
+            if begin is None:
+                state = yield Task(layout, condition, rows=left)
+                if more:
+                    begin, more = Start(state, time_at(kernel, level)), more - 1
+            if begin is not None:
+                rest = partial(Restart, intervals=((0.0, begin.t, more),)) if more else None
+                state = yield Task(layout, condition, start=begin, rows=left, around=rest)
             assert isinstance(state, Tensor)
             again = []
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
