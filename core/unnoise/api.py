@@ -114,10 +114,10 @@ def load(source: str | Path) -> Model:
         domain,
         networks.denoiser,
         configuration,
-        networks.codec,
         bundle.defaults,
         bundle.card,
         bundle.hash,
+        networks.codec,
         others,
     )
 

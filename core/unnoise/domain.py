@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, cast, final
 
 import torch
 from pydantic import BaseModel
@@ -252,10 +252,11 @@ class Trained:
     Attributes
     ----------
     domain, denoiser, configuration : what was trained.
-    codec : between the data and the states of the denoiser.
     defaults : "steps", "grid", "sampler" when a request does not say.
     card : data, licence, split, command, numbers.
     hash : identifies weights and configuration.
+    codec : between the data and the states of the denoiser, by default the domain's for this
+        configuration.
     others : weights of what was trained beside, by name, which generating does not need: a run that
         starts from this model starts with them.
     """
@@ -263,11 +264,15 @@ class Trained:
     domain: Trainable
     denoiser: Denoiser
     configuration: Any
-    codec: Codec = field(default_factory=Identity)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
+    codec: Codec = field(default=cast(Codec, None))  # until the domain is asked
     others: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if cast(Any, self.codec) is None:
+            object.__setattr__(self, "codec", self.domain.codec(self.configuration).eval())
 
     @torch.no_grad()
     def decode(self, state: State, layout: Layout, condition: Condition = None) -> State:

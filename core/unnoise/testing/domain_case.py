@@ -51,8 +51,7 @@ class DomainCase:
                 "Configuration; pass model="
             ) from error
         defaults = domain.defaults(configuration)
-        codec = domain.codec(configuration)
-        return Model(domain, denoiser.eval(), configuration, codec, defaults)
+        return Model(domain, denoiser.eval(), configuration, defaults)
 
     def installed(self) -> None:
         if self.domain.name not in domains():

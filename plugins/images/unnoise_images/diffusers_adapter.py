@@ -223,7 +223,6 @@ def load_diffusers(folder: str | Path) -> Model:
         domain,
         denoiser.eval(),
         configuration,
-        domain.codec(configuration),
         domain.defaults(configuration),
         {"data": f"the diffusers folder {root.name!r}"},
         _digest(path, root / "scheduler" / "scheduler_config.json"),

@@ -98,9 +98,7 @@ def load_masked_lm(
     digest = hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
     card = {"data": "see the folder of transformers that it was made from", "source": path.name}
     defaults = domain.defaults(configuration)
-    return Model(
-        domain, denoiser.eval(), configuration, domain.codec(configuration), defaults, card, digest
-    )
+    return Model(domain, denoiser.eval(), configuration, defaults, card, digest)
 
 
 def _network(path: Path) -> Any:

@@ -102,7 +102,7 @@ def test_a_bound_is_in_the_units_of_the_columns(prior):
     + scale m and scale s, and its bound is minus the log of that density."""
     configuration, domain = configured(prior=prior), TimeSeries()
     denoiser = GaussianOracle(kernel_of(configuration), 0.0, 1.0)
-    model = Model(domain, denoiser, configuration, domain.codec(configuration))
+    model = Model(domain, denoiser, configuration)
     x, layout, condition = told(configuration, 1)
     copies, target = 300, layout.mask[0]
     own = {name: value[0] for name, value in condition.items()}
