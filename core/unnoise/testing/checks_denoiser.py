@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Final, final
 
 import torch
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
+from unnoise.denoise import Condition, Denoiser, NetworkDenoiser
 from unnoise.distributions import Distribution
+from unnoise.kernels import Absorbing, corruption_of
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State
 from unnoise.testing.examples import clean_state, example_layout
+from unnoise.testing.law_case import seeded, untouched
 from unnoise.testing.report import Skip, require, within
 
 _SAME: Final = 1e-3
@@ -61,7 +65,9 @@ def laws_are_of_the_space(case: DenoiserCase) -> str | None:
         x = case.state(t)
         law = case.law(x, t)
         require(isinstance(law, Distribution), f"it returns a {type(law).__name__}")
-        for part in _tensors(law.mean):
+        for part, own in zip(_tensors(law.mean), _tensors(x), strict=True):
+            wide = part.shape if part.shape == own.shape else part.shape[:-1]  # probabilities
+            require(wide == own.shape, f"a mean of shape {tuple(part.shape)} of {tuple(own.shape)}")
             require(bool(torch.isfinite(part).all()), f"the mean is not finite at t = {t:g}")
         draw = law.sample(NoiseSource(case.seed, range(case.layout.batch)))
         case.denoiser.kernel.space.validate(draw, case.layout)
@@ -84,12 +90,13 @@ def calls_repeat(case: DenoiserCase) -> str | None:
     t = case.times[1]
     x = case.state(t)
     before = [part.clone() for part in _tensors(x)]
-    held = torch.get_rng_state()
-    worst = _difference(case.law(x, t), case.law(x, t))
+    first = case.law(x, t)  # libraries that are imported late may draw
+    with seeded(1), untouched("a call"):
+        second = case.law(x, t)
+    worst = _difference(first, second)
     require(worst == 0, f"two calls differ by {worst:.3g}")
     same = all(torch.equal(a, b) for a, b in zip(before, _tensors(x), strict=True))
     require(same, "the state is overwritten")
-    require(torch.equal(held, torch.get_rng_state()), "global random numbers are drawn")
     return None
 
 
@@ -169,6 +176,84 @@ def weights_round_trip(case: DenoiserCase) -> str | None:
     return None
 
 
+def time_matters(case: DenoiserCase) -> str:
+    """What the network puts out, or the law of a denoiser without one, depends on the time."""
+    if isinstance(corruption_of(case.denoiser.kernel), Absorbing):
+        raise Skip("behind masks the law of x_0 does not depend on the time")
+    x, (early, _, late) = case.state(case.times[1]), case.times
+    stirred = replace(case, denoiser=_stirred(case.denoiser))
+    one, two = (_answer(stirred, x, t, case.condition) for t in (early, late))
+    worst = _difference(one, two)
+    require(worst > 0, "the network puts out the same at every time")
+    return f"relative change {worst:.2g}"
+
+
+def condition_matters(case: DenoiserCase) -> str:
+    """What is put out depends on each tensor of the condition."""
+    if not case.condition:
+        raise Skip("no condition was given")
+    stirred = replace(case, denoiser=_stirred(case.denoiser))
+    condition, seen, blind = dict(case.condition), list[str](), list[str]()
+    for name in condition:
+        moved = _moves(stirred, condition, name)
+        for other in condition:
+            if moved == 0 and other != name:  # what another tensor may stand in the place of
+                rest = {n: v for n, v in condition.items() if n != other}
+                moved = _moves(stirred, rest, name) or 0.0
+        if moved is not None:
+            (seen if moved > 0 else blind).append(name)
+    require(not blind, f"the network does not see its condition: {', '.join(map(repr, blind))}")
+    if not seen:
+        raise Skip("no tensor of the condition could be changed")
+    return ", ".join(seen)
+
+
+def _moves(case: DenoiserCase, condition: Mapping[str, Tensor], name: str) -> float | None:
+    """How far other values of one tensor move the answer; None where it takes no others."""
+    x, t = case.state(case.times[1]), case.times[1]
+    moved: list[float] = []
+    for other in _others(condition[name]):
+        with suppress(Exception):  # a value that the network does not know
+            before = _answer(case, x, t, condition)
+            moved.append(_difference(before, _answer(case, x, t, {**condition, name: other})))
+    return max(moved, default=None)
+
+
+def _answer(case: DenoiserCase, x: State, t: float, condition: Condition) -> Distribution | State:
+    """Of the network alone where there is one: the law knows time and state by itself."""
+    denoiser = case.denoiser.eval()
+    with torch.no_grad():
+        if not isinstance(denoiser, NetworkDenoiser):
+            return denoiser(x, t, case.layout, condition)
+        kernel, told = denoiser.kernel, denoiser.parametrization
+        inputs = told.inputs(kernel, x, case.times[1], case.layout)
+        label = torch.full((case.layout.batch,), float(told.label(kernel, t)))
+        answer: State = denoiser.network(inputs, label, case.layout, condition)
+    return answer
+
+
+def _stirred(denoiser: Denoiser) -> Denoiser:
+    """A copy with other weights: layers that begin at 0 hide what they see."""
+    made = deepcopy(denoiser)
+    own = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            size = 0.1 * (1 + float(parameter.abs().mean()))
+            noise = torch.randn(parameter.shape, generator=own, dtype=torch.float64)
+            parameter.add_(size * noise.to(parameter))
+    return made
+
+
+def _others(value: Tensor) -> list[Tensor]:
+    """Other values of a condition: of its own rows first, for what may be no other number."""
+    found = [value.roll(1, 0), value.flip(0)]
+    if value.dtype == torch.bool:
+        return [*found, ~value]
+    if value.dtype.is_floating_point:
+        return [*found, 1.5 * value + 0.7]
+    return [*found, (value - 1).clamp(min=0), torch.where(value > 0, 0, 1).to(value), value + 1]
+
+
 CHECKS: Final[tuple[Callable[[DenoiserCase], str | None], ...]] = (
     laws_are_of_the_space,
     reverse_takes_the_law,
@@ -176,6 +261,8 @@ CHECKS: Final[tuple[Callable[[DenoiserCase], str | None], ...]] = (
     times_per_sample,
     samples_do_not_see_each_other,
     padding_does_not_matter,
+    time_matters,
+    condition_matters,
     gradients_reach_the_weights,
     weights_round_trip,
 )

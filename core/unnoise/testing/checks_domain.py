@@ -15,19 +15,34 @@ import torch
 from torch import Tensor
 
 from unnoise.api import load
-from unnoise.domain import Trainable
 from unnoise.engine.options import OPTIONS
 from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter
 from unnoise.errors import Cancelled, InputError, UnnoiseError
-from unnoise.noise import NoiseSource
-from unnoise.objectives import Elapsed, Networks
 from unnoise.samplers import Observation
 from unnoise.spaces import State
+from unnoise.testing.checks_display import preview_is_self_contained, words_are_escaped
+from unnoise.testing.checks_inputs import (
+    examples_hold,
+    inputs_stay_apart,
+    known_parts_come_back,
+    parts_join_to_the_whole,
+)
+from unnoise.testing.checks_training import (
+    collate_keeps_the_order,
+    data_can_be_trained_on,
+    items_repeat,
+    losses_follow_the_data,
+    parts_are_apart,
+)
 from unnoise.testing.domain_case import IDS, STEPS, DomainCase
 from unnoise.testing.json_schema import schema_problems
+from unnoise.testing.law_case import seeded, untouched
+from unnoise.testing.natives import difference
 from unnoise.testing.report import CheckFailed, Skip, require, within
 
+_STEADY: Final = (".json", ".csv", ".txt", ".npy", ".sdf", ".xyz", ".md")
+"""Kinds of files that hold no time of day."""
 _SAME: Final = 1e-3
 """Relative difference of real states that the batch size may make: the order of float32 sums."""
 
@@ -55,19 +70,20 @@ def demo_is_a_request(case: DomainCase) -> str:
 
 
 def same_seed_same_result(case: DomainCase) -> str | None:
-    """A request repeated gives the same to the bit, whatever the global random state; another
-    seed gives something else."""
-    held = torch.get_rng_state()
-    try:
-        torch.manual_seed(1)
-        first = case.run().states
-        torch.manual_seed(2)
-        error = _difference(first, case.run().states)
-    finally:
-        torch.set_rng_state(held)
+    """A request repeated gives the same states and samples to the bit, whatever global random
+    numbers say, and leaves those alone; another seed gives something else."""
+    case.output  # noqa: B018 libraries that are imported late may draw
+    with seeded(1), untouched("a request"):
+        first = case.run()
+    with seeded(2):
+        second = case.run()
+    error = _difference(first.states, second.states)
     require(error == 0, f"two runs with one seed differ by {error:.3g}")
-    other = case.run(seed=case.request.get("seed", 0) + 1).states
-    require(_difference(first, other) != 0, "another seed gives the same")
+    for k, (a, b) in enumerate(zip(first.samples, second.samples, strict=True)):
+        gap = difference(case.domain, a, b)
+        require(gap == 0, f"sample {k} differs by {gap:.3g} in two runs with one seed")
+    other = case.run(seed=case.request.get("seed", 0) + 1)
+    require(_difference(first.states, other.states) != 0, "another seed gives the same")
     return None
 
 
@@ -92,6 +108,8 @@ def order_and_shards(case: DomainCase) -> str:
     _same(case.run(ids=tuple(reversed(IDS))), whole, "in reverse order", reverse=True)
     one = case.run(ids=IDS[1:2])
     worst = _difference(_sample_states(whole, 3)[1], _sample_states(one, 1)[0])
+    gap = difference(case.domain, whole.samples[1], one.samples[0], rounding=True)
+    within(gap, _SAME, "native sample 1 alone: relative difference")
     return within(worst, _SAME, "sample 1 alone: relative difference")
 
 
@@ -103,7 +121,10 @@ def save_and_load(case: DomainCase) -> str | None:
         asked = {"ids": IDS, "steps": STEPS, "device": "cpu", **case.request}
         out = collect(generate_iter(case.domain, again, **asked))
     error = _difference(case.output.states, out.states)
-    require(error == 0, f"the loaded model's samples differ by {error:.3g}")
+    require(error == 0, f"the loaded model's states differ by {error:.3g}")
+    for p, q in zip(case.output.samples, out.samples, strict=True):
+        gap = difference(case.domain, p, q)
+        require(gap == 0, f"the loaded model's samples differ by {gap:.3g}")
     require(again.configuration == case.model.configuration, "the configuration has changed")
     return None
 
@@ -186,17 +207,12 @@ def files_are_written(case: DomainCase) -> str:
             require(path.exists(), f"{path.name} is returned and not there")
             require(folder in Path(path).resolve().parents, f"{path} is outside the folder")
         require((folder / "provenance.json").exists(), "there is no provenance.json")
+        again = case.output.save(Path(base) / "again")
+        for one, two in zip(paths, again, strict=True):
+            require(one.name == two.name, f"{one.name}, and {two.name} when it is saved again")
+            same = one.read_bytes() == two.read_bytes()
+            require(same or one.suffix not in _STEADY, f"{one.name} is another file each time")
         return f"{len(paths)} files, {paths[0].suffix}"
-
-
-def preview_is_self_contained(case: DomainCase) -> str | None:
-    """`preview` is an HTML fragment without scripts and without addresses but `data:`."""
-    page = case.domain.display.preview(case.output.samples)
-    require(isinstance(page, str), f"preview is a {type(page).__name__}")
-    text = page.lower().replace("http://www.w3.org/", "")  # names of XML namespaces
-    for word in ("<script", 'src="http', 'href="http', "url(http", "javascript:"):
-        require(word not in text, f"preview contains {word!r}")
-    return None
 
 
 def no_network(case: DomainCase) -> str | None:
@@ -213,39 +229,6 @@ def nothing_outside_the_folder(case: DomainCase) -> str:
     return f"{len(case.facts.files)} files inside"
 
 
-def data_can_be_trained_on(case: DomainCase) -> str:
-    """dataset, collate and objective: valid clean states, a finite loss for each item, gradients,
-    and the same item twice."""
-    if case.data is None:
-        raise Skip("no data given; pass data=, or --data on the command line")
-    domain = case.domain
-    if not isinstance(domain, Trainable):
-        raise Skip("the domain has no models of its own")
-    configuration = domain.configure(case.data, {})
-    items: Any = domain.dataset(case.data, configuration, "train")
-    require(len(items) > 0, "the training part is empty")
-    chosen = [items[i % len(items)] for i in range(4)]
-    batch, again = domain.collate(chosen), domain.collate([items[i % len(items)] for i in range(4)])
-    require(_difference(batch.x0, again.x0) == 0, "an item changes when it is read again")
-    torch.manual_seed(0)
-    denoiser, objective = domain.build(configuration), domain.objective(configuration)
-    networks = Networks(denoiser, domain.codec(configuration), objective.others())
-    states = batch.encoded(networks.codec, NoiseSource(0, range(4)))
-    denoiser.kernel.space.validate(states.x0, states.layout)
-    means = []
-    for turn in objective.turns(networks):
-        networks.zero_grad()
-        loss = turn.loss(networks, batch, NoiseSource(0, range(4)), Elapsed(0, 1))
-        require(loss.shape == (4,), f"the loss has shape {tuple(loss.shape)}, not (B,)")
-        require(bool(torch.isfinite(loss).all()), f"the loss is {loss.tolist()}")
-        loss.mean().backward()  # type: ignore[no-untyped-call]
-        grads = [p.grad for p in turn.parameters(networks).values() if p.grad is not None]
-        require(bool(grads), "the loss has no gradient")
-        require(all(bool(torch.isfinite(g).all()) for g in grads), "a gradient is not finite")
-        means.append(f"{float(loss.mean().detach()):.3g}")
-    return f"{len(items)} items, loss {', '.join(means)}"
-
-
 CHECKS: Final[tuple[Callable[[DomainCase], str | None], ...]] = (
     request_is_a_schema,
     demo_is_a_request,
@@ -258,11 +241,20 @@ CHECKS: Final[tuple[Callable[[DomainCase], str | None], ...]] = (
     observations_stay,
     unknown_fields_are_refused,
     bad_values_are_refused,
+    inputs_stay_apart,
+    examples_hold,
+    known_parts_come_back,
+    parts_join_to_the_whole,
     files_are_written,
     preview_is_self_contained,
+    words_are_escaped,
     no_network,
     nothing_outside_the_folder,
     data_can_be_trained_on,
+    items_repeat,
+    parts_are_apart,
+    collate_keeps_the_order,
+    losses_follow_the_data,
 )
 
 
@@ -284,6 +276,10 @@ def _same(a: Output, b: Output, what: str, *, reverse: bool = False) -> str:
     worst = max(_difference(p, q) for p, q in zip(one, two, strict=True))
     if not reverse and type(a.states) is type(b.states) and not isinstance(a.states, list):
         worst = max(worst, _difference(a.states, b.states))
+    natives = a.samples[::-1] if reverse else a.samples
+    for k, (p, q) in enumerate(zip(natives, b.samples, strict=True)):
+        gap = difference(b.domain, p, q, rounding=True)
+        within(gap, _SAME, f"native sample {k}, {what}: relative difference")
     return within(worst, _SAME, f"{what}: relative difference")
 
 

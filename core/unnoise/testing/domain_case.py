@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, final
@@ -26,11 +26,14 @@ IDS: Final = (0, 1, 2)
 @final
 @dataclass(frozen=True, eq=False)
 class DomainCase:
-    """A domain, its model (by default the shipped one) and data to train on (by default none)."""
+    """A domain, its model (by default the shipped one), data to train on (by default none), and
+    examples of requests with what holds of their samples."""
 
     domain: Domain
     given: Model | None = None
     data: Any = None
+    examples: Sequence[Mapping[str, Any]] = ()
+    holds: Callable[[Mapping[str, Any], int, Any], object] | None = None
 
     @cached_property
     def model(self) -> Model:

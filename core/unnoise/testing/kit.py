@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias, final
@@ -140,6 +140,8 @@ def check_domain(
     *,
     model: Model | None = None,
     data: Any = None,
+    requests: Sequence[Mapping[str, Any]] = (),
+    holds: Callable[[Mapping[str, Any], int, Any], object] | None = None,
     expected_failed_checks: Expected | None = None,
     on_fail: OnFail = "raise",
 ) -> Report:
@@ -149,8 +151,13 @@ def check_domain(
     ----------
     model : by default the one that ships with it, else fresh weights of a default configuration.
     data : anything that its `dataset` takes; without it training is not checked.
+    requests : arguments of `generate`, beside the domain's `demo`: one with several inputs, where
+        it takes such, and one with known data.
+    holds : holds(request, input, sample), whether a sample of one of `requests` is what was asked
+        for: that its prompt begins it.
     """
-    example = Example(domain, {"model": model, "data": data})
+    told = {"model": model, "data": data, "requests": requests, "holds": holds}
+    example = Example(domain, told)
     return _report(example, expected_failed_checks, on_fail)
 
 
@@ -227,7 +234,8 @@ def _domain_checks(
     domain: Domain | str, given: Mapping[str, Any], called: str
 ) -> tuple[Check, ...]:
     kind = domain_named(domain) if isinstance(domain, str) else domain
-    case = DomainCase(kind, given.get("model"), given.get("data"))
+    requests, holds = given.get("requests") or (), given.get("holds")
+    case = DomainCase(kind, given.get("model"), given.get("data"), requests, holds)
     checks = bind(checks_domain.CHECKS, case, called or kind.name)
 
     def late(function: Callable[[DenoiserCase], str | None]) -> Callable[[DomainCase], str | None]:
@@ -256,11 +264,22 @@ def _examples(info: PluginInfo, data: Any) -> Iterator[tuple[str, object]]:
     """All that a plugin provides, as things to check, each with its name in listings."""
     for kind, names in info.provides.items():
         for name in names:
-            if kind == "domains":
+            if kind == "domains" and not registry.find(kind, name).example:
                 yield "", Example(name, {"data": data})
+            elif kind == "domains":
+                for example in _made(kind, name):
+                    yield "", _with_data(example, data)
             else:
                 for example in _made(kind, name):
                     yield f"{kind.removesuffix('s')} {name}:", example
+
+
+def _with_data(example: object, data: Any) -> object:
+    """An example of a domain, to be trained on `data` where some are given."""
+    if isinstance(example, _Broken) or data is None:
+        return example
+    found = example if isinstance(example, Example) else Example(example)
+    return replace(found, arguments={**found.arguments, "data": data})
 
 
 def _made(kind: Kind, name: str) -> list[object]:

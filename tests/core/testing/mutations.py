@@ -15,6 +15,7 @@ from planted_denoisers import DENOISERS
 from planted_domains import DOMAINS
 from planted_kernels import KERNELS
 from planted_laws import LAWS
+from planted_requests import REQUESTS
 from planted_samplers import SAMPLERS
 from planted_spaces import SCHEDULES, SPACES
 
@@ -27,7 +28,7 @@ NOUNS = {
     "schedule": SCHEDULES,
     "sampler": SAMPLERS,
     "denoiser": DENOISERS,
-    "domain": DOMAINS,
+    "domain": DOMAINS + REQUESTS,
 }
 MUTATIONS = [(noun, *row) for noun, rows in NOUNS.items() for row in rows]
 

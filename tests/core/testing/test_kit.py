@@ -9,10 +9,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mutations import MUTATIONS, caught
-from planted_denoisers import Network, denoiser, padded
-from planted_domains import Points
+from planted_denoisers import CONDITION, Network, Told, denoiser, padded
+from planted_domains import ROWS, Points
 from planted_kernels import TOKENS, VP, Bent
 from planted_laws import heavy
+from planted_requests import Notes, asked, first_is_known
 from planted_samplers import Euler
 from planted_spaces import Curve, Space
 
@@ -53,7 +54,9 @@ def test_without_the_mistake_every_check_passes():
         check_sampler(Euler()),
         check_denoiser(denoiser(Network)),
         check_denoiser(denoiser(Network), layout=padded()),
-        check_domain(Points(), data=[[0.0, 1.0]] * 4),
+        check_denoiser(denoiser(Told), condition=CONDITION),
+        check_domain(Points(), data=ROWS),
+        check_domain(Notes(), requests=asked(Notes()).arguments["requests"], holds=first_is_known),
     ):
         assert report.ok
         assert len(report.passed) > 2 * len(report.skipped)
