@@ -54,7 +54,8 @@ class Spec:
     name : what users type, letters, digits and ``-_.``; compared after PEP 503 normalisation.
     summary : one line for listings.
     target : ``"module:attribute"``, imported on first use.
-    api_version : the version of the plugin interface it was written for.
+    api_version : the version of the plugin interface it was written for. A plugin says it: one
+        that does not is taken for the present release's, whatever it was written for.
     example : ``"module:attribute"`` of a function without arguments that returns what the
         conformance kit is to check: a list of such objects, or of `unnoise.testing.Example`s.
         Needed where the target cannot be called without arguments; a domain needs none.
@@ -63,7 +64,7 @@ class Spec:
     name: str
     summary: str = ""
     target: str = ""
-    api_version: int = API_VERSION
+    api_version: int | None = None
     example: str = ""
 
     def __post_init__(self) -> None:

@@ -159,6 +159,8 @@ def _ask(plugin: Plugin) -> Provided:
 
 
 def _check_version(spec: Spec, plugin: Plugin) -> None:
+    if spec.api_version is None:
+        return
     if spec.api_version == API_VERSION and isinstance(spec.api_version, int):
         return
     newer = isinstance(spec.api_version, int) and spec.api_version > API_VERSION

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import Distribution, distribution
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, final
 from urllib.parse import unquote, urlparse
@@ -24,6 +26,9 @@ from unnoise.specs import PluginInfo, SamplerSpec
 from unnoise.testing.report import CheckFailed, Skip, require
 
 _SECONDS: Final = 180
+_STILL: Final = 0.6
+"""Part of a scaffold's README from which on a README is still that."""
+_SHORT: Final = 12  # characters of lines that any README may have
 _LOOK: Final = """
 import importlib, json, sys
 import unnoise.discovery.builtin, unnoise.discovery.loader, unnoise.discovery.registry
@@ -51,6 +56,14 @@ class PluginCase:
             if point.group == "unnoise" and point.name == self.info.name:
                 return point.module
         raise Skip("it has no entry point: the core's own part")
+
+    @property
+    def package(self) -> Path:
+        """The folder of its package."""
+        spec = find_spec(self.module.partition(".")[0])
+        if spec is None or not spec.submodule_search_locations:
+            raise CheckFailed(f"{self.module} is in no package")
+        return Path(next(iter(spec.submodule_search_locations)))
 
     @cached_property
     def files(self) -> tuple[str, ...]:
@@ -151,10 +164,71 @@ def light_module(case: PluginCase) -> str:
 
 
 def readme_is_there(case: PluginCase) -> str:
-    """The distribution's description, which is its README, says something."""
+    """The distribution's description, which is its README, says something, and of the plugin: it is
+    not still that of `unnoise new`, unless all the rest is as it was made, too."""
     text = str(case.distribution.metadata.json.get("description", "")).strip()
     require(len(text) >= 100, f"the README has {len(text)} characters, allowed: >= 100")
+    for kind, template in _templates():
+        part = _of_template(text, template)
+        if part > _STILL and not _as_made(case, template.parent):
+            raise CheckFailed(f"{part:.0%} of the README is that of `unnoise new --kind {kind}`")
     return f"{len(text.split())} words"
+
+
+def _templates() -> list[tuple[str, Path]]:
+    folder = Path(str(files("unnoise"))) / "scaffold" / "templates"
+    found = sorted(folder.glob("*/template/README.md.jinja"))
+    return [(path.parent.parent.name, path) for path in found]
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """What a text of a template may have become."""
+    pieces = re.split(r"\{\{.*?\}\}|\{%.*?%\}", text.strip())
+    return re.compile(".*?".join(map(re.escape, pieces)), re.DOTALL)
+
+
+def _of_template(text: str, template: Path) -> float:
+    """The part of the lines of a template's README that are in the text."""
+    lines = [line for line in template.read_text().splitlines() if len(line.strip()) > _SHORT]
+    return sum(_pattern(line).search(text) is not None for line in lines) / max(1, len(lines))
+
+
+def _as_made(case: PluginCase, template: Path) -> bool:
+    """Whether the code of the plugin is that of the template."""
+    (package,) = [path for path in template.iterdir() if path.is_dir() and "unnoise_" in path.name]
+    own = case.package
+    for path in package.glob("*.py.jinja"):
+        made = own / path.name.removesuffix(".jinja")
+        if not made.is_file() or not _pattern(path.read_text()).fullmatch(made.read_text().strip()):
+            return False
+    return True
+
+
+def types_are_shipped(case: PluginCase) -> str:
+    """`py.typed` lies in the package: type checkers read its annotations."""
+    require((case.package / "py.typed").is_file(), f"{case.package.name} has no py.typed")
+    return "py.typed"
+
+
+def says_its_api_version(case: PluginCase) -> str:
+    """Every spec says the version of the interface that it was written for."""
+    if case.info.distribution == "unnoise":
+        raise Skip("it is the core")
+    specs = [find(kind, name) for kind, names in case.info.provides.items() for name in names]
+    silent = sorted(spec.name for spec in specs if spec.api_version is None)
+    require(not silent, f"no api_version in the specs of {', '.join(silent)}")
+    return f"{len(specs)} specs"
+
+
+def names_agree(case: PluginCase) -> str:
+    """A domain is called what its spec says."""
+    names = case.info.provides.get("domains", ())
+    if not names:
+        raise Skip("it provides no domains")
+    for name in names:
+        own = getattr(resolve(find("domains", name)), "name", None)
+        require(own == name, f"the spec says {name!r}, the domain {own!r}")
+    return ", ".join(names)
 
 
 def requires_a_range_of_the_core(case: PluginCase) -> str:
@@ -194,6 +268,9 @@ CHECKS: Final[tuple[Callable[[PluginCase], str | None], ...]] = (
     listings_tell_the_truth,
     light_module,
     readme_is_there,
+    types_are_shipped,
+    says_its_api_version,
+    names_agree,
     requires_a_range_of_the_core,
     wheel_contains_its_bundles,
 )

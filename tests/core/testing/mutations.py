@@ -15,6 +15,7 @@ from planted_denoisers import DENOISERS
 from planted_domains import DOMAINS
 from planted_kernels import KERNELS
 from planted_laws import LAWS
+from planted_plugins import PLUGINS, Planted
 from planted_requests import REQUESTS
 from planted_samplers import SAMPLERS
 from planted_spaces import SCHEDULES, SPACES
@@ -29,12 +30,15 @@ NOUNS = {
     "sampler": SAMPLERS,
     "denoiser": DENOISERS,
     "domain": DOMAINS + REQUESTS,
+    "plugin": PLUGINS,
 }
 MUTATIONS = [(noun, *row) for noun, rows in NOUNS.items() for row in rows]
 
 
 def caught(subject: object, meant: str) -> Result:
     """What the check that is meant to catch a mistake says of it."""
+    if isinstance(subject, Planted):
+        return subject.checked(meant)
     (check,) = [check for check in checks_of(subject) if check.name == meant]
     return outcome(check)
 
