@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from unnoise.denoise.wrappers import wrapped
-from unnoise.discovery.domains import domain_named
+from unnoise.discovery.domains import built, codec_of, domain_named
 from unnoise.discovery.registry import domains
 from unnoise.discovery.reloading import loaded, reimport, unchanged
 from unnoise.domain import Domain, Trainable
@@ -104,8 +104,8 @@ def load(source: str | Path) -> Model:
             value=str(source),
             fix="it was written by another version of the plugin",
         ) from error
-    denoiser = wrapped(domain.build(configuration), bundle.wrappers)
-    networks = Networks(denoiser, domain.codec(configuration))
+    denoiser = wrapped(built(domain, configuration), bundle.wrappers)
+    networks = Networks(denoiser, codec_of(domain, configuration))
     weights = bundle.state_dict
     others = {k.removeprefix(OTHERS): weights.pop(k) for k in list(weights) if k.startswith(OTHERS)}
     fit_weights(networks, weights, f"the weights of {str(source)!r}")

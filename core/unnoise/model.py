@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from unnoise.denoise.wrappers import described
+from unnoise.discovery.domains import collated
 from unnoise.domain import Trained
 from unnoise.engine.evaluate import evaluate_bound, evaluate_likelihood
 from unnoise.engine.output import Output, collect
@@ -49,7 +50,7 @@ class Model(Trained):
         if len(x) == 0:
             raise InputError("the bound needs at least one item")
         kind = self.domain.data_type(self.configuration) if data is None else data
-        return evaluate_bound(self, self.domain.collate(x), seed, steps, evaluations, kind)
+        return evaluate_bound(self, collated(self.domain, x), seed, steps, evaluations, kind)
 
     def log_likelihood(
         self,
@@ -75,7 +76,7 @@ class Model(Trained):
         if len(x) == 0:
             raise InputError("a likelihood needs at least one item")
         kind = self.domain.data_type(self.configuration) if data is None else data
-        batch = self.domain.collate(x)
+        batch = collated(self.domain, x)
         return evaluate_likelihood(self, batch, kind, seed, trace, eps, tolerance)
 
     def save(

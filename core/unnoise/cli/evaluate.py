@@ -17,7 +17,7 @@ from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar
 from unnoise.cli.text import as_json
-from unnoise.discovery.domains import trainable_named
+from unnoise.discovery.domains import collated, trainable_named
 from unnoise.domain import Trainable
 from unnoise.errors import InputError, nearest
 from unnoise.fields import requested
@@ -164,7 +164,7 @@ def _mean(domain: Trainable, asked: dict[str, Any]) -> dict[str, Any]:
         rows, notes = measure(model, part, asked, asked["seed"] + begin)  # noise of its own
         found.append(rows)
         units.update(domain.units(model.configuration, part))
-        sizes.update(_sizes(kernel.space, domain.collate(part).layout))
+        sizes.update(_sizes(kernel.space, collated(domain, part).layout))
     terms = {name: torch.cat([rows[name] for rows in found]).double() for name in found[0]}
     total = terms.pop("nats")
     error, size = _error(total), sum(sizes.values())

@@ -56,7 +56,7 @@ def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator
     sampler = check_ahead(model, options)
     device = device_of(options.device)
     model = replace(model, denoiser=placed(model.denoiser, device))
-    inputs = list(domain.prepare(own, model, options))
+    inputs = _prepared(domain, domain.prepare(own, model, options))
     draws = draws_of(options, len(inputs))
     size = options.batch_size or BATCH
     batches = [draws[i : i + size] for i in range(0, len(draws), size)]
@@ -66,6 +66,16 @@ def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator
     took = versions(domain, model.denoiser, model.codec, sampler, options.observation)
     job = _Job(domain, own, inputs, setting, took)
     return (output for i, batch in enumerate(batches) for output in _run_batch(job, batch, i))
+
+
+def _prepared(domain: Domain, inputs: object) -> list[Any]:
+    if not isinstance(inputs, Sequence) or isinstance(inputs, str):
+        raise ConfigError(
+            f"prepare of the domain {domain.name!r} returned no list of inputs",
+            value=type(inputs).__name__,
+            fix="its author returns one prepared input for each",
+        )
+    return list(inputs)
 
 
 def _run_batch(job: _Job, draws: list[Draw], index: int) -> Iterator[Output]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, final
 import torch
 from torch import Tensor
 
+from unnoise.denoise.base import check_condition
 from unnoise.discovery.parts import versions
 from unnoise.domain import Task, Trained
 from unnoise.engine.named import spelled
@@ -65,6 +66,9 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
     options, device = setting.options, setting.device
     if task.rows is not None:
         noise = noise.of(task.rows)
+    if not isinstance(task.layout, Layout):
+        raise ConfigError("the layout of a task is no Layout", value=type(task.layout).__name__)
+    check_condition(task.condition, task.layout)
     if task.layout.batch != len(noise.ids):
         raise ConfigError(
             "a task has one state per sample", value=task.layout.batch, limit=len(noise.ids)

@@ -10,11 +10,12 @@ from typing import Any, Final, final
 from pydantic import ValidationError
 
 from unnoise.api import model_for, shipped
+from unnoise.discovery.domains import built, defaults_of
 from unnoise.discovery.registry import domains
 from unnoise.domain import Domain, Trainable
 from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter
-from unnoise.errors import UnnoiseError
+from unnoise.errors import PluginError, UnnoiseError
 from unnoise.model import Model
 from unnoise.testing.report import Skip
 from unnoise.testing.sandbox import Facts, observe
@@ -47,13 +48,15 @@ class DomainCase:
             raise Skip("the domain has no model to run on; pass model=")
         try:
             configuration = domain.Configuration()
-            denoiser = domain.build(configuration)
+            denoiser = built(domain, configuration)
+        except PluginError:
+            raise
         except (ValidationError, UnnoiseError) as error:
             raise Skip(
                 "the domain ships no model, and a fresh one needs more than a default "
                 "Configuration; pass model="
             ) from error
-        defaults = domain.defaults(configuration)
+        defaults = defaults_of(domain, configuration)
         return Model(domain, denoiser.eval(), configuration, defaults)
 
     def installed(self) -> None:

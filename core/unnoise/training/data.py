@@ -11,7 +11,7 @@ import hashlib
 import random
 import signal
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from unnoise.discovery.domains import collated
 from unnoise.domain import Trainable
-from unnoise.errors import PluginError
 from unnoise.objectives import Batch
 from unnoise.storage.tensors import digest
 
@@ -81,20 +81,6 @@ class Batches(Dataset[Any]):
             torch.default_generator.manual_seed(mix(self.seed, position))
             items.append(self.dataset[index])
         return collated(self.domain, items)
-
-
-def collated(domain: Trainable, items: Sequence[Any]) -> Batch:
-    """The batch that a domain makes of data items; PluginError where it is none of them."""
-    batch = domain.collate(items)
-    if not isinstance(batch, Batch) or batch.layout.batch != len(items):
-        found = type(batch).__name__
-        if isinstance(batch, Batch):
-            found = f"a batch of {batch.layout.batch}"
-        raise PluginError(
-            f"collate of the domain {domain.name!r} must return a Batch of its {len(items)} items",
-            value=found,
-        )
-    return batch
 
 
 def in_order(batches: Batches, start: int, end: int, workers: int) -> Iterator[Batch]:

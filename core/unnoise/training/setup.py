@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 from torch.utils.data import Dataset
 
+from unnoise.discovery.domains import configuration_of
 from unnoise.domain import Trainable
 from unnoise.errors import ConfigError, InputError
 from unnoise.fields import configured, refused, unknown
@@ -132,7 +133,7 @@ def open_data(domain: Trainable, source: Any, own: dict[str, Any]) -> Data:
     InputError : there is nothing to train on.
     """
     try:
-        configuration = domain.configure(source, own)
+        configuration = configuration_of(domain, source, own)
     except ValidationError as error:
         raise refused(error, tuple(domain.Configuration.model_fields)) from error
     train = domain.dataset(source, configuration, "train")

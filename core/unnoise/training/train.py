@@ -23,7 +23,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from unnoise.discovery.domains import trainable_named
+from unnoise.discovery.domains import built, codec_of, defaults_of, objective_of, trainable_named
 from unnoise.domain import Trainable
 from unnoise.engine.threads import fitting, threads
 from unnoise.model import Model
@@ -100,7 +100,7 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
         opened = open_data(domain, data, own)
         if objective is None:
             seed_generators(mix(training.seed, 0), accelerator.device)  # it may have weights
-            objective = domain.objective(opened.configuration)
+            objective = objective_of(domain, opened.configuration)
         undertaking = _Undertaking(
             domain,
             folder,
@@ -108,7 +108,7 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
             opened,
             objective,
             initial,
-            {**domain.defaults(opened.configuration), **defaults},
+            {**defaults_of(domain, opened.configuration), **defaults},
             _name(data),
             accelerator,
         )
@@ -195,8 +195,8 @@ class _Undertaking:
         """All that learns, with fresh weights or those to start from."""
         seed_generators(mix(self.options.seed), self.accelerator.device)
         configuration = self.data.configuration
-        denoiser = self.domain.build(configuration)
-        networks = Networks(denoiser, self.domain.codec(configuration), self.objective.others())
+        denoiser = built(self.domain, configuration)
+        networks = Networks(denoiser, codec_of(self.domain, configuration), self.objective.others())
         if self.initial is not None:
             start = Networks(self.initial.denoiser, self.initial.codec).state_dict()
             origin = "the weights to start from"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from unnoise.codecs import Codec
 from unnoise.denoise import AnalyticVariance, analytic_variance
+from unnoise.discovery.domains import collated
 from unnoise.domain import Batch
 from unnoise.errors import ConfigError, InputError
 from unnoise.model import Model
@@ -54,7 +55,7 @@ def with_variance(
         chosen = [i * len(items) // count for i in range(count)]
         for begin in range(0, count, batch_size):
             part = chosen[begin : begin + batch_size]
-            batch = domain.collate([items[i] for i in part])
+            batch = collated(domain, [items[i] for i in part])
             noise = NoiseSource(seed, range(begin, begin + len(part)), branch=1)
             yield batch.encoded(model.codec, noise)
 
