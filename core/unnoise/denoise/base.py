@@ -30,7 +30,7 @@ def _ragged(layout: Layout) -> bool:
     return layout.index is not None or any(p.index is not None for p in layout.fields.values())
 
 
-def check_condition(condition: Condition, layout: Layout) -> None:
+def check_condition(condition: object, layout: Layout) -> None:
     """InputError unless `condition` is a mapping of tensors with the rows of the batch."""
     if condition is None:
         return
