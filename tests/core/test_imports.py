@@ -153,6 +153,14 @@ def test_module(path):
     assert sorted(word for word in words if MODALITIES.search(word)) == []
 
 
+def test_no_test_and_no_plugin_grows_too_long():
+    root = Path(__file__).parents[2]
+    found = [p for name in ("tests", "plugins", "examples") for p in (root / name).rglob("*.py")]
+    assert len(found) > 100
+    lengths = {str(p.relative_to(root)): len(p.read_text().splitlines()) for p in found}
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
+
+
 @pytest.mark.parametrize(
     ("where", "source"),
     [
