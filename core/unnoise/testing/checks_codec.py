@@ -281,9 +281,11 @@ def wrong_data_are_refused(case: CodecCase) -> str | None:
     x, layout = case.x, case.layout
     if isinstance(x, dict):
         raise Skip("for data of one tensor")
-    before = x.clone()
-    case.encoded()
+    before, told = x.clone(), {n: v.clone() for n, v in (case.condition or {}).items()}
+    case.encoded(x)
     require(bool(torch.equal(before, x)), "encode changed its data")
+    kept = all(torch.equal(told[n], v) for n, v in (case.condition or {}).items())
+    require(kept, "encode changed its condition")
     wrong = {"data with a row less": x[:-1]}
     if x.dtype.is_floating_point:
         spoiled = x.clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from unnoise.kernels import Schedule
-from unnoise.testing.report import CheckFailed, require, within
+from unnoise.testing.report import CheckFailed, Skip, require, within
 
 _POINTS = 41
+_FEW = 4  # numbers that may be round by themselves
 _STEP = 1e-6  # of finite differences
 
 
@@ -110,6 +112,44 @@ def log_signal_to_noise_ratio(case: ScheduleCase) -> str:
     return within(float((own - exact).abs().max()), 1e-6, "difference to log(alpha^2 / sigma^2)")
 
 
+def in_double_precision(case: ScheduleCase) -> str:
+    """The numbers are float64 throughout, not a float32 table read out: near t = 0, 1 - alpha is
+    smaller than float32 can say."""
+    for name in ("alpha", "sigma"):
+        values = _many(case, name)[1:-1].double()
+        several = len(torch.unique(values)) > _FEW
+        coarse = bool((values == values.float().double()).all())
+        require(not (several and coarse), f"every value of {name} is a float32 number")
+    return "float64"
+
+
+def claims_hold(case: ScheduleCase) -> str:
+    """A schedule whose name says VP keeps alpha^2 + sigma^2 = 1, one that says VE keeps alpha = 1,
+    and one that says SubVP has less variance than VP."""
+    name = type(case.schedule).__name__
+    alpha, sigma = _many(case, "alpha").double(), _many(case, "sigma").double()
+    if re.search("sub-?_?VP", name, re.IGNORECASE):
+        excess = float((alpha**2 + sigma**2 - 1).max())
+        return within(excess, 1e-9, "alpha^2 + sigma^2 - 1 of a SubVP")
+    if re.search("VP(?![a-z])", name) or re.search("variance_?preserving", name, re.IGNORECASE):
+        error = float((alpha**2 + sigma**2 - 1).abs().max())
+        return within(error, 1e-9, "|alpha^2 + sigma^2 - 1| of a VP")
+    if re.search("VE(?![a-z])", name) or re.search("variance_?exploding", name, re.IGNORECASE):
+        return within(float((alpha - 1).abs().max()), 1e-9, "|alpha - 1| of a VE")
+    raise Skip("its name makes no claim")
+
+
+def levels_do_not_rise_and_fall(case: ScheduleCase) -> str:
+    """alpha does not rise, so that nothing of the data comes back: times in order have levels in
+    order, in a tensor of any order and shape, and by themselves."""
+    alpha, times = _many(case, "alpha"), case.times
+    rise = float(alpha.diff().max())
+    mixed = torch.as_tensor(case.schedule.sigma(times.flip(0))).detach().flip(0)
+    error = float((mixed - _many(case, "sigma")).abs().max())
+    require(error <= 1e-12, f"sigma of times in another order differs by {error:.3g}")
+    return within(rise, 1e-9, "rise of alpha between two times")
+
+
 def steps_are_a_number(case: ScheduleCase) -> str:
     """`steps` is None or T >= 1."""
     steps = case.schedule.steps
@@ -125,6 +165,9 @@ CHECKS: Final[tuple[Callable[[ScheduleCase], str | None], ...]] = (
     floats_are_tensors,
     derivatives,
     log_signal_to_noise_ratio,
+    in_double_precision,
+    claims_hold,
+    levels_do_not_rise_and_fall,
     steps_are_a_number,
 )
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, final
 
 from unnoise.errors import ConfigError, nearest
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the kit: raised when a check becomes stricter or is added, see the CHANGELOG."""
 
 FALSE_ALARM: Final = 1e-10

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+from planted_codecs import CODECS
 from planted_denoisers import DENOISERS
 from planted_domains import DOMAINS
 from planted_kernels import KERNELS
@@ -30,6 +31,7 @@ NOUNS = {
     "sampler": SAMPLERS,
     "denoiser": DENOISERS,
     "domain": DOMAINS + REQUESTS,
+    "codec": CODECS,
     "plugin": PLUGINS,
 }
 MUTATIONS = [(noun, *row) for noun, rows in NOUNS.items() for row in rows]

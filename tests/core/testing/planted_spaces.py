@@ -186,6 +186,41 @@ def capped(t, n=10):
     return t.clamp(max=1 - 1 / n) if isinstance(t, torch.Tensor) else min(t, 1 - 1 / n)
 
 
+class OwnVP(Curve):
+    """It says VP, and is not."""
+
+    def sigma(self, t):
+        return 0.9 * Curve._sigma(t)
+
+    def d_sigma(self, t):
+        return 0.9 * Curve._d_sigma(t)
+
+
+class OwnVE(Curve):
+    """It says VE, and shrinks the data."""
+
+
+class OwnSubVP(Curve):
+    def sigma(self, t):
+        return 1.1 * Curve._sigma(t)
+
+    def d_sigma(self, t):
+        return 1.1 * Curve._d_sigma(t)
+
+
+def single(t, function):
+    """As a table in float32 would say."""
+    if isinstance(t, torch.Tensor):
+        return function(t).float().double()
+    return float(torch.tensor(function(t)).float())
+
+
+def wavy(t):
+    """Falls, rises a little, and falls."""
+    ripple = sine(25.0, t)
+    return Curve._alpha(t) + 0.1 * ripple * t
+
+
 SCHEDULES = [
     (
         "table one step late",
@@ -213,4 +248,24 @@ SCHEDULES = [
         "log_signal_to_noise_ratio",
         bent(log_snr=lambda true: true / 2),
     ),
+    ("it says VP", "claims_hold", OwnVP()),
+    ("it says VE", "claims_hold", OwnVE()),
+    ("it says SubVP", "claims_hold", OwnSubVP()),
+    (
+        "a float32 table",
+        "in_double_precision",
+        bent(alpha=lambda t: single(t, Curve._alpha), sigma=lambda t: single(t, Curve._sigma)),
+    ),
+    ("alpha rises on the way", "levels_do_not_rise_and_fall", bent(alpha=wavy)),
+    (
+        "levels sorted",
+        "levels_do_not_rise_and_fall",
+        bent(
+            sigma=lambda t: (
+                Curve._sigma(t).sort().values if isinstance(t, torch.Tensor) else Curve._sigma(t)
+            )
+        ),
+    ),
+    ("alpha is 0.99 at t = 0", "clean_at_zero", bent(alpha=lambda t: 0.99 * Curve._alpha(t))),
+    ("derivative of the square", "derivatives", bent(d_alpha=lambda t: 2 * Curve._d_alpha(t))),
 ]

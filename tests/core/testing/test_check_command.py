@@ -14,7 +14,8 @@ from unnoise.specs import DomainSpec, hookimpl
 
 @hookimpl
 def unnoise_domains():
-    return [DomainSpec("points", summary="pairs", target="unnoise_points.domain:{kind}")]
+    return [DomainSpec("points", summary="pairs", target="unnoise_points.domain:{kind}",
+                       api_version=2)]
 """
 METADATA = """Metadata-Version: 2.1
 Name: unnoise-points
@@ -47,10 +48,14 @@ class Careless(Points):
 def installed(install, site, python):
     """installed(kind, ...): a distribution with the domain of planted_domains.py and a bundle."""
 
-    def put(kind: str, light: str = "", requires: str = "", readme: str = "") -> None:
+    def put(
+        kind: str, light: str = "", requires: str = "", readme: str = "", typed: bool = False
+    ) -> None:
         install("points", light + PLUGIN.format(kind=kind), domain=SHIPPED)
         package = site / "unnoise_points"
         shutil.copy(DOMAINS, package / "planted.py")
+        if typed:
+            (package / "py.typed").touch()
         info = next(site.glob("*.dist-info"))
         (info / "METADATA").write_text(METADATA.format(requires=requires, readme=readme))
         save = (
@@ -75,7 +80,10 @@ def test_the_core_conforms(command):
 
 def test_a_healthy_plugin(installed, command):
     installed(
-        "Points", requires="Requires-Dist: unnoise<0.2,>=0.1", readme="Pairs of numbers. " * 9
+        "Points",
+        requires="Requires-Dist: unnoise<0.2,>=0.1",
+        readme="Pairs of numbers. " * 9,
+        typed=True,
     )
     run = command("plugins", "check", "points")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -99,6 +107,7 @@ def test_what_a_careless_plugin_does(installed, command, site):
     assert failed.keys() == {
         "light_module",
         "readme_is_there",
+        "types_are_shipped",
         "requires_a_range_of_the_core",
         "wheel_contains_its_bundles",
         "no_network",
