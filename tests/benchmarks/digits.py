@@ -200,7 +200,6 @@ def our_model(train: Pictures, configuration: object, seconds: float, rate: floa
         domain,
         trained.network,
         configuration,
-        domain.codec(configuration),
         domain.defaults(configuration),
     )
 

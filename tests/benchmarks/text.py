@@ -171,7 +171,6 @@ def diffusion(kernel: str, windows: data.Windows, options: argparse.Namespace) -
         domain,
         denoiser.eval(),
         configuration,
-        domain.codec(configuration),
         domain.defaults(configuration),
     )
 
@@ -297,7 +296,6 @@ def memory(options: argparse.Namespace) -> None:
         domain,
         denoiser.eval(),
         configuration,
-        domain.codec(configuration),
         domain.defaults(configuration),
     )
     for name in ("first-hitting", "ancestral"):

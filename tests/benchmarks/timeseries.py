@@ -285,7 +285,6 @@ def speed(args: argparse.Namespace) -> None:
         domain,
         denoiser.eval(),
         configuration,
-        domain.codec(configuration),
         domain.defaults(configuration),
     )
     holed, count = frame.iloc[: 48 * args.windows], args.samples

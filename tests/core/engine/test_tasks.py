@@ -57,7 +57,6 @@ def model() -> Model:
         domain,
         domain.build(configuration),
         configuration,
-        domain.codec(configuration),
         domain.defaults(configuration),
     )
 

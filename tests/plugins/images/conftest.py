@@ -52,7 +52,6 @@ def make_model() -> Callable[..., Model]:
             domain,
             denoiser.eval(),
             configuration,
-            domain.codec(configuration),
             domain.defaults(configuration),
         )
 

@@ -53,7 +53,6 @@ def make_model() -> Callable[..., Model]:
             domain,
             denoiser.eval(),
             configuration,
-            domain.codec(configuration),
             domain.defaults(configuration),
         )
 

@@ -164,7 +164,6 @@ def timegrad(lags: tuple[int, ...] = (1,)) -> Model:
         TimeSeries(),
         denoiser,
         configuration,
-        TimeSeries().codec(configuration),
         TimeSeries().defaults(configuration),
     )
 
