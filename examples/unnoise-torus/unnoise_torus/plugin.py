@@ -5,13 +5,18 @@ from unnoise.specs import DomainSpec, KernelSpec, SpaceSpec, hookimpl
 
 @hookimpl
 def unnoise_spaces():
-    return [SpaceSpec("torus", "angles", "unnoise_torus.circle:Torus")]
+    return [SpaceSpec("torus", "angles", "unnoise_torus.circle:Torus", api_version=2)]
 
 
 @hookimpl
 def unnoise_kernels():
     return [
-        KernelSpec("wrapped-normal", "angles turn at random", "unnoise_torus.circle:WrappedNormal")
+        KernelSpec(
+            "wrapped-normal",
+            "angles turn at random",
+            "unnoise_torus.circle:WrappedNormal",
+            api_version=2,
+        )
     ]
 
 
