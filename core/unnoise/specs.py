@@ -108,8 +108,9 @@ class SpaceSpec(Spec):
 class SamplerSpec(Spec):
     """A way back from noise: its target is a `Sampler` class.
 
-    For listings, the facts of an instance made without arguments: the class name of the kernel
-    that it requires, denoiser calls per step (0: it decides), order, whether it draws noise.
+    For listings, the facts of an instance made without arguments, or of the first example where it
+    needs some: the class name of the kernel that it requires, denoiser calls per step (0: it
+    decides), order, whether it draws noise.
     """
 
     requires: str = ""

@@ -10,19 +10,20 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import Distribution, distribution
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 from urllib.parse import unquote, urlparse
 
 from unnoise.discovery.registry import find, resolve
 from unnoise.errors import PluginError
 from unnoise.samplers import Sampler
 from unnoise.specs import PluginInfo, SamplerSpec
+from unnoise.testing.examples import Example
 from unnoise.testing.report import CheckFailed, Skip, require
 
 _SECONDS: Final = 180
@@ -132,7 +133,7 @@ def listings_tell_the_truth(case: PluginCase) -> str:
         spec, kind = find("samplers", name), resolve(find("samplers", name))
         assert isinstance(spec, SamplerSpec)
         require(isinstance(kind, type) and issubclass(kind, Sampler), f"{name!r} is no Sampler")
-        sampler = kind()  # type: ignore[operator]
+        sampler = _made(spec, kind)
         said = (spec.requires.split(",")[0], spec.evaluations, spec.order, spec.stochastic)
         own = (
             sampler.requires.__name__,
@@ -142,6 +143,20 @@ def listings_tell_the_truth(case: PluginCase) -> str:
         )
         require(said == own, f"{name!r}: the listing says {said}, the sampler {own}")
     return f"{len(names)} samplers"
+
+
+def _made(spec: SamplerSpec, kind: Any) -> Sampler:
+    """Without arguments, or where it needs some the first of its examples."""
+    try:
+        made: Sampler = kind()
+        return made
+    except TypeError:
+        if not spec.example:
+            raise
+    found: Any = resolve(replace(spec, target=spec.example))
+    first = found()[0]
+    made = first.subject if isinstance(first, Example) else first
+    return made
 
 
 def light_module(case: PluginCase) -> str:

@@ -108,8 +108,8 @@ def ddim() -> list[Sampler]:
 
 def restart() -> list[Sampler]:
     return [
-        Restart(DDIM(), ((0.0, 0.5, 2),)),
         Restart(Ancestral(), ((0.2, 0.6, 1), (0.7, 1.0, 1))),
+        Restart(DDIM(), ((0.0, 0.5, 2),)),
     ]
 
 
