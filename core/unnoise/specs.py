@@ -58,7 +58,8 @@ class Spec:
         that does not is taken for the present release's, whatever it was written for.
     example : ``"module:attribute"`` of a function without arguments that returns what the
         conformance kit is to check: a list of such objects, or of `unnoise.testing.Example`s.
-        Needed where the target cannot be called without arguments; a domain needs none.
+        Needed where the target cannot be called without arguments. That of a domain says more than
+        its demo: requests of several inputs, data to train on, what holds of samples.
     """
 
     name: str
