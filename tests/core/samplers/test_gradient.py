@@ -245,5 +245,6 @@ print(*(peak(m) - base for m in (Checkpointed(1), Checkpointed(5), Plain())))
     )
     one, five, plain = map(float, done.stdout.split())  # MB above one step, rising
     assert plain > 200
-    assert one < 20
-    assert five < 70
+    # 8 MB or 40 MB at once, and what the allocator has not given back
+    assert one < 0.3 * plain
+    assert five < 0.5 * plain
