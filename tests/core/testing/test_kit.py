@@ -109,8 +109,8 @@ def test_what_cannot_be_checked_is_an_error():
 
 
 def test_false_alarms():
-    """At most 1e-6 for a run over everything: the core's has about 1,100 checks, most of them exact,
-    and fewer than 10,000 statistics."""
+    """At most 1e-6 for a run over everything: the core's has about 1,100 checks, most of them
+    exact, and fewer than 10,000 statistics."""
     assert FALSE_ALARM * 10_000 <= 1e-6
 
 
