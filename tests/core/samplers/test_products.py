@@ -120,7 +120,9 @@ def test_who_is_refused():
     for kernel in (tokens, ProductKernel({"a": tokens, "b": tokens})):
         with pytest.raises(IncompatibleSampler, match=r"or a product with one.*Ancestral"):
             DDIM().check(kernel)
-    with pytest.raises(IncompatibleSampler, match=r"Ancestral, DDIM, Euler, Restart, ReverseDiffusion"):
+    with pytest.raises(
+        IncompatibleSampler, match=r"Ancestral, DDIM, Euler, Restart, ReverseDiffusion"
+    ):
         Heun().check(MASKED)
     real = GaussianKernel(MASKED.parts["x"].space, VPCosine())
     DDIM().check(ProductKernel({"a": real, "b": real}))
