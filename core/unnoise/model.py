@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -29,7 +29,11 @@ class Model(Trained):
 
     def generate(self, **request: Any) -> Output:
         """As `unnoise.generate`, from this model."""
-        return collect(generate_iter(self.domain, self, **request))
+        return collect(self.generate_iter(**request))
+
+    def generate_iter(self, **request: Any) -> Iterator[Output]:
+        """As `unnoise.generate_iter`, from this model."""
+        return generate_iter(self.domain, self, **request)
 
     def bound(
         self,

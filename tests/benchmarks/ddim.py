@@ -27,7 +27,6 @@ from torch import Tensor, nn
 
 from unnoise.denoise import NetworkDenoiser, Noise
 from unnoise.domain import Task, Trainable
-from unnoise.engine.run import generate_iter
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
@@ -141,7 +140,7 @@ MODEL = Model(Toy(), DENOISER, Nothing(), defaults={"steps": STEPS})
 
 
 def engine() -> Tensor:
-    (output,) = generate_iter(MODEL.domain, MODEL, num_samples=SHAPE[0], device="cpu")
+    (output,) = MODEL.generate_iter(num_samples=SHAPE[0], device="cpu")
     return output.states
 
 

@@ -16,7 +16,6 @@ from rich.console import Console
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from unnoise.engine.run import generate_iter
 from unnoise.errors import InputError
 from unnoise.noise import NoiseSource
 from unnoise.training.train import train
@@ -77,8 +76,7 @@ class _Estimator(BaseEstimator):
     def _draw(self, given: Table, horizon: int, count: int) -> Iterable[Filled]:
         """Completed frames, a batch at a time."""
         size = given.frame.size + horizon * given.frame.shape[1]
-        outputs = generate_iter(
-            self.model_,
+        outputs = self.model_.generate_iter(
             data=given.frame,
             horizon=horizon,
             num_samples=count,

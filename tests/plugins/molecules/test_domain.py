@@ -9,7 +9,6 @@ import pytest
 import torch
 from rdkit import Chem
 
-from unnoise.engine.run import generate_iter
 from unnoise.errors import InputError, LimitExceeded
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.model import Model
@@ -188,7 +187,7 @@ def test_everything_is_refused_before_any_work_is_lost(model: Model):
 
 
 def generated(model: Model, smiles: list[str]):
-    return generate_iter(model.domain, model, smiles=smiles, batch_size=1)
+    return model.generate_iter(smiles=smiles, batch_size=1)
 
 
 def test_a_likelihood_has_three_n_minus_one_dimensions(ensembles: Path):
