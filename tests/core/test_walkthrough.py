@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 GUIDE = (Path(__file__).parents[2] / "core" / "README.md").read_text(encoding="utf-8")
 SECTION = GUIDE.split("## From a command to a plugin\n")[1].split("\n## ")[0]
 
@@ -45,6 +47,7 @@ def words(line: str) -> list[str]:
     return rest if program == "python" else ["-m", "unnoise", *rest]
 
 
+@pytest.mark.slow
 def test_the_walk(tmp_path, environment, editable):
     done: list[str] = []
     for kind, step in steps():

@@ -251,8 +251,7 @@ def test_a_saved_model_makes_the_same_pictures(model: Model, tmp_path: Path) -> 
     assert configuration == model.configuration
     networks = Networks(Images().build(configuration))
     fit_weights(networks, bundle.state_dict, "test")
-    codec = Images().codec(configuration)
-    again = Model(Images(), networks.eval().denoiser, configuration, codec, bundle.defaults)
+    again = Model(Images(), networks.eval().denoiser, configuration, bundle.defaults)
     assert torch.equal(
         model.generate(label=0, steps=2).states, again.generate(label=0, steps=2).states
     )

@@ -107,5 +107,6 @@ def test_requests_that_contradict_themselves(fields, message):
 
 
 def test_number_of_inputs():
-    assert Request(prompt=["a", "b"], length=[3, 4]).inputs == 2
-    assert Request(prompt="a").inputs == 1
+    two = Request(prompt=["a", "b"], length=[3, 4]).inputs
+    assert [(one["prompt"], one["length"]) for one in two] == [("a", 3), ("b", 4)]
+    assert len(Request(prompt="a").inputs) == 1

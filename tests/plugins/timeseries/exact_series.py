@@ -12,7 +12,6 @@ from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Dirac, Distribution
 from unnoise.model import Model
 from unnoise.spaces import Layout, State, Time, tensor
-from unnoise_timeseries.codec import codec_of
 from unnoise_timeseries.configuration import Configuration, Learned
 from unnoise_timeseries.domain import TimeSeries, kernel_of
 
@@ -97,7 +96,6 @@ def window_model(covariance: np.ndarray[Any, Any], window: int, columns: int, **
         TimeSeries(),
         denoiser,
         configuration,
-        codec_of(configuration),
         TimeSeries().defaults(configuration),
     )
 
