@@ -81,8 +81,8 @@ generate.__doc__ = f"""Generate samples of any domain.
     BundleError : a model that cannot be loaded. IncompatibleSampler : a sampler that does not fit.
     NonFiniteError : the model produced NaN. Cancelled : the deadline passed.
     """
-generate.__signature__ = signature(generate)  # type: ignore[attr-defined]
-generate_iter.__signature__ = signature(generate_iter)  # type: ignore[attr-defined]
+generate.__signature__ = signature(generate)  # type: ignore[attr-defined]  # PEP 362
+generate_iter.__signature__ = signature(generate_iter)  # type: ignore[attr-defined]  # as above
 
 
 def load(source: str | Path) -> Model:
