@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import random
 from collections.abc import Iterator, Mapping, Sized
@@ -12,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.distributed.nn.functional  # see `_leave`
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from pydantic import BaseModel, ValidationError
@@ -60,10 +63,15 @@ def split_options(
 
 
 def start_processes(options: TrainingConfiguration) -> Accelerator:
-    """The accelerator for `options`; ConfigError where the machine cannot do what they ask."""
+    """The accelerator for `options`; ConfigError where the machine cannot do what they ask.
+
+    The group of launched processes is joined once and left when the process ends, so that several
+    runs can follow each other; a group that the caller made stays the caller's.
+    """
+    ours = not torch.distributed.is_initialized()
     # accelerate keeps one state per process and refuses to change its precision: runs in the same
     # Python process would otherwise depend on the first one.
-    AcceleratorState._reset_state(not torch.distributed.is_initialized())
+    AcceleratorState._reset_state(ours)
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     # without an accelerator each launched process would otherwise believe to be the only one
     cpu = options.device == "cpu" or (launched > 1 and not torch.cuda.is_available())
@@ -79,6 +87,9 @@ def start_processes(options: TrainingConfiguration) -> Accelerator:
             value=options.precision,
             fix="pass precision='no'",
         ) from error
+    finally:
+        if ours and torch.distributed.is_initialized():
+            atexit.register(_leave)
     if options.precision == "fp16" and accelerator.scaler is None:
         # on the CPU accelerate would leave it out without a word
         raise ConfigError(
@@ -99,6 +110,19 @@ def start_processes(options: TrainingConfiguration) -> Accelerator:
             limit=f"at least {accelerator.num_processes}",
         )
     return accelerator
+
+
+def _leave() -> None:
+    """Leave the group of processes, which ends its threads.
+
+    A thread that still lets go of a tensor while the interpreter ends would abort the process. The
+    threads end with the last reference to the group. `torch.distributed.nn.functional` keeps the
+    group that exists at its import as a default argument, and DistributedDataParallel imports it:
+    it is imported above, before there is a group.
+    """
+    gc.collect()
+    if torch.distributed.is_initialized():  # the caller may have left it already
+        torch.distributed.destroy_process_group()
 
 
 def checkpoint_in(folder: Path, options: TrainingConfiguration) -> Checkpoint | None:

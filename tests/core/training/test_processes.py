@@ -101,6 +101,12 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(pair: Path) -> None:
     assert (pair / "stopped" / "model.safetensors").read_bytes() == same
 
 
+def test_no_thread_of_the_group_outlives_it(pair: Path) -> None:
+    for rank in (0, 1):
+        threads = (pair / f"threads-{rank}").read_text().splitlines()
+        assert [name for name in threads if "gloo" in name] == []
+
+
 def test_one_process_continues_what_two_began(pair: Path, alone: Path, tmp_path: Path) -> None:
     shutil.copytree(pair / "run", tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "latest").write_text("step-00000016\n")

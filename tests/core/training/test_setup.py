@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from training_toy import SMALL, Big, Toy, run, weights
 
 from unnoise.errors import ConfigError, InputError, PluginError
+from unnoise.training import setup
+from unnoise.training.options import TrainingConfiguration
 from unnoise.training.train import train
 
 
@@ -76,3 +78,17 @@ def test_empty_data_are_refused(tmp_path: Path) -> None:
 def test_an_unknown_domain_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="imagse"):
         train("imagse", 0.0, tmp_path / "run")
+
+
+def test_a_group_of_the_caller_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the exit of the group that it made itself is registered."""
+    registered: list[object] = []
+    monkeypatch.setattr(setup.atexit, "register", registered.append)
+    where = f"file://{tmp_path / 'group'}"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=0, world_size=1)
+    try:
+        setup.start_processes(TrainingConfiguration(steps=1, device="cpu"))
+        assert registered == []
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()

@@ -2,10 +2,12 @@
 
 FOLDER/run is a whole run. FOLDER/stopped is stopped by a signal that only the last process gets.
 FOLDER/turns is of an objective of two turns, on samples that count differently.
+FOLDER/threads-RANK lists the threads (on Linux) at the very end.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -59,15 +61,25 @@ class Weighing(Toy):
         return replace(batch, weight=batch.x0[:, 0].clamp(min=0) ** 2)
 
 
+def threads() -> list[str]:
+    """The names of this process's threads; none where the system does not list them."""
+    tasks = Path("/proc/self/task")
+    return [(task / "comm").read_text().strip() for task in tasks.glob("*")]
+
+
 def main(folder: Path) -> None:
-    model = train(Toy(), 0.0, folder / "run", **OPTIONS)
     rank = os.environ.get("RANK", "0")
+    # Registered first, it runs last.
+    atexit.register(lambda: (folder / f"threads-{rank}").write_text("\n".join(threads())))
+    model = train(Toy(), 0.0, folder / "run", **OPTIONS)
     (folder / f"hash-{rank}").write_text(model.hash)
     try:
         train(Toy(), 0.0, folder / "stopped", **OPTIONS, objective=Stopping(6))
     except Cancelled as error:
         (folder / f"stopped-{rank}").write_text(str(error.value))
     train(Toy(), 0.0, folder / "stopped", **OPTIONS, objective=Stopping(-1), resume=True)
+    # A thread that waits for the interpreter now waits for its end, unless the thread is ended.
+    sys.setswitchinterval(1000)
     train(Weighing(), 0.0, folder / "turns", **OPTIONS, objective=duel())
 
 
