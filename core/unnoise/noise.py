@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -43,6 +43,20 @@ def _stream(cipher: np.random.Philox) -> torch.Generator:
     generator = torch.Generator()
     generator.set_state(torch.from_numpy(state))
     return generator
+
+
+def _streams(seed: int, numbers: Sequence[int], branch: int) -> list[torch.Generator]:
+    """The streams of samples. One cipher is set from key to key: making one costs far more."""
+    if not numbers:
+        return []
+    cipher = _cipher(seed, 0, branch)
+    state: Any = cipher.state
+    found = []
+    for number in numbers:
+        state["state"]["key"][1] = number
+        cipher.state = state
+        found.append(_stream(cipher))
+    return found
 
 
 def _cipher(
@@ -126,7 +140,7 @@ class NoiseSource:
         self.seed = seed
         self.ids = list(ids)
         self.branch = branch
-        self._streams = [_stream(_cipher(seed, i, branch)) for i in self.ids]
+        self._streams = _streams(seed, self.ids, branch)
         self._window: _Window | None = None
         self._places: list[_Places] = []  # of a window, in the place of the streams
 
