@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from forked import Forked
+
 from unnoise import api
 from unnoise.discovery import registry
 from unnoise.model import Model
@@ -106,6 +109,14 @@ def python(environment: dict[str, str], tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
+    """forked(words, cwd, env): a process that need not import torch anew."""
+    server = Forked(tmp_path_factory.mktemp("forked"))
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import broken_plugins
 from broken_plugins import BROKEN, wheel
 
+# one process installs them for all of these tests
+pytestmark = pytest.mark.xdist_group("isolation")
+
 QUARANTINED = [name for name, one in BROKEN.items() if one.state == "broken"]
 
 

@@ -73,6 +73,7 @@ def problem(schedule):
     return model, torch.tensor(exact)[:, None]
 
 
+@functools.cache
 def even(schedule, n: int) -> torch.Tensor:
     """Uniform in log SNR from 1 to 0.01."""
     ends = np.linspace(lam(schedule, 1.0), lam(schedule, 0.01), n + 1)[1:-1]

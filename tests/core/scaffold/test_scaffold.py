@@ -18,28 +18,11 @@ from unnoise.cli import main
 from unnoise.errors import InputError
 from unnoise.scaffold import Kind, new_plugin
 
+# one process builds the plugins for all of these tests
+pytestmark = pytest.mark.xdist_group("scaffold")
+
 KINDS = get_args(Kind)
 ROOT = Path(__file__).parents[3]
-
-
-def run(words: list[str], site: Path, cwd: Path) -> str:
-    """The output of a Python process that sees what is installed in `site`."""
-    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": path,
-        "UNNOISE_CONFIG_DIR": str(cwd / "settings"),
-    }
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +33,24 @@ def made(tmp_path_factory) -> Path:
         assert new_plugin(f"Sea_{kind}", kind, folder) == folder / f"unnoise-sea-{kind}"
     pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
     sources = [str(folder / f"unnoise-sea-{kind}") for kind in KINDS]
-    run([*pip, "--target", str(folder / "site"), *sources], folder / "site", folder)
+    words = [sys.executable, *pip, "--target", str(folder / "site"), *sources]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture
+def run(made, tmp_path, forked):
+    """run(words, cwd): the output of a Python process that sees what is installed."""
+    path = os.pathsep.join(filter(None, [str(made / "site"), os.environ.get("PYTHONPATH", "")]))
+    settings = {"PYTHONPATH": path, "UNNOISE_CONFIG_DIR": str(tmp_path / "settings")}
+
+    def output(words: list[str], cwd: Path = tmp_path) -> str:
+        done = forked(words, cwd, {**os.environ, **settings})
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return output
 
 
 def copied(made: Path, kind: str, folder: Path) -> Path:
@@ -72,41 +71,41 @@ def test_it_is_in_the_wheel(kind, made):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_passes_the_kit(kind, made, tmp_path):
+def test_it_passes_the_kit(kind, run):
     checked = ["-m", "unnoise", "plugins", "check", f"sea-{kind}", "--json"]
-    results = json.loads(run(checked, made / "site", tmp_path))
+    results = json.loads(run(checked))
     assert sum(result["status"] == "passed" for result in results) >= 10
 
 
-def test_a_domain_passes_its_own_tests(made, tmp_path):
+def test_a_domain_passes_its_own_tests(made, tmp_path, run):
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not conformance"]
-    assert "passed" in run(words, made / "site", copied(made, "domain", tmp_path))
+    assert "passed" in run(words, copied(made, "domain", tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["kernel", "sampler", "space", "codec", "schedule"])
-def test_it_tests_its_part(kind, made, tmp_path):
+def test_it_tests_its_part(kind, made, tmp_path, run):
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only"]
-    shown = run(words, made / "site", copied(made, kind, tmp_path))
+    shown = run(words, copied(made, kind, tmp_path))
     assert shown.count("test_conformance[") >= 7
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_its_readme_shows_runs(kind, made, tmp_path):
+def test_what_its_readme_shows_runs(kind, made, run):
     text = (made / f"unnoise-sea-{kind}" / "README.md").read_text(encoding="utf-8")
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         if 'generate("images"' in block:
             pytest.importorskip("unnoise_images")
-        run(["-c", block], made / "site", tmp_path)
+        run(["-c", block])
     for line in re.findall(r"^unnoise (?!plugins|new)(.*)", text, re.MULTILINE):
         words = re.sub(r"--steps \d+", "--steps 3", line).split()
         if "--data" in words and words[words.index("--data") + 1].endswith(".csv"):
             continue  # of a data set that the reader has
-        run(["-m", "unnoise", *words], made / "site", tmp_path)
+        run(["-m", "unnoise", *words])
 
 
-def test_a_new_domain_generates_and_a_new_sampler_is_chosen_by_name(made, tmp_path):
+def test_a_new_domain_generates_and_a_new_sampler_is_chosen_by_name(tmp_path, run):
     words = ["-m", "unnoise", "generate", "sea-domain", "--num-samples", "2", "--out", "out"]
-    run([*words, "--sampler", "sea-sampler"], made / "site", tmp_path)
+    run([*words, "--sampler", "sea-sampler"])
     assert len(list((tmp_path / "out").glob("0*.json"))) == 2
     record = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert record["sampler"] == "SeaSamplerSampler()"
@@ -115,12 +114,12 @@ def test_a_new_domain_generates_and_a_new_sampler_is_chosen_by_name(made, tmp_pa
 
 
 @pytest.mark.slow
-def test_types_are_sound(made, tmp_path):
+def test_types_are_sound(made, run):
     pytest.importorskip("mypy")
     for kind in KINDS:
         source = made / f"unnoise-sea-{kind}"
         words = ["-m", "mypy", "--strict", "--cache-dir", str(made / "types")]
-        assert "no issues" in run([*words, f"unnoise_sea_{kind}", "tests"], source, source)
+        assert "no issues" in run([*words, f"unnoise_sea_{kind}", "tests"], source)
 
 
 @pytest.mark.slow
