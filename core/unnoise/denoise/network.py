@@ -74,7 +74,8 @@ class NetworkDenoiser(Denoiser):
         InputError : a condition that is no tensor, or has other rows than the batch.
         ConfigError : the output has another shape than the parametrization reads.
         """
-        check_condition(condition, layout)
+        if condition is not None:
+            check_condition(condition, layout)
         kernel = self.kernel if kernel is None else kernel
         label = self.parametrization.label(kernel, t)
         if isinstance(label, Tensor):
@@ -82,7 +83,9 @@ class NetworkDenoiser(Denoiser):
         else:
             label = torch.full((layout.batch,), label, device=layout.device)
         inputs = self.parametrization.inputs(kernel, x_t, t, layout)
-        result: State = self.network(inputs, label, layout, condition)
+        network = self._modules["network"]  # as an attribute it is found a microsecond later
+        assert network is not None
+        result: State = network(inputs, label, layout, condition)
         self.parametrization.check_output(kernel, result, x_t)
         return result
 
