@@ -1,0 +1,59 @@
+"""What a vocoder is: front end, network and noise. Stored in the bundle."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unnoise.errors import ConfigError
+from unnoise_audio.mel import MelConfiguration
+
+
+class Learned(BaseModel):
+    """What the training part says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scale: tuple[float, ...] = Field(
+        description="root mean square of each coefficient in units of the mel's envelope"
+    )
+    mean: float = Field(description="of the envelope's logarithm")
+    spread: float = Field(gt=0, description="standard deviation of the envelope's logarithm")
+
+
+class Configuration(BaseModel):
+    """Options of `unnoise train audio`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    mel: MelConfiguration = Field(
+        MelConfiguration(), description="the front end; a name or its fields"
+    )
+    held_out: float = Field(
+        0.05, ge=0, lt=1, description="share of the files kept for validation, by their names"
+    )
+    crop: int = Field(128, ge=8, le=8192, description="frames of a training example")
+    level: float | None = Field(
+        -22.0, le=0, description="dB below full scale that each file is brought to; None: as it is"
+    )
+    gain: tuple[float, float] = Field(
+        (-10.0, 6.0), description="dB of random gain, so that the level does not matter"
+    )
+    silence: float | None = Field(
+        -50.0,
+        lt=0,
+        description="dB below a file's loudest moment that its two ends are cut at; None: kept",
+    )
+    width: int = Field(256, ge=8, le=4096, description="channels of the network")
+    layers: int = Field(6, ge=1, le=64, description="residual blocks of the network")
+    expansion: int = Field(3, ge=1, le=16, description="inner width of a block, in widths")
+    kernel: int = Field(7, ge=1, le=63, description="frames that a block mixes; odd")
+    learned: Learned | None = Field(None, description="from the data")
+
+    @property
+    def known(self) -> Learned:
+        """What was learned from the data."""
+        if self.learned is None:
+            raise ConfigError("the configuration has seen no data", fix="use unnoise.train")
+        return self.learned
