@@ -23,6 +23,7 @@ from unnoise.denoise import Condition, Denoiser
 from unnoise.display import Display, Listed
 from unnoise.engine.options import Options
 from unnoise.errors import InputError, PluginError
+from unnoise.noise import Window
 from unnoise.objectives import Batch, Continuous, DataType, Objective, Simple
 from unnoise.samplers import Grid, Observation, Sampler, Start
 from unnoise.spaces import Layout, State
@@ -36,6 +37,7 @@ __all__ = [
     "Task",
     "Trainable",
     "Trained",
+    "Window",
     "inputs_of",
 ]
 
@@ -75,6 +77,8 @@ class Task:
         drawn again.
     around : what is put around the sampler, whoever named it: `Restart`, for instance.
     evaluations : of a network that the plan itself has made for this task; they are counted too.
+    window : the piece of a long signal that it is about: its noise is what the whole signal, the
+        task with `Window()`, draws there. Tasks about overlapping pieces agree where they overlap.
     """
 
     layout: Layout
@@ -88,6 +92,7 @@ class Task:
     rows: Sequence[int] | None = None
     evaluations: int = 0
     around: Callable[[Sampler], Sampler] | None = None
+    window: Window | None = None
 
 
 @final

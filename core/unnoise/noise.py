@@ -95,12 +95,12 @@ class _Places:
 
 
 @dataclass(frozen=True)
-class _Window:
-    """A piece of a signal: the places start .. stop - 1 of an axis; None is its end."""
+class Window:
+    """A piece of a signal: the places start .. stop - 1 of an axis of an event; None is its end."""
 
-    start: int
-    stop: int | None
-    axis: int
+    start: int = 0
+    stop: int | None = None
+    axis: int = -1
 
     def check(self, layout: Layout) -> None:
         if layout.index is not None:
@@ -141,7 +141,7 @@ class NoiseSource:
         self.ids = list(ids)
         self.branch = branch
         self._streams = _streams(seed, self.ids, branch)
-        self._window: _Window | None = None
+        self._window: Window | None = None
         self._places: list[_Places] = []  # of a window, in the place of the streams
 
     def fork(self) -> NoiseSource:
@@ -187,7 +187,7 @@ class NoiseSource:
         """
         if start < 0 or (stop is not None and stop <= start):
             raise InputError("no such window", value=(start, stop), limit="0 <= start < stop")
-        return self._seen(_Window(start, stop, axis), self.branch)
+        return self._seen(Window(start, stop, axis), self.branch)
 
     def normal(self, layout: Layout) -> Float[Tensor, "rows ..."]:
         """Standard normal numbers in the layout's shape, dtype and device; zero in the padding."""
@@ -216,7 +216,7 @@ class NoiseSource:
         other._window = self._window
         return other
 
-    def _seen(self, window: _Window, branch: int) -> NoiseSource:
+    def _seen(self, window: Window, branch: int) -> NoiseSource:
         """A source of the same samples, by place."""
         other = self._empty(self.ids)
         other.branch, other._window = branch, window

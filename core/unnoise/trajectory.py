@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import torch
+from torch import Tensor
 
 from unnoise.errors import InputError
 from unnoise.spaces import Layout, State
@@ -15,12 +16,13 @@ from unnoise.spaces import Layout, State
 @final
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One batch at one moment: its states x_t, the most probable x_0 behind them, and the layout
-    that says what belongs to which sample; all on the CPU."""
+    """One batch at one moment: its states x_t, the most probable x_0 behind them, the layout that
+    says what belongs to which sample, and what the denoiser was told; all on the CPU."""
 
     x: State
     x0: State
     layout: Layout
+    condition: Mapping[str, Tensor] | None = None
 
 
 @final
@@ -50,6 +52,11 @@ class Frame:
         """x_0 of sample `k` alone, without padding."""
         part, place = self._of(k)
         return part.layout.sample(part.x0, place)
+
+    def told(self, k: int) -> dict[str, Tensor]:
+        """The condition of sample `k` alone, one row of each of its tensors, padding included."""
+        part, place = self._of(k)
+        return {n: v[place : place + 1] for n, v in (part.condition or {}).items()}
 
     def _of(self, k: int) -> tuple[Part, int]:
         """The part that holds sample `k`, and its place there."""

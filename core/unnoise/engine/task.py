@@ -66,6 +66,8 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
     options, device = setting.options, setting.device
     if task.rows is not None:
         noise = noise.of(task.rows)
+    if task.window is not None:
+        noise = noise.window(task.window.start, task.window.stop, task.window.axis)
     if not isinstance(task.layout, Layout):
         raise ConfigError("the layout of a task is no Layout", value=type(task.layout).__name__)
     check_condition(task.condition, task.layout)
@@ -114,10 +116,11 @@ def _walked(
     observation: Observation | None,
 ) -> State:
     options, cpu = setting.options, run.layout.to("cpu")
+    told = _moved(run.condition, torch.device("cpu"))
 
     def keep(t: float, state: State, x0: State) -> None:
         if options.return_trajectory:
-            record.frames.append(Frame(t, (Part(on_cpu(state), on_cpu(x0), cpu),)))
+            record.frames.append(Frame(t, (Part(on_cpu(state), on_cpu(x0), cpu, told),)))
 
     keep(float(grid[0]), x, x)
     for i, step in enumerate(walk(sampler, run, x, grid, observation), 1):

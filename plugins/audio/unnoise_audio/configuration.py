@@ -45,11 +45,19 @@ class Configuration(BaseModel):
         lt=0,
         description="dB below a file's loudest moment that its two ends are cut at; None: kept",
     )
+    unreadable: Literal["error", "skip"] = Field(
+        "error", description="what is done about files that cannot be used, silent ones included"
+    )
     width: int = Field(256, ge=8, le=4096, description="channels of the network")
     layers: int = Field(6, ge=1, le=64, description="residual blocks of the network")
     expansion: int = Field(3, ge=1, le=16, description="inner width of a block, in widths")
     kernel: int = Field(7, ge=1, le=63, description="frames that a block mixes; odd")
     learned: Learned | None = Field(None, description="from the data")
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side that an output of the network depends on."""
+        return self.layers * (self.kernel // 2)
 
     @property
     def known(self) -> Learned:

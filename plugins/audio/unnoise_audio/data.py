@@ -7,8 +7,10 @@ crop at a random place; its mel is computed with it, which takes 1 % of the time
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
@@ -26,11 +28,13 @@ from unnoise.storage.tensors import digest
 from unnoise_audio.configuration import Configuration, Learned
 from unnoise_audio.mdct import MDCT
 from unnoise_audio.mel import log_envelope, mel_spectrogram
-from unnoise_audio.sound import SUFFIXES, load
+from unnoise_audio.reading import load_mono
+from unnoise_audio.sound import SUFFIXES
 
 MOST_BYTES: Final = 8 << 30
 """Largest part of a data set, decoded and held in memory, two bytes per sample."""
 _STATISTICS = 512  # crops that the scale of the coefficients is measured on
+_NAMED = 5  # files that a message names; it counts the others
 Item = tuple[Tensor, Tensor]
 """(blocks (M, hop), mel (M, mels))."""
 
@@ -100,6 +104,7 @@ class Crops(Dataset[Item]):
     ----------
     samples : every file, one after the other, int16.
     starts : the first sample of each, and the end.
+    skipped : files that could not be used.
     """
 
     def __init__(
@@ -107,10 +112,12 @@ class Crops(Dataset[Item]):
         samples: np.ndarray[Any, np.dtype[np.int16]],
         starts: Sequence[int],
         configuration: Configuration,
+        skipped: Sequence[Path] = (),
     ) -> None:
         self.samples, self.starts, self.configuration = samples, tuple(starts), configuration
+        self.skipped = tuple(skipped)
         size = configuration.crop * configuration.mel.hop
-        counts = [max(1, round((b - a) / size)) for a, b in zip(starts, starts[1:], strict=False)]
+        counts = [max(1, round((b - a) / size)) for a, b in pairwise(starts)]
         self.owner = np.repeat(np.arange(len(counts)), counts)
 
     def __len__(self) -> int:
@@ -177,21 +184,22 @@ def dataset(
 
     Raises
     ------
-    InputError : no folder, no sound, a file that cannot be read, a part that is silent.
+    InputError : no folder, no sound, a part that is silent; files that cannot be used, the first
+        of them by name and all of them counted, unless `unreadable="skip"`, which warns instead.
     LimitExceeded : more than `MOST_BYTES` of it.
     """
     root, own = Path(source), configuration
     pieces: list[np.ndarray[Any, np.dtype[np.int16]]] = []
     starts = [0]
-    for path in split(files_of(root), root, own.held_out, part):
-        wave = load(path).mono(own.mel.sample_rate)
-        if own.silence is not None:
-            wave = trimmed(wave, own.mel.sample_rate, own.silence)
-        if not len(wave):
+    bad: list[tuple[Path, InputError]] = []
+    files = split(files_of(root), root, own.held_out, part)
+    for path in files:
+        try:
+            wave = _ready(path, own)
+        except InputError as error:
+            bad.append((path, error))
             continue
-        if own.level is not None:
-            wave = levelled(wave, own.level)
-        pieces.append((wave * 32767).round().clamp(-32768, 32767).to(torch.int16).numpy())
+        pieces.append(wave)
         starts.append(starts[-1] + len(wave))
         if 2 * starts[-1] > MOST_BYTES:
             raise LimitExceeded(
@@ -200,10 +208,39 @@ def dataset(
                 limit=f"{MOST_BYTES >> 30} GiB",
                 fix="use fewer files",
             )
-    if part == "train" and not pieces:
-        raise InputError("every file is silent", value=str(root))
+    if bad:
+        _report(bad, len(files), part, own.unreadable)
+    if files and not pieces:
+        raise InputError(f"not one file of the {part} part can be used", value=str(root))
     joined = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int16)
-    return Crops(joined, starts, own)
+    return Crops(joined, starts, own, [path for path, _ in bad])
+
+
+def _ready(path: Path, own: Configuration) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """A file at one rate and level, without silence at its ends."""
+    wave, _ = load_mono(path, own.mel.sample_rate)
+    if own.silence is not None:
+        wave = trimmed(wave, own.mel.sample_rate, own.silence)
+    if not len(wave):
+        raise InputError(f"{str(path)!r} is silent")
+    if own.level is not None:
+        wave = levelled(wave, own.level)
+    return (wave * 32767).round().clamp(-32768, 32767).to(torch.int16).numpy()
+
+
+def _report(
+    bad: list[tuple[Path, InputError]], total: int, part: str, unreadable: Literal["error", "skip"]
+) -> None:
+    if unreadable == "error" and len(bad) == 1:
+        raise bad[0][1]
+    names = ", ".join(repr(str(path)) for path, _ in bad[:_NAMED])
+    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    text = f"{len(bad)} of {total} files of the {part} part cannot be used: {names}{more}"
+    if unreadable == "error":
+        raise InputError(
+            text, value=str(bad[0][1]), fix="repair or remove them, or pass unreadable='skip'"
+        )
+    warnings.warn(text, stacklevel=3)
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from unnoise.codecs import Codec
 from unnoise.denoise import NetworkDenoiser, V
+from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Trainable, Trained
+from unnoise.engine.options import Options
+from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.spaces import Euclidean
-from unnoise_audio import data
+from unnoise_audio import EXAMPLE, data, files
 from unnoise_audio.codec import codec_of
 from unnoise_audio.configuration import Configuration
+from unnoise_audio.display import Sounds
+from unnoise_audio.inputs import Prepared, inputs_of
 from unnoise_audio.network import FrameNet
-
-
-class Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    mel: Any = None
+from unnoise_audio.request import Request
+from unnoise_audio.sound import Audio, joined
+from unnoise_audio.streaming import Chunking, chunking, speak
 
 
 @final
-class Audio(Trainable):
-    """A vocoder."""
+@dataclass(frozen=True, eq=False)
+class Told:
+    """An input, and how the request is cut into chunks."""
+
+    prepared: Prepared
+    how: Chunking
+
+
+@final
+class Vocoder(Trainable):
+    """Sound from its mel spectrogram; samples are `unnoise_audio.Audio`."""
 
     name: ClassVar[str] = "audio"
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
+    bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    display: ClassVar[Display[Trained]] = Sounds()
+    demo: ClassVar[Mapping[str, Any]] = {"source": str(EXAMPLE), "project": 2}
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
         return {"steps": 6, "sampler": "ddim", "grid": "uniform"}
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
+        """What the sound in the folder `source` says of itself."""
         return data.configure(source, options)
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
@@ -53,9 +70,33 @@ class Audio(Trainable):
     def collate(self, items: Sequence[data.Item]) -> Batch:
         return data.collate(items)
 
-    def plan(self, inputs: Sequence[Any], model: Trained, draws: Sequence[Draw]) -> Plan:
-        raise NotImplementedError
-        yield
+    def prepare(self, request: Request, model: Trained, options: Options) -> list[Told]:
+        """The mel of each source, read once, or the given mels."""
+        mel = model.configuration.mel
+        how = chunking(model, options, request.chunk, request.project)
+        found = inputs_of(request, mel)
+        for one in found:
+            if request.project and one.samples <= mel.fft // 2:
+                raise InputError(
+                    "the sound is too short to be projected",
+                    value=f"{one.samples} samples",
+                    limit=f"> {mel.fft // 2}",
+                    fix="leave project out",
+                )
+        return [Told(one, how) for one in found]
 
-    def write(self, sample: Any, folder: Path, stem: str) -> Path:
-        raise NotImplementedError
+    def plan(self, inputs: Sequence[Told], model: Trained, draws: Sequence[Draw]) -> Plan:
+        own = [inputs[draw.input].prepared for draw in draws]
+        return speak(own, model, inputs[0].how)
+
+    def join(self, parts: Sequence[Audio]) -> Audio:
+        return joined(parts)
+
+    def counts(self, samples: Sequence[Audio]) -> Mapping[str, int]:
+        """How many samples each note is about."""
+        notes = [note for sample in samples if sample is not None for note in sample.notes]
+        return {note: notes.count(note) for note in dict.fromkeys(notes)}
+
+    def write(self, sample: Audio, folder: Path, stem: str) -> Path:
+        """STEM.wav, and STEM.png: the spectrogram of what it was made after above its own."""
+        return files.write(sample, folder, stem)

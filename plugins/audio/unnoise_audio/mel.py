@@ -19,11 +19,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from unnoise.compat import without_broken_torchaudio
 from unnoise.errors import ConfigError, InputError
-
-without_broken_torchaudio()
-from torchaudio import functional, transforms  # noqa: E402
+from unnoise_audio.backend import functional, transforms
 
 LOGS: Final = {"e": 1.0, "10": 2.302585092994046}
 

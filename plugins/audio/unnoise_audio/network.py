@@ -64,7 +64,7 @@ class FrameNet(nn.Module):
         super().__init__()
         own = configuration
         self.mel, self.known = own.mel, own.known
-        self.reach = own.layers * (own.kernel // 2)
+        self.reach = own.reach
         self.input = nn.Linear(own.mel.hop + own.mel.mels, own.width)
         self.embedding = nn.Sequential(
             nn.Linear(2 * _ANGLES, own.width), nn.SiLU(), nn.Linear(own.width, own.width), nn.SiLU()

@@ -11,7 +11,7 @@ def unnoise_domains() -> list[DomainSpec]:
         DomainSpec(
             "audio",
             summary="mel spectrograms to speech: a vocoder of a few steps",
-            target="unnoise_audio.domain:Audio",
+            target="unnoise_audio.domain:Vocoder",
             api_version=2,
         )
     ]

@@ -1,0 +1,107 @@
+"""Spectrograms to look at: a vertical line is a click, a comb of lines a voice, a line that runs
+through everything a buzz."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any, Final
+
+import matplotlib.image
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from unnoise_audio.sound import Audio
+
+SHOWN: Final = 80.0
+"""Decibels below the loudest that a picture shows."""
+_COLUMNS: Final = 2000
+_COLOURS: Final = "magma"
+
+
+def decibels(waveform: Float[Tensor, " samples"], rate: int) -> np.ndarray[Any, Any]:
+    """(frequencies, frames) level in decibels, of windows of 25 ms."""
+    size = max(16, rate // 40)
+    fft = 1 << (size - 1).bit_length()
+    hop = max(1, size // 4, len(waveform) // _COLUMNS)
+    x = torch.stft(
+        waveform,
+        fft,
+        hop,
+        size,
+        torch.hann_window(size),
+        pad_mode="constant",
+        return_complex=True,
+    )
+    level: np.ndarray[Any, Any] = (20 * x.abs().clamp(min=1e-6).log10()).numpy()
+    return level
+
+
+def figure_of(sample: Audio) -> Figure:
+    """What a sound was made after, above the sound."""
+    made = decibels(sample.waveform.mean(0), sample.sample_rate)
+    original = sample.original
+    panels: list[tuple[str, np.ndarray[Any, Any], str, float]] = []
+    top = sample.sample_rate / 2000
+    if isinstance(original, Audio):
+        before = decibels(original.waveform.mean(0), original.sample_rate)
+        panels.append(("original", before, "kHz", original.sample_rate / 2000))
+    elif original is not None:
+        panels.append(("mel", original.numpy(), "band", float(original.shape[0])))
+    panels.append(("result", made, "kHz", top))
+    figure = Figure(figsize=(9, 2.6 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    loudest = max(float(values.max()) for _, values, unit, _ in panels if unit == "kHz")
+    for axis, (name, values, unit, high) in zip(axes, panels, strict=True):
+        limits = (loudest - SHOWN, loudest) if unit == "kHz" else (None, None)
+        axis.imshow(
+            values,
+            origin="lower",
+            aspect="auto",
+            cmap=_COLOURS,
+            extent=(0, sample.seconds, 0, high),
+            vmin=limits[0],
+            vmax=limits[1],
+        )
+        axis.set(ylabel=unit)
+        axis.set_title(name, fontsize=9, loc="left")
+    axes[-1].set(xlabel="seconds")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A picture as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def image(data: bytes, what: str) -> str:
+    """An HTML element with a PNG; `what` is text without markup."""
+    source = base64.b64encode(data).decode()
+    return f'<img src="data:image/png;base64,{source}" alt="{what}" style="max-width:100%">'
+
+
+def small(waveform: Float[Tensor, " samples"], rate: int) -> str:
+    """A spectrogram without axes, as an HTML element."""
+    values = decibels(waveform, rate)
+    buffer = io.BytesIO()
+    loudest = float(values.max())
+    matplotlib.image.imsave(
+        buffer,
+        values[::-1],
+        cmap=_COLOURS,
+        format="png",
+        vmin=loudest - SHOWN,
+        vmax=max(loudest, -99.0),
+    )
+    source = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f'<img src="data:image/png;base64,{source}" alt="spectrogram"'
+        ' style="width:100%;height:6em">'
+    )
