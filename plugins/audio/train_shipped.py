@@ -17,9 +17,9 @@ import unnoise
 OPTIONS: Final[dict[str, Any]] = {
     "crop": 80,
     "batch_size": 8,
-    "learning_rate": 2e-3,
+    "learning_rate": 3e-3,
     "betas": (0.9, 0.99),
-    "ema": 0.9995,
+    "ema": 0.999,
     "bound_samples": 0,
     "validate_every": 2000,
     "checkpoint_every": 500,

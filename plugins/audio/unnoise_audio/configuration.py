@@ -48,10 +48,11 @@ class Configuration(BaseModel):
     unreadable: Literal["error", "skip"] = Field(
         "error", description="what is done about files that cannot be used, silent ones included"
     )
-    width: int = Field(256, ge=8, le=4096, description="channels of the network")
+    patch: int = Field(40, ge=1, le=16_384, description="samples of a patch; divides the hop")
+    width: int = Field(96, ge=8, le=4096, description="channels of the network")
     layers: int = Field(6, ge=1, le=64, description="residual blocks of the network")
     expansion: int = Field(3, ge=1, le=16, description="inner width of a block, in widths")
-    kernel: int = Field(7, ge=1, le=63, description="frames that a block mixes; odd")
+    kernel: int = Field(15, ge=1, le=63, description="patches that a block mixes; odd")
     learned: Learned | None = Field(None, description="from the data")
 
     @property

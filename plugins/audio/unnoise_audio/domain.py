@@ -22,7 +22,7 @@ from unnoise_audio.codec import codec_of
 from unnoise_audio.configuration import Configuration
 from unnoise_audio.display import Sounds
 from unnoise_audio.inputs import Prepared, inputs_of
-from unnoise_audio.network import FrameNet
+from unnoise_audio.network import PatchNet
 from unnoise_audio.request import Request
 from unnoise_audio.sound import Audio, joined
 from unnoise_audio.streaming import Chunking, chunking, speak
@@ -57,7 +57,7 @@ class Vocoder(Trainable):
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         kernel = GaussianKernel(Euclidean(), VPCosine())
-        return NetworkDenoiser(FrameNet(configuration), kernel, V())
+        return NetworkDenoiser(PatchNet(configuration), kernel, V())
 
     def codec(self, configuration: Configuration) -> Codec:
         return codec_of(configuration)

@@ -22,7 +22,7 @@ from typing import final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from unnoise.codecs import Codec, Encoded
 from unnoise.denoise import Condition
@@ -121,3 +121,33 @@ class MDCT(Codec):
         heads = torch.cat([first, cos * after + sin * before], 1)
         tails = torch.cat([(cos * before - sin * after).flip(-1), last], 1)
         return torch.cat([heads, tails], -1)
+
+
+@final
+class Quadrature(nn.Module):
+    """From the MDCT to the MDST of the same signal, its imaginary part: with
+    (M X)[m] = A X[m] + B X[m - 1] + C X[m + 1], the transform with sin in place of cos. Blocks
+    beyond the ends count as silent."""
+
+    now: Tensor
+    before: Tensor
+    after: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        n = torch.arange(2 * size, dtype=torch.float64)
+        window = torch.sin(math.pi * (n + 0.5) / (2 * size)) * math.sqrt(2 / size)
+        k = torch.arange(size, dtype=torch.float64)[:, None]
+        angle = math.pi / size * (n + 0.5 - size / 2) * (k + 0.5)
+        cos, sin = window * angle.cos(), window * angle.sin()
+        matrices = (
+            ("now", cos @ sin.T),
+            ("before", cos[:, size:] @ sin[:, :size].T),
+            ("after", cos[:, :size] @ sin[:, size:].T),
+        )
+        for name, value in matrices:
+            self.register_buffer(name, value.float(), persistent=False)
+
+    def forward(self, z: Float[Tensor, "batch blocks size"]) -> Float[Tensor, "batch blocks size"]:
+        padded = torch.nn.functional.pad(z, (0, 0, 1, 1))
+        return padded[:, :-2] @ self.before + z @ self.now + padded[:, 2:] @ self.after
