@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from unnoise.errors import ConfigError
+from unnoise_audio.front_ends import front_end
 from unnoise_audio.mel import MelConfiguration
 
 
@@ -54,6 +55,11 @@ class Configuration(BaseModel):
     expansion: int = Field(3, ge=1, le=16, description="inner width of a block, in widths")
     kernel: int = Field(15, ge=1, le=63, description="patches that a block mixes; odd")
     learned: Learned | None = Field(None, description="from the data")
+
+    @field_validator("mel", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return front_end(value) if isinstance(value, str) else value
 
     @property
     def reach(self) -> int:

@@ -1,18 +1,21 @@
 """Mel spectrograms: what a vocoder is told of the sound, and everything that decides their numbers.
 
-    mel[j, m] = map(sum over f of B[m, f] |X[j, f]|^power),    X the short-time Fourier transform,
+    mel[j, m] = map(sum over f of B[m, f] (|X[j, f]|^2 + tiny)^(power/2)),
 
-map(x) = log(max(x, floor)) to the base e or 10, or the identity. Frame j is centred on sample
-j hop ("centre"), or on the middle of block j, samples j hop .. (j + 1) hop - 1 ("same").
+X the short-time Fourier transform, and map(x) = log(max(x, floor)) to the base e or 10, the
+identity, or decibels, 20/power log10, of which a span is brought to [0, 1] and cut off there.
+Frame j is centred on sample j hop ("centre"), or on the middle of block j, samples j hop ..
+(j + 1) hop - 1 ("same").
 Two configurations whose numbers differ give noise or a metallic voice, not an error: a mel carries
 its configuration, and one that was made with another is refused, field by field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import warnings
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import torch
 from jaxtyping import Float
@@ -22,7 +25,7 @@ from torch import Tensor
 from unnoise.errors import ConfigError, InputError
 from unnoise_audio.backend import functional, transforms
 
-LOGS: Final = {"e": 1.0, "10": 2.302585092994046}
+LOGS: Final = {"e": 1.0, "10": math.log(10)}
 
 
 class MelConfiguration(BaseModel):
@@ -46,8 +49,18 @@ class MelConfiguration(BaseModel):
     padding: Literal["reflect", "constant"] = Field(
         "reflect", description="what lies beyond the ends"
     )
-    log: Literal["e", "10"] | None = Field("e", description="base of the logarithm, None for none")
+    log: Literal["e", "10", "dB"] | None = Field(
+        "e", description="base of the logarithm, dB for a span of decibels; None for none"
+    )
     floor: float = Field(1e-5, gt=0, description="least value before the logarithm")
+    flooring: Literal["clip", "add"] = Field("clip", description="max(x, floor), or x + floor")
+    tiny: float = Field(0.0, ge=0, description="added to the squared magnitude of each frequency")
+    window_norm: Literal["energy"] | None = Field(
+        None, description="energy: the squares of the window sum to 1"
+    )
+    span: tuple[float, float] = Field(
+        (-80.0, 20.0), description="decibels that become 0 and 1, for log dB"
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> MelConfiguration:
@@ -55,7 +68,21 @@ class MelConfiguration(BaseModel):
             raise ValueError("hop <= window <= fft")
         if not self.low < self.high <= self.sample_rate / 2:
             raise ValueError("low < high <= sample_rate / 2")
+        if not self.span[0] < self.span[1]:
+            raise ValueError("span: the first is below the second")
         return self
+
+    @property
+    def unit(self) -> float:
+        """The natural logarithm of a band, per unit of the spectrogram."""
+        if self.log == "dB":
+            return (self.span[1] - self.span[0]) * self.power * LOGS["10"] / 20
+        return LOGS[self.log or "e"]
+
+    @property
+    def origin(self) -> float:
+        """The natural logarithm of a band at which the spectrogram is 0."""
+        return self.span[0] * self.power * LOGS["10"] / 20 if self.log == "dB" else 0.0
 
     @property
     def offset(self) -> int:
@@ -76,9 +103,18 @@ class MelConfiguration(BaseModel):
 def filters(configuration: MelConfiguration) -> Float[Tensor, "frequencies mels"]:
     """B, the triangles of the bands."""
     c = configuration
-    return functional.melscale_fbanks(
-        c.fft // 2 + 1, c.low, c.high, c.mels, c.sample_rate, norm=c.norm, mel_scale=c.scale
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of bands without a frequency: see `empty`
+        bank: Tensor = functional.melscale_fbanks(
+            c.fft // 2 + 1, c.low, c.high, c.mels, c.sample_rate, norm=c.norm, mel_scale=c.scale
+        )
+    return bank
+
+
+def empty(configuration: MelConfiguration) -> list[int]:
+    """The bands that hold no frequency of the Fourier transform: narrow ones of low frequencies,
+    where there are many bands for a short transform. They say nothing, and are passed over."""
+    return [k for k, total in enumerate(filters(configuration).sum(0).tolist()) if total == 0]
 
 
 def magnitudes(
@@ -99,7 +135,12 @@ def magnitudes(
         waveform = torch.nn.functional.pad(
             waveform[:, None], (width, c.fft - c.hop - width), mode=c.padding
         )[:, 0]
-    return _transform(c)(waveform)
+    spectrum, bands = _transforms(c)
+    power = spectrum(waveform)
+    if c.tiny:
+        power = power.add_(c.tiny).pow_(c.power / 2)
+    found: Tensor = bands(power)
+    return found
 
 
 def mel_spectrogram(
@@ -116,16 +157,22 @@ def mel_spectrogram(
 
 def mapped(bands: Tensor, configuration: MelConfiguration) -> Tensor:
     """map(bands)."""
-    if configuration.log is None:
+    c = configuration
+    if c.log is None:
         return bands
-    return bands.clamp(min=configuration.floor).log() / LOGS[configuration.log]
+    raised = bands + c.floor if c.flooring == "add" else bands.clamp(min=c.floor)
+    if c.log == "dB":
+        return ((raised.log() - c.origin) / c.unit).clamp(0, 1)
+    return raised.log() / c.unit
 
 
 def unmapped(mel: Tensor, configuration: MelConfiguration) -> Tensor:
     """The bands of a spectrogram; at least the floor."""
-    if configuration.log is None:
-        return mel.clamp(min=configuration.floor)
-    return (mel * LOGS[configuration.log]).exp().clamp(min=configuration.floor)
+    c = configuration
+    if c.log is None:
+        return mel.clamp(min=c.floor)
+    bands = (mel * c.unit + c.origin if c.log == "dB" else mel * c.unit).exp()
+    return (bands - c.floor if c.flooring == "add" else bands).clamp(min=c.floor)
 
 
 def log_bands(
@@ -148,22 +195,26 @@ def log_envelope(
 
 
 @lru_cache(maxsize=16)
-def _transform(configuration: MelConfiguration) -> transforms.MelSpectrogram:
+def _transforms(
+    configuration: MelConfiguration,
+) -> tuple[transforms.Spectrogram, transforms.MelScale]:
+    """From samples to (|X|^2, or |X|^power where nothing is added), and from there to bands."""
     c = configuration
-    return transforms.MelSpectrogram(
-        c.sample_rate,
+    spectrum = transforms.Spectrogram(
         n_fft=c.fft,
         win_length=c.window,
         hop_length=c.hop,
-        f_min=c.low,
-        f_max=c.high,
-        n_mels=c.mels,
-        power=c.power,
-        norm=c.norm,
-        mel_scale=c.scale,
+        power=2.0 if c.tiny else c.power,
+        normalized="window" if c.window_norm == "energy" else False,
         center=c.placing == "centre",
         pad_mode=c.padding,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        bands = transforms.MelScale(
+            c.mels, c.sample_rate, c.low, c.high, c.fft // 2 + 1, c.norm, c.scale
+        )
+    return spectrum, bands
 
 
 @lru_cache(maxsize=16)
@@ -190,8 +241,3 @@ def _interpolation(configuration: MelConfiguration) -> tuple[Tensor, Tensor]:
     matrix[kept[left], places] += 1 - part
     matrix[kept[right], places] += part
     return matrix.float(), area.clamp(min=1e-12).log().float()
-
-
-def named(values: Mapping[str, Any] | MelConfiguration) -> MelConfiguration:
-    """A configuration, from its fields."""
-    return values if isinstance(values, MelConfiguration) else MelConfiguration(**values)
