@@ -15,20 +15,24 @@ block j and 1e-9 under the root of each magnitude; vocos (Siuzdak 2024), wavegra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from unnoise.errors import ConfigError, InputError, NonFiniteError, nearest
+from unnoise.fields import configured
 from unnoise_audio.mel import LOGS, MelConfiguration, empty, filters
 
 _LOUD: Final = 4.0
 """Louder than full scale by so much is no sound: room for what a network predicts."""
 _QUIET: Final = 3.0
 """So far below the floor, as a natural logarithm, is room for the same."""
+_NEAR: Final = 0.05  # of the span of decibels
+_SILENT: Final = 3  # entries at the least value that are no accident
 _FLOORS: Final = (1e-5, 1e-7, 1e-8, 1e-10)
 
 HIFIGAN: Final = MelConfiguration(
@@ -84,6 +88,13 @@ def front_end(name: str) -> MelConfiguration:
     return FRONT_ENDS[name]
 
 
+def named(value: str | Mapping[str, Any] | MelConfiguration) -> MelConfiguration:
+    """A configuration, from a name or its fields. Raises ConfigError."""
+    if isinstance(value, MelConfiguration):
+        return value
+    return front_end(value) if isinstance(value, str) else configured(MelConfiguration, value)
+
+
 def refuse(own: MelConfiguration, other: MelConfiguration) -> None:
     """InputError unless a mel of `other` has the numbers of one of `own`: every field that differs,
     with both values."""
@@ -108,24 +119,20 @@ def limits(configuration: MelConfiguration) -> tuple[float, float]:
         return 0.0, band
     if c.log == "dB":
         return 0.0, 1.0
-    return _log(c.floor) / c.unit, _log(band + c.floor) / c.unit
+    return math.log(c.floor) / c.unit, math.log(band + c.floor) / c.unit
 
 
-def check(mel: Tensor, own: MelConfiguration, stated: MelConfiguration | None = None) -> Tensor:
-    """`mel` (..., bands, frames), float32, or an error that says why it is none of `own`.
+def check(mel: Tensor, own: MelConfiguration) -> Tensor:
+    """`mel` (..., bands, frames) in float32, or an error that says why it is none of `own`.
 
-    Parameters
-    ----------
-    stated : the configuration that it was made with. Where nobody said, its numbers are looked at
-        for the signs of another map, too.
+    Values in range can show that they were mapped in another way, too: all of a linear spectrogram
+    are positive and some next to nothing, and silence stands at the floor of its logarithm.
 
     Raises
     ------
-    InputError : another front end; another number of bands; no frame; values that no sound has.
+    InputError : another number of bands; no frame; values that no sound has in this front end.
     NonFiniteError : NaN or infinity.
     """
-    if stated is not None:
-        refuse(own, stated)
     if mel.ndim < 2 or mel.shape[-2] != own.mels or mel.shape[-1] < 1:
         turned = mel.ndim >= 2 and mel.shape[-1] == own.mels
         raise InputError(
@@ -142,33 +149,27 @@ def check(mel: Tensor, own: MelConfiguration, stated: MelConfiguration | None = 
     mel = mel.float()
     low, high = float(mel.min()), float(mel.max())
     least, most = limits(own)
-    slack = 0.05 if own.log == "dB" else _QUIET / own.unit
-    room = 0.05 if own.log == "dB" else _log(_LOUD) / own.unit
-    above = most * _LOUD if own.log is None else most + room
-    outside = low < (-1e-6 if own.log is None else least - slack) or high > above
-    if not outside and (stated is not None or not _foreign(mel, own)):
+    if own.log is None:
+        inside = low >= -1e-6 and high <= most * _LOUD
+    elif own.log == "dB":
+        inside = low >= -_NEAR and high <= 1 + _NEAR
+    else:
+        inside = low >= least - _QUIET / own.unit and high <= most + math.log(_LOUD) / own.unit
+    other = _looks(mel, own)
+    if inside and not (other and own.log in LOGS):
         return mel
     raise InputError(
         "the mel has values that the model's front end does not give",
-        value=f"{low:.3g} to {high:.3g}{_looks(mel, own)}",
+        value=f"{low:.3g} to {high:.3g}{other}",
         limit=f"{least:.3g} to {most:.3g}: {_map(own)}",
-        fix="make it with the model's configuration"
-        + ("" if outside or stated is not None else ", or state the one that it was made with"),
+        fix="make it with the model's configuration",
     )
-
-
-def _foreign(mel: Tensor, own: MelConfiguration) -> bool:
-    """Whether values in range show that they were mapped in another way: all of a linear
-    spectrogram are positive and some next to nothing, and silence stands at the floor of another
-    logarithm."""
-    if own.log in ("e", "10"):
-        return bool(_looks(mel, own))
-    return False
 
 
 def _looks(mel: Tensor, own: MelConfiguration) -> str:
     """What it might be instead, in words, or nothing."""
-    said = [k for k in range(own.mels) if k not in set(empty(own))]
+    silent = set(empty(own))
+    said = [k for k in range(own.mels) if k not in silent]
     bands = mel[..., said, :]
     low, high = float(bands.min()), float(bands.max())
     if 0 <= low < 0.005 and own.log is not None:
@@ -179,9 +180,8 @@ def _looks(mel: Tensor, own: MelConfiguration) -> str:
         if base == own.log:
             continue
         for floor in _FLOORS:
-            at = _log(floor) / LOGS[base]
-            share = float(((bands - at).abs() < 1e-4).float().mean())
-            if abs(low - at) < 1e-4 and share * bands.numel() >= 2:
+            at = math.log(floor) / LOGS[base]
+            if abs(low - at) < 1e-4 and int((bands < low + 1e-4).sum()) >= _SILENT:
                 return f", as {name} with the floor {floor:g} has"
     if (own.log != "dB" and low < -30) or (high > 12 and own.log is not None):
         return ", as decibels have"
@@ -196,7 +196,3 @@ def _map(own: MelConfiguration) -> str:
     if own.log == "dB":
         return f"{own.span[0]:g} to {own.span[1]:g} dB as 0 to 1"
     return f"{'ln' if own.log == 'e' else 'log10'}, floor {own.floor:g}"
-
-
-def _log(x: float) -> float:
-    return float(torch.tensor(x, dtype=torch.float64).log())

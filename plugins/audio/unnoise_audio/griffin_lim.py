@@ -14,12 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.compat import without_broken_torchaudio
 from unnoise.errors import InputError
+from unnoise_audio.backend import functional
 from unnoise_audio.mel import MelConfiguration, filters, unmapped
-
-without_broken_torchaudio()
-from torchaudio import functional  # noqa: E402
 
 
 def griffin_lim(

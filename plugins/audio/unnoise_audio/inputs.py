@@ -16,14 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.errors import InputError
-from unnoise_audio.mel import LOGS, MelConfiguration, filters, mel_spectrogram, named
+from unnoise_audio.front_ends import check, named, refuse
+from unnoise_audio.mel import MelConfiguration, mel_spectrogram
 from unnoise_audio.reading import changes, load_mono
 from unnoise_audio.request import Request
 from unnoise_audio.sound import Audio
 
 _FRAMES: Final = 4096  # of a mel that are computed at once
-_ROOM: Final = 1.0
-"""Natural logarithms that a predicted mel may lie below the floor or above what sound can have."""
 
 
 @final
@@ -130,13 +129,7 @@ def _mels(request: Request, configuration: MelConfiguration) -> list[Prepared]:
     for one in many:
         values, own = _values(one)
         told = _told(request.mel_configuration, own)
-        if other := configuration.differences(told):
-            raise InputError(
-                "the mel was made in another way than this model's",
-                value="; ".join(other),
-                limit="the model's own, first in each pair",
-                fix="make it as model.configuration.mel says, or train a model for this front end",
-            )
+        refuse(configuration, told)
         found += [_prepared(rows, configuration) for rows in _rows(values, configuration)]
     return found
 
@@ -211,32 +204,8 @@ def _rows(values: Any, configuration: MelConfiguration) -> list[Float[Tensor, "f
 
 def _prepared(mel: Float[Tensor, "frames mels"], configuration: MelConfiguration) -> Prepared:
     c = configuration
-    if not bool(mel.isfinite().all()):
-        raise InputError("a mel has NaN or infinity", value=int((~mel.isfinite()).sum()))
-    low, high = limits(c)
-    least, most = float(mel.min()), float(mel.max())
-    if least < low or most > high:
-        raise InputError(
-            "the mel has values that no sound between -1 and 1 has in this front end",
-            value=(round(least, 3), round(most, 3)),
-            limit=f"{low:.3g} to {high:.3g}",
-            fix="undo a normalisation, and compare log and floor: decibels and other bases are"
-            " another configuration",
-        )
+    check(mel.T, c)
     hops = len(mel) - (c.placing == "centre")
     if hops < 1:
         raise InputError("a mel of one frame is no sound", value=len(mel), limit=">= 2 frames")
     return Prepared(mel, hops * c.hop, None)
-
-
-def limits(configuration: MelConfiguration) -> tuple[float, float]:
-    """Values of a mel that can be: the floor, and what the loudest sound has, with room for those
-    that are predicted."""
-    c = configuration
-    # |X| <= the sum of the window, which is half its length
-    most = float(filters(c).sum(0).max()) * (c.window / 2) ** c.power
-    if c.log is None:
-        return -1e-3 * most, most
-    unit = LOGS[c.log]
-    low, high = np.log(c.floor), np.log(max(most, c.floor))
-    return float(low - _ROOM) / unit, float(high + _ROOM) / unit

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from unnoise.errors import ConfigError, InputError, NonFiniteError
 from unnoise_audio.mel import MelConfiguration, magnitudes
-from unnoise_audio.sound import resampled
+from unnoise_audio.resampling import resampled
 
 LEVEL: Final = -22.0
 """dB below full scale, root mean square, that DNSMOS hears every sound at: it depends on it."""
