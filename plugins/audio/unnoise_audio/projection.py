@@ -6,16 +6,24 @@ makes the sound whose transform is nearest (least squares) to
     g X,   g[j, f]^power = sum over m of w[f, m] target[j, m] / b[j, m],
 
 w[f, m] = B[f, m] / sum over n of B[f, n], and g = 1 where no band reaches. Griffin-Lim does this
-with known magnitudes and random phases; here the phases of the sound are good already.
+with magnitudes that a pseudo-inverse of B has guessed from the mel; here they are free to be
+whatever has these bands. From the second round on X is X + MOMENTUM (X - X of the round before), as
+in the fast Griffin-Lim algorithm (Perraudin 2013).
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unnoise_audio.mel import MelConfiguration, filters, unmapped
+
+MOMENTUM: Final = 0.9
+"""Chosen on validation sentences: after 16 rounds from noise in the mel's envelope PESQ is 3.16, with
+0 it is 2.43, with .99 3.14 (and the mel less near), with 1.2 2.15."""
 
 
 def projected(
@@ -39,11 +47,13 @@ def projected(
     target = unmapped(mel, c)
     # frames in the middle of blocks are centred frames of a sound that begins half a hop earlier
     shift = c.hop // 2 if c.placing == "same" else 0
+    last: Tensor | None = None
     for _ in range(rounds):
         wide = torch.nn.functional.pad(waveform[None, None], (shift, shift), mode=c.padding)[0, 0]
         x = torch.stft(
             wide, c.fft, c.hop, c.window, window, pad_mode=c.padding, return_complex=True
         )
+        last, x = x, x if last is None else x + MOMENTUM * (x - last)
         bands = x.abs().pow(c.power).T @ bank
         if shift:
             full = torch.cat([bands[:1], target, bands[-1:]])
