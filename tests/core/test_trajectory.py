@@ -31,8 +31,14 @@ def test_a_frame_knows_what_belongs_to_a_sample():
             assert frame.sample(k).shape == (2 + k % 3, 2)
             torch.testing.assert_close(frame.sample(k), own.sample(0))
             torch.testing.assert_close(frame.prediction(k), own.prediction(0))
+            assert frame.told(k)["centre"].shape == (1,)
     dense = POINTS.generate(num_samples=3, batch_size=2, steps=2, return_trajectory=True)
     torch.testing.assert_close(dense.trajectory[-1].sample(2), dense.states[2])
+    several = POINTS.generate(
+        centre=[1.0, 2.0], num_samples=2, batch_size=3, steps=1, return_trajectory=True
+    )
+    told = [several.trajectory[0].told(k)["centre"].item() for k in range(4)]
+    assert told == [1, 1, 2, 2]
     for wrong in (-1, 7):
         with pytest.raises(InputError, match=r"no such sample.*0 to 6"):
             out.trajectory[0].sample(wrong)

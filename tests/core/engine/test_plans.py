@@ -16,13 +16,15 @@ from engine_toy import Toy
 
 import unnoise
 from unnoise.discovery import registry
-from unnoise.domain import Domain, Partial, Task
+from unnoise.domain import Domain, Partial, Task, Window
 from unnoise.engine.output import collect
 from unnoise.engine.run import generate_iter
 from unnoise.errors import BundleError, ConfigError, InputError
+from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.model import Model
 from unnoise.samplers import Start
-from unnoise.spaces import Layout
+from unnoise.spaces import Euclidean, Layout
+from unnoise.testing import GaussianOracle
 
 
 class Nothing(BaseModel):
@@ -86,6 +88,43 @@ def test_a_task_may_bring_steps_and_a_grid():
     assert named.provenance["evaluations"] == 8
     times = two({"steps": [0.5, 0.1, 0.0]})
     assert [frame.t for frame in times.trajectory][5:] == [0.5, 0.1, 0.0]
+
+
+# ---- pieces of a long signal
+
+ORACLE = GaussianOracle(GaussianKernel(Euclidean(), VPCosine()), 0.0, 1.0)
+
+
+class Signal(Toy):
+    """A signal of rows, of which each piece is a diffusion of its own."""
+
+    Request = Nothing
+    cuts: tuple = ()
+
+    def prepare(self, request, model, options):
+        return [request]
+
+    def plan(self, inputs, model, draws):
+        found = []
+        for first, last in self.cuts:
+            layout = Layout.dense(len(draws), (last - first, 2))
+            found.append((yield Task(layout, denoiser=ORACLE, window=Window(first, last, 0))))
+        return [[state[k] for state in found] for k in range(len(draws))]
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+def test_tasks_about_pieces_of_a_signal_draw_what_the_whole_draws(sampler):
+    """One that draws at the begin alone, and one that draws in every step."""
+    domain = Signal()
+    domain.cuts = ((0, 40), (0, 15), (10, 33), (33, 40))
+    odd = Model(domain, POINTS.denoiser, POINTS.configuration, defaults={"steps": 4})
+    for whole, *pieces in odd.generate(num_samples=2, sampler=sampler, seed=3).samples:
+        assert whole.std() > 0.5
+        for (first, last), piece in zip(domain.cuts[1:], pieces, strict=True):
+            torch.testing.assert_close(piece, whole[first:last])
+    domain.cuts = ((0, 40),)
+    other = odd.generate(num_samples=2, sampler=sampler, seed=4).samples
+    assert not torch.equal(other[0][0], other[1][0])
 
 
 # ---- starts under a list of times
