@@ -63,8 +63,9 @@ class Configuration(BaseModel):
 
     @property
     def reach(self) -> int:
-        """Frames on each side that an output of the network depends on."""
-        return self.layers * (self.kernel // 2)
+        """Frames on each side that an output of the network depends on: patches that its blocks
+        mix, and the neighbours of a frame in four transforms."""
+        return 4 + -(-self.layers * (self.kernel // 2) * self.patch // self.mel.hop)
 
     @property
     def known(self) -> Learned:

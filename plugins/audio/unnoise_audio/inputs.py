@@ -196,7 +196,9 @@ def _rows(values: Any, configuration: MelConfiguration) -> list[Float[Tensor, "f
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or bands not in array.shape[1:] or not array.size:
-        raise InputError("wrong shape of a mel", value=np.shape(values), limit=f"({bands}, frames)")
+        raise InputError(
+            "wrong shape of a mel", value=tuple(np.shape(values)), limit=f"({bands}, frames)"
+        )
     if array.shape[1] != bands:
         array = array.swapaxes(1, 2)
     return [torch.from_numpy(row.T.astype(np.float32)) for row in array]

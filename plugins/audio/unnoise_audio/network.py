@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unnoise.denoise import Condition
-from unnoise.errors import InputError
+from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout, tensor
 from unnoise_audio.configuration import Configuration
 from unnoise_audio.mdct import MDCT, Quadrature
@@ -85,7 +85,9 @@ class PatchNet(nn.Module):
         super().__init__()
         own, hop = configuration, configuration.mel.hop
         self.mel, self.known, self.patch = own.mel, own.known, own.patch
-        self.reach = 4 + -(-own.layers * (own.kernel // 2) * own.patch // hop)
+        if hop % own.patch:
+            raise ConfigError("patches fill a hop", value=own.patch, limit=f"divisors of {hop}")
+        self.reach = own.reach
         self.mdct, self.quadrature = MDCT(hop), Quadrature(hop)
         self.input = nn.Linear(own.patch, own.width)
         self.told = nn.Linear(own.mel.mels, own.width)

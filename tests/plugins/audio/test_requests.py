@@ -49,7 +49,10 @@ def test_a_sound_is_brought_to_the_rate_of_the_model_and_that_is_said(model):
     stereo = torch.stack([speech(44_100, 0.5)] * 2)
     out = model.generate(source=(stereo, 44_100), steps=2)
     assert out.samples[0].waveform.shape == (1, 4000)
-    said = ("2 channels mixed to one", "resampled from 44100 to 8000 Hz by torchaudio, 64 zero crossings")
+    said = (
+        "2 channels mixed to one",
+        "resampled from 44100 to 8000 Hz by torchaudio, 64 zero crossings",
+    )
     assert out.samples[0].notes[:2] == said
     assert [out.provenance["counts"][note] for note in said] == [1, 1]
 
@@ -116,7 +119,7 @@ def other(**fields):
         ({"sauce": (WAVE, 8000)}, "did you mean 'source'"),
         ({"mel": MEL}, "not said how the mel was made.*mel_configuration="),
         ({"mel": MEL, "mel_configuration": 3}, "mel_configuration"),
-        ({"mel": MEL, "mel_configuration": {"hops": 3}}, "hop"),
+        ({"mel": MEL, "mel_configuration": {"hops": 3}}, "hops"),
         ({"mel": MEL, "mel_configuration": "no-such-front-end"}, "no-such-front-end"),
         ({"mel": MEL, "mel_configuration": "nothing.json"}, "nothing.json"),
         ({"mel": MEL, "mel_configuration": other(hop=50, log="10")}, "hop.*log|log.*hop"),
@@ -131,7 +134,10 @@ def other(**fields):
         ({"mel": [], "mel_configuration": QUICK}, "empty"),
         ({"mel": object(), "mel_configuration": QUICK}, "floating|no mel"),
         ({"mel": "nothing.npy", "mel_configuration": QUICK}, "there is no file"),
-        ({"mel": MEL[:, :2], "mel_configuration": QUICK, "project": 1}, "too short to be projected"),
+        (
+            {"mel": MEL[:, :2], "mel_configuration": QUICK, "project": 1},
+            "too short to be projected",
+        ),
     ],
 )
 def test_what_cannot_be_asked(model, request_, said):
@@ -155,7 +161,9 @@ def test_files_that_are_no_mels(model, tmp_path):
         mel=MEL.numpy(),
         mel_configuration=np.array(json.dumps(foreign.model_dump())),
     )
-    with pytest.raises(InputError, match=r"(?s)scale: 'slaney', not 'htk'.*floor: 1e-05, not 1e-07"):
+    with pytest.raises(
+        InputError, match=r"(?s)scale: 'slaney', not 'htk'.*floor: 1e-05, not 1e-07"
+    ):
         model.generate(mel=tmp_path / "foreign.npz")
 
 

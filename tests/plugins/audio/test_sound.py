@@ -30,7 +30,9 @@ def test_files_of_16_bits_come_back(suffix, tmp_path):
     assert again.notes == ()
     gap = (again.waveform - sound.waveform).abs().max()
     assert 0.4 / 32768 < gap <= 0.5 / 32768 + 1e-9
-    torch.testing.assert_close(Audio.load(again.save(path)).waveform, again.waveform, atol=0, rtol=0)
+    torch.testing.assert_close(
+        Audio.load(again.save(path)).waveform, again.waveform, atol=0, rtol=0
+    )
     assert soundfile.info(path).subtype == "PCM_16"
 
 

@@ -46,10 +46,10 @@ def test_an_overlap_that_is_too_small_is_seen_and_said():
     how = prepared[0].how
     assert how.exact
     whole = model.generate(source=(LONG, 8000), seed=3).samples[0].waveform
-    short = Chunking(how.hops, 4, False, 0)
+    short = Chunking(how.hops, 1, False, 0)
     torch.testing.assert_close(run(model, prepared[0].prepared, how), whole, **NEAR)
     gap = (run(model, prepared[0].prepared, short) - whole).abs().max()
-    assert gap > 1e-4
+    assert gap > 1e-3
 
 
 def run(model, prepared, how):
@@ -74,11 +74,12 @@ def run(model, prepared, how):
 
 
 def test_overlaps_are_what_is_seen_and_bounded():
-    model = vocoder(layers=3, kernel=5)  # 6 frames an evaluation
-    assert chunking(model, Options(steps=4), 1.0, 0).overlap == 5 * 6 + 3
-    assert chunking(model, Options(steps=4, sampler="heun"), 1.0, 0).overlap == 9 * 6 + 3
+    # an evaluation sees 6 patches of half a hop, and 4 frames
+    model = vocoder(layers=3, kernel=5)
+    assert chunking(model, Options(steps=4), 1.0, 0).overlap == 5 * 7 + 3
+    assert chunking(model, Options(steps=4, sampler="heun"), 1.0, 0).overlap == 9 * 7 + 3
     # 128 samples of the Fourier transform are 3.2 hops
-    assert chunking(model, Options(steps=4), 1.0, 2).overlap == 5 * 6 + 3 + 2 * 4
+    assert chunking(model, Options(steps=4), 1.0, 2).overlap == 5 * 7 + 3 + 2 * 4
     far = chunking(model, Options(steps=900), 1.0, 0)
     assert (far.overlap, far.exact) == (MOST_OVERLAP, False)
     assert chunking(model, Options(), 1.0, 0).exact

@@ -9,19 +9,18 @@ from unnoise_audio.configuration import Configuration, Learned
 from unnoise_audio.domain import Vocoder
 from unnoise_audio.mel import MelConfiguration
 
-QUICK = MelConfiguration(
-    sample_rate=8000, fft=128, window=128, hop=40, mels=20, high=4000.0
-)
+QUICK = MelConfiguration(sample_rate=8000, fft=128, window=128, hop=40, mels=20, high=4000.0)
 """A front end of few numbers."""
 
 
 def vocoder(mel: MelConfiguration = QUICK, **options: object) -> Model:
     known = Learned(scale=(0.5,) * mel.hop, mean=-5.0, spread=2.0)
-    own = Configuration(**({"width": 12, "layers": 2, "mel": mel, "learned": known} | options))
+    small = {"width": 12, "layers": 2, "patch": 20, "kernel": 5, "mel": mel, "learned": known}
+    own = Configuration(**(small | options))
     torch.manual_seed(0)
     domain = Vocoder()
     denoiser = domain.build(own)
     with torch.no_grad():
         for parameter in denoiser.parameters():
-            parameter.add_(0.03 * torch.randn_like(parameter))
+            parameter.add_(0.2 * torch.randn_like(parameter))
     return Model(domain, denoiser.eval(), own, domain.defaults(own))
