@@ -16,11 +16,13 @@ from unnoise.domain import Batch, Draw, Plan, Trainable, Trained
 from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine
+from unnoise.model import Metric
 from unnoise.spaces import Euclidean
 from unnoise_audio import EXAMPLE, data, files
 from unnoise_audio.codec import codec_of
 from unnoise_audio.configuration import Configuration
 from unnoise_audio.display import Sounds
+from unnoise_audio.evaluation import Speech
 from unnoise_audio.inputs import Prepared, inputs_of
 from unnoise_audio.network import PatchNet
 from unnoise_audio.request import Request
@@ -46,6 +48,7 @@ class Vocoder(Trainable):
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
     display: ClassVar[Display[Trained]] = Sounds()
+    metrics: ClassVar[Mapping[str, type[Metric]]] = {"speech": Speech}
     demo: ClassVar[Mapping[str, Any]] = {"source": str(EXAMPLE), "project": 2}
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:

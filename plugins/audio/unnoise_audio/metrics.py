@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Final, NamedTuple
 
@@ -32,6 +32,7 @@ LEVEL: Final = -22.0
 RESOLUTIONS: Final = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 """(FFT, hop, window) of `stft` (Yamamoto 2020)."""
 _RATE = 16_000
+_EXTRAS: Final = {"pesq": "pesq", "stoi": "pystoi", "dnsmos": "speechmos.dnsmos"}
 _LEAST = 0.25  # seconds that PESQ and STOI need
 
 
@@ -81,7 +82,7 @@ def pesq(made: Tensor, truth: Tensor, sample_rate: int) -> float:
     ------
     ConfigError : the extra is not installed. InputError : no speech in it, or less than 1/4 s.
     """
-    module = _extra("pesq")
+    module = _extra(_EXTRAS["pesq"])
     made, truth = _speech(made, truth, sample_rate)
     try:
         return float(module.pesq(_RATE, truth.numpy(), made.numpy(), "wb"))
@@ -96,7 +97,7 @@ def stoi(made: Tensor, truth: Tensor, sample_rate: int) -> float:
     ------
     ConfigError : the extra is not installed. InputError : less than about .4 s of speech.
     """
-    module = _extra("pystoi")
+    module = _extra(_EXTRAS["stoi"])
     made, truth = _speech(made, truth, sample_rate)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # it says 1e-5 where it has no answer
@@ -116,13 +117,20 @@ def dnsmos(made: Tensor, sample_rate: int, level: float | None = LEVEL) -> float
     ------
     ConfigError : the extra is not installed. InputError : a level at which it would clip by far.
     """
-    module = _extra("speechmos.dnsmos")
+    module = _extra(_EXTRAS["dnsmos"])
     wave = resampled(_one(made, sample_rate), sample_rate, _RATE)
     if level is not None:
         if not level <= 0:
             raise InputError("a level is dB below full scale", value=level, limit="<= 0")
         wave = wave * (10 ** (level / 20) / wave.square().mean().sqrt())
     return float(module.run(wave.clamp(-1, 1).numpy(), _RATE)["ovrl_mos"])
+
+
+def needed(scores: Iterable[str]) -> None:
+    """ConfigError unless what computes these is installed."""
+    for name in scores:
+        if name in _EXTRAS:
+            _extra(_EXTRAS[name])
 
 
 class Timed(NamedTuple):

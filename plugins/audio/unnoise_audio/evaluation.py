@@ -1,0 +1,207 @@
+"""`unnoise evaluate audio --metric speech`: sounds are made again from their mels, by the model and
+by Griffin-Lim, and compared with what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from unnoise.errors import InputError
+from unnoise.model import Metric
+from unnoise_audio import metrics
+from unnoise_audio.data import files_of, levelled, split
+from unnoise_audio.griffin_lim import griffin_lim
+from unnoise_audio.inputs import mel_of
+from unnoise_audio.mel import MelConfiguration
+from unnoise_audio.projection import projected
+from unnoise_audio.reading import load_mono
+from unnoise_audio.sound import Audio
+
+if TYPE_CHECKING:
+    from unnoise.model import Model
+
+Score = Literal["log_mel", "stft", "si_sdr", "pesq", "stoi", "dnsmos"]
+_DIGITS: Final = {"log_mel": 3, "stft": 3, "si_sdr": 1, "pesq": 2, "stoi": 3, "dnsmos": 2}
+_SECONDS: Final = 1.0  # of a file that is long enough to be scored
+
+
+@final
+class Speech(Metric):
+    """Every score of each voice: a voice is a folder in that of the data."""
+
+    at: tuple[int, ...] = Field((1, 3, 6, 12, 50), description="steps of the model")
+    project: tuple[int, ...] = Field((0, 2), description="rounds of projection after each")
+    griffin_lim: tuple[int, ...] = Field(
+        (32, 100), description="iterations of Griffin-Lim; the projection follows the last"
+    )
+    scores: tuple[Score, ...] = Field(
+        ("log_mel", "pesq", "stoi", "dnsmos"),
+        description="of log_mel, stft, si_sdr, pesq, stoi, dnsmos",
+    )
+    limit: int | None = Field(
+        None, ge=1, description="files of each voice, evenly spaced over them; default: all"
+    )
+    part: Literal["all", "validation"] = Field(
+        "all", description="of the files; validation: what training on this folder leaves out"
+    )
+    level: float | None = Field(
+        metrics.LEVEL, le=0, description="dB below full scale that each file is brought to"
+    )
+    seed: int = Field(0, ge=0)
+
+    def measure(
+        self, model: Model, source: Any, report: Callable[[str, float], None]
+    ) -> Mapping[str, Any]:
+        self._check()
+        voices = self._files(Path(source), model.configuration.held_out)
+        total, done = sum(map(len, voices.values())), 0
+        found: dict[str, Any] = {}
+        left_out: dict[str, str] = {}
+        for voice, paths in voices.items():
+            rows: dict[str, list[dict[str, float]]] = {}
+            seconds = 0.0
+            for path in paths:
+                report(f"{voice or 'voice'}: {path.name}", done / total)
+                done += 1
+                try:
+                    truth = self._sound(path, model.configuration.mel)
+                    scored = {
+                        name: self._scored(one, truth, model.configuration.mel)
+                        for name, one in self._made(truth, model)
+                    }
+                except InputError as error:
+                    left_out[str(path)] = str(error)
+                    continue
+                seconds += len(truth) / model.configuration.mel.sample_rate
+                for name, row in scored.items():
+                    rows.setdefault(name, []).append(row)
+            count = len(next(iter(rows.values()), []))
+            means = {name: _mean(each) for name, each in rows.items()}
+            found[voice] = {"files": count, "seconds": seconds, "rows": means}
+        if not any(one["files"] for one in found.values()):
+            raise InputError("no file can be scored", value=next(iter(left_out.items()), source))
+        return {"level": self.level, "voices": found, "left_out": left_out}
+
+    def text(self, result: Mapping[str, Any]) -> str:
+        """A table for each voice."""
+        lines = []
+        for voice, one in result["voices"].items():
+            head = f"{voice or 'all'}: {one['files']} files, {one['seconds']:.0f} s"
+            lines += [f"{head}, at {result['level']} dB", ""]
+            lines += ["| | " + " | ".join([*self.scores, "factor"]) + " |"]
+            lines += ["|---|" + "---|" * (len(self.scores) + 1)]
+            for name, row in one["rows"].items():
+                digits = {**_DIGITS, "factor": 3}
+                cells = [
+                    f"{row[key]:.{digits[key]}f}" if key in row else ""
+                    for key in (*self.scores, "factor")
+                ]
+                lines.append("| " + " | ".join([name, *cells]) + " |")
+            lines.append("")
+        lines += ["factor: seconds of one thread for a second of sound"]
+        lines += [f"left out: {path}: {why}" for path, why in result["left_out"].items()]
+        return "\n".join(lines)
+
+    def _check(self) -> None:
+        """Wrong numbers and a missing extra are said before work is done."""
+        for name, least in (("at", 1), ("project", 0), ("griffin_lim", 1)):
+            for value in getattr(self, name):
+                if value < least:
+                    raise InputError(f"{name} is out of range", value=value, limit=f">= {least}")
+        metrics.needed(self.scores)
+
+    def _files(self, root: Path, held_out: float) -> dict[str, list[Path]]:
+        paths = files_of(root)
+        if self.part == "validation":
+            paths = split(paths, root, held_out, "validation")
+        voices: dict[str, list[Path]] = {}
+        for path in paths:
+            inner = path.relative_to(root).parts
+            voices.setdefault(inner[0] if len(inner) > 1 else "", []).append(path)
+        if not voices:
+            raise InputError("the data have no validation part", value=str(root))
+        return {voice: _spaced(each, self.limit) for voice, each in voices.items()}
+
+    def _sound(self, path: Path, own: MelConfiguration) -> Tensor:
+        """A whole number of hops, at the level asked for."""
+        wave, _ = load_mono(path, own.sample_rate)
+        wave = wave[: len(wave) // own.hop * own.hop]
+        if len(wave) < _SECONDS * own.sample_rate:
+            raise InputError("the file is too short", value=len(wave), limit=f"{_SECONDS} s")
+        if not wave.any():
+            raise InputError("the file is silent")
+        return wave if self.level is None else levelled(wave, self.level)
+
+    def _made(self, truth: Tensor, model: Model) -> Iterator[tuple[str, metrics.Timed]]:
+        """What is compared, by name."""
+        own = model.configuration.mel
+        rate, mel = own.sample_rate, mel_of(truth, own)
+        for steps in self.at:
+
+            def generate(steps: int = steps) -> Tensor:
+                out = model.generate(
+                    source=Audio(truth[None], rate), steps=steps, seed=self.seed, threads=1
+                )
+                wave: Tensor = out.samples[0].waveform[0]
+                return wave
+
+            made = metrics.real_time_factor(generate, rate)
+            yield from self._projections(f"model, {steps} steps", made, mel, own)
+        for k, iterations in enumerate(self.griffin_lim):
+
+            def invert(iterations: int = iterations) -> Tensor:
+                given, count = mel.T[None], len(truth)
+                return griffin_lim(given, own, iterations=iterations, length=count)[0]
+
+            made = metrics.real_time_factor(invert, rate)
+            name = f"Griffin-Lim {iterations}"
+            if k + 1 == len(self.griffin_lim):
+                yield from self._projections(name, made, mel, own)
+            else:
+                yield name, made
+        yield "original", metrics.Timed(truth, 0.0)
+
+    def _projections(
+        self, name: str, made: metrics.Timed, mel: Tensor, own: MelConfiguration
+    ) -> Iterator[tuple[str, metrics.Timed]]:
+        for rounds in self.project:
+            if not rounds:
+                yield name, made
+                continue
+
+            def nearer(rounds: int = rounds) -> Tensor:
+                return projected(made.waveform, mel, own, rounds)
+
+            after = metrics.real_time_factor(nearer, own.sample_rate)
+            yield f"{name} + {rounds}", after._replace(factor=made.factor + after.factor)
+
+    def _scored(
+        self, made: metrics.Timed, truth: Tensor, own: MelConfiguration
+    ) -> dict[str, float]:
+        rate, wave = own.sample_rate, made.waveform.clamp(-1, 1)
+        if made.waveform is truth:  # it is compared with nothing
+            return {"dnsmos": metrics.dnsmos(truth, rate)} if "dnsmos" in self.scores else {}
+        each: dict[str, Callable[[], float]] = {
+            "log_mel": lambda: metrics.log_mel(wave, truth, own),
+            "stft": lambda: metrics.stft(wave, truth, rate),
+            "si_sdr": lambda: metrics.si_sdr(wave, truth, rate),
+            "pesq": lambda: metrics.pesq(wave, truth, rate),
+            "stoi": lambda: metrics.stoi(wave, truth, rate),
+            "dnsmos": lambda: metrics.dnsmos(wave, rate),
+        }
+        return {**{name: each[name]() for name in self.scores}, "factor": made.factor}
+
+
+def _spaced(paths: Sequence[Path], limit: int | None) -> list[Path]:
+    count = len(paths) if limit is None else min(limit, len(paths))
+    return [paths[k * len(paths) // count] for k in range(count)]
+
+
+def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    values = {name: torch.tensor([row[name] for row in rows]).double() for name in rows[0]}
+    return {name: float(value.mean()) for name, value in values.items()}
