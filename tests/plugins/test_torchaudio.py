@@ -1,4 +1,5 @@
-"""Folders of transformers and diffusers load beside any torchaudio: broken, healthy, or none."""
+"""Folders of transformers and diffusers load beside any torchaudio: broken, healthy, or none; and
+what is computed by torchaudio itself says clearly when there is none."""
 
 from __future__ import annotations
 
@@ -144,3 +145,58 @@ def imports_models(node: ast.AST) -> bool:
     names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
     names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
     return any(name.partition(".")[0] in ("transformers", "diffusers") for name in names)
+
+
+# ---- spectrograms are torchaudio's
+
+AUDIO = """
+import sys
+{before}
+import unnoise_audio
+assert "torchaudio._extension" not in sys.modules or {healthy}
+import torch
+wave = torch.sin(torch.arange(4000) / 5)[None] / 2
+mel = unnoise_audio.mel_spectrogram(wave, unnoise_audio.MelConfiguration())
+print(tuple(mel.shape), len(unnoise_audio.Audio(wave, 16000).mono(8000)))
+"""
+UNLOADABLE = """
+class Unloadable:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchaudio._extension":
+            raise OSError("libtorchaudio.so: undefined symbol")
+sys.meta_path.insert(0, Unloadable())
+"""
+LOADED = """
+import types
+whole = types.ModuleType("torchaudio._extension")  # what a compiled part that loads leaves
+whole.fail_if_no_align = lambda function: function
+whole._IS_TORCHAUDIO_EXT_AVAILABLE = True
+sys.modules["torchaudio._extension"] = whole
+"""
+
+
+def audio(before: str) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("unnoise_audio")
+    program = AUDIO.format(before=before, healthy=before == LOADED)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("before", [UNLOADABLE, LOADED], ids=["broken", "healthy"])
+def test_spectrograms_need_no_compiled_part(before):
+    done = audio(before)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(1, 80, 21) 2000\n"
+
+
+def test_without_a_torchaudio_the_audio_domain_says_so_and_the_others_work():
+    """One line that says what to install; listings, and every other domain, do not notice."""
+    none = "sys.modules['torchaudio'] = None\n"
+    command = "from unnoise.cli import main; main(['generate', 'audio', '--source', 'a.wav'])"
+    done = audio(none + command)
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("unnoise: torchaudio cannot be imported")
+    assert first.endswith("pip install torchaudio")
+    assert "PluginError: torchaudio cannot be imported" in done.stderr  # of what comes after it
+    listed = "import unnoise, unnoise_images.domain, unnoise_text.domain\n"
+    done = audio(none + listed + "print('audio' in unnoise.domains()); sys.exit()")
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from unnoise.errors import ConfigError
+from unnoise.specs import FromData
 from unnoise_audio.front_ends import front_end
 from unnoise_audio.mel import MelConfiguration
 
@@ -54,7 +55,7 @@ class Configuration(BaseModel):
     layers: int = Field(6, ge=1, le=64, description="residual blocks of the network")
     expansion: int = Field(3, ge=1, le=16, description="inner width of a block, in widths")
     kernel: int = Field(15, ge=1, le=63, description="patches that a block mixes; odd")
-    learned: Learned | None = Field(None, description="from the data")
+    learned: Annotated[Learned | None, FromData()] = Field(None, description="from the data")
 
     @field_validator("mel", mode="before")
     @classmethod

@@ -1,7 +1,7 @@
 """The network of the MDCT vocoder: ConvNeXt blocks on short patches of a sharpened signal.
 
-The states are MDCT coefficients in units of the mel's envelope, white where the sound is noise. What
-is left of a voice are the pulses of its glottis, smeared by the phases of the vocal tract. Mel
+The states are MDCT coefficients in units of the mel's envelope, white where the sound is noise.
+What is left of a voice are the pulses of its glottis, smeared by the phases of the vocal tract. Mel
 bands say nothing of phases, but a vocal tract is close to the minimum-phase filter of its envelope,
 
     phase(f) = - sum over n of c_n sin(n w),    log envelope(f) = sum over n of c_n cos(n w).

@@ -88,7 +88,12 @@ def test_what_the_data_decide_is_no_flag(install, here, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("domain", "fields"),
-    [("text", {"learned"}), ("timeseries", {"learned"}), ("angles", {"angles", "labels"})],
+    [
+        ("text", {"learned"}),
+        ("timeseries", {"learned"}),
+        ("audio", {"learned"}),
+        ("angles", {"angles", "labels"}),
+    ],
 )
 def test_fields_of_the_plugins_that_the_data_decide(domain, fields):
     if domain not in registry.domains():

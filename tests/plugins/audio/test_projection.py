@@ -23,6 +23,8 @@ FRONT_ENDS = [
     variant(power=2.0, floor=1e-10),
     variant(window=100, padding="constant", log="10"),
     variant(log=None, scale="htk", norm=None),
+    variant(tiny=1e-9, flooring="add"),
+    variant(window_norm="energy", log="dB", span=(-100.0, 40.0)),
 ]
 
 

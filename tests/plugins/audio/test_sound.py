@@ -161,7 +161,7 @@ def test_pieces_are_resampled_as_the_whole():
 
 
 def test_rates_without_a_simple_ratio_are_refused():
-    with pytest.raises(InputError, match="too complicated.*44101 to 16000"):
+    with pytest.raises(InputError, match=r"too complicated.*44101 to 16000"):
         resampled(torch.zeros(1000), 44_101, 16_000)
 
 
