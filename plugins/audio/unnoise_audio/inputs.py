@@ -68,13 +68,16 @@ def mel_of(
     """The mel of a sound that is filled up with silence to a whole number of hops, some thousand
     frames at a time: the same numbers as at once, in bounded memory."""
     c = configuration
-    wave = torch.nn.functional.pad(waveform, (0, -len(waveform) % c.hop))
-    frames, around = c.frames(len(wave)), -(-c.fft // c.hop)
+    missing = -len(waveform) % c.hop
+    frames, around = c.frames(len(waveform) + missing), -(-c.fft // c.hop)
     pieces = []
     for first in range(0, frames, _FRAMES):
         last = min(frames, first + _FRAMES)
         low, high = max(0, first - around), min(frames, last + around)
-        part = mel_spectrogram(wave[low * c.hop : high * c.hop][None], c)[0]
+        wave = waveform[low * c.hop : high * c.hop]
+        if high * c.hop >= len(waveform):
+            wave = torch.nn.functional.pad(wave, (0, missing))
+        part = mel_spectrogram(wave[None], c)[0]
         pieces.append(part[:, first - low : last - low].T)
     return torch.cat(pieces)
 

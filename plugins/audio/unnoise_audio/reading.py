@@ -49,7 +49,7 @@ def load_mono(path: str | Path, rate: int) -> tuple[Float[Tensor, " samples"], t
 
         wave = torch.cat(list(resampled_pieces(means(), file.samplerate, rate)))
         notes += changes(file.channels, file.samplerate, rate)
-        return wave.clamp(-1, 1), tuple(dict.fromkeys(notes))
+        return wave.clamp_(-1, 1), tuple(dict.fromkeys(notes))
 
 
 def changes(channels: int, old: int, new: int) -> list[str]:
