@@ -49,7 +49,7 @@ class Vocoder(Trainable):
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
     display: ClassVar[Display[Trained]] = Sounds()
     metrics: ClassVar[Mapping[str, type[Metric]]] = {"speech": Speech}
-    demo: ClassVar[Mapping[str, Any]] = {"source": str(EXAMPLE), "project": 2}
+    demo: ClassVar[Mapping[str, Any]] = {"source": str(EXAMPLE)}
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
         return {"steps": 6, "sampler": "ddim", "grid": "uniform"}
@@ -84,7 +84,7 @@ class Vocoder(Trainable):
                     "the sound is too short to be projected",
                     value=f"{one.samples} samples",
                     limit=f"> {mel.fft // 2}",
-                    fix="leave project out",
+                    fix="pass project=0",
                 )
         return [Told(one, how) for one in found]
 

@@ -1,5 +1,5 @@
 """`unnoise evaluate audio --metric speech`: sounds are made again from their mels, by the model and
-by Griffin-Lim, and compared with what they were."""
+by Griffin-Lim, and compared with what they were. The row of noise is the projection by itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from unnoise.errors import InputError
 from unnoise.model import Metric
+from unnoise.noise import NoiseSource
+from unnoise.spaces import Layout, tensor
 from unnoise_audio import metrics
 from unnoise_audio.data import files_of, levelled, split
 from unnoise_audio.griffin_lim import griffin_lim
@@ -35,7 +37,7 @@ class Speech(Metric):
     """Every score of each voice: a voice is a folder in that of the data."""
 
     at: tuple[int, ...] = Field((1, 3, 6, 12, 50), description="steps of the model")
-    project: tuple[int, ...] = Field((0, 2), description="rounds of projection after each")
+    project: tuple[int, ...] = Field((0, 2, 16), description="rounds of projection after each")
     griffin_lim: tuple[int, ...] = Field(
         (32, 100), description="iterations of Griffin-Lim; the projection follows the last"
     )
@@ -144,14 +146,19 @@ class Speech(Metric):
         for steps in self.at:
 
             def generate(steps: int = steps) -> Tensor:
-                out = model.generate(
-                    source=Audio(truth[None], rate), steps=steps, seed=self.seed, threads=1
-                )
+                told = Audio(truth[None], rate)
+                out = model.generate(source=told, project=0, steps=steps, seed=self.seed, threads=1)
                 wave: Tensor = out.samples[0].waveform[0]
                 return wave
 
             made = metrics.real_time_factor(generate, rate)
             yield from self._projections(f"model, {steps} steps", made, mel, own)
+
+        def noise() -> Tensor:
+            return _noise(mel, model, self.seed, len(truth))
+
+        made = metrics.real_time_factor(noise, rate)
+        yield from self._projections("noise in the mel's envelope", made, mel, own)
         for k, iterations in enumerate(self.griffin_lim):
 
             def invert(iterations: int = iterations) -> Tensor:
@@ -195,6 +202,15 @@ class Speech(Metric):
             "dnsmos": lambda: metrics.dnsmos(wave, rate),
         }
         return {**{name: each[name]() for name in self.scores}, "factor": made.factor}
+
+
+def _noise(mel: Tensor, model: Model, seed: int, samples: int) -> Tensor:
+    """What the model starts from, as sound: what the projection does without it."""
+    own: MelConfiguration = model.configuration.mel
+    layout = Layout.dense(1, (len(mel), own.hop))
+    state = NoiseSource(seed, [0]).normal(layout)
+    wave = tensor(model.decode(state, layout, {"mel": mel[None]})).flatten()
+    return wave[own.offset : own.offset + samples]
 
 
 def _spaced(paths: Sequence[Path], limit: int | None) -> list[Path]:

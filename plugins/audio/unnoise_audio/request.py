@@ -31,7 +31,7 @@ class Request(BaseModel):
         " name of a front end; a .npz file may hold its own",
     )
     project: int = Field(
-        0,
+        16,
         ge=0,
         le=1000,
         description="rounds in which the result is brought closer to the mel, magnitude by"

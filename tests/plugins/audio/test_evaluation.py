@@ -44,7 +44,8 @@ def _quiet(what, part):
 
 
 def test_every_row_of_every_voice(model, voices):
-    metric = Speech(at=(1, 2), griffin_lim=(2, 8), scores=("log_mel", "si_sdr", "stft"))
+    scores = ("log_mel", "si_sdr", "stft")
+    metric = Speech(at=(1, 2), project=(0, 2), griffin_lim=(2, 8), scores=scores)
     steps = []
     found = metric.measure(model, voices, lambda what, part: steps.append(part))
     assert found == json.loads(json.dumps(found))
@@ -58,6 +59,8 @@ def test_every_row_of_every_voice(model, voices):
         "model, 1 steps + 2",
         "model, 2 steps",
         "model, 2 steps + 2",
+        "noise in the mel's envelope",
+        "noise in the mel's envelope + 2",
         "Griffin-Lim 2",
         "Griffin-Lim 8",
         "Griffin-Lim 8 + 2",
