@@ -171,7 +171,7 @@ def learned(items: Sequence[Item], configuration: Configuration) -> Learned:
     z, _ = MDCT(configuration.mel.hop).embed(blocks, Layout.dense(len(blocks), blocks.shape[1:]))
     z = (z / envelope.exp())[:, 1:-1].double()
     return Learned(
-        scale=z.square().mean((0, 1)).sqrt().clamp(min=1e-3).tolist(),
+        scale=tuple(z.square().mean((0, 1)).sqrt().clamp(min=1e-3).tolist()),
         mean=float(envelope.mean()),
         spread=float(envelope.std().clamp(min=1e-3)),
     )

@@ -47,9 +47,13 @@ def load_mono(path: str | Path, rate: int) -> tuple[Float[Tensor, " samples"], t
                 notes.extend((*more, *_flat(cut)))
                 yield mixed(cut.T)
 
-        wave = torch.cat(list(resampled_pieces(means(), file.samplerate, rate)))
+        # filled as it is read: an hour is not held twice
+        wave, place = torch.empty(-(-file.frames * rate // file.samplerate)), 0
+        for piece in resampled_pieces(means(), file.samplerate, rate):
+            wave[place : place + len(piece)] = piece[: len(wave) - place].clamp(-1, 1)
+            place += len(piece)
         notes += changes(file.channels, file.samplerate, rate)
-        return wave.clamp_(-1, 1), tuple(dict.fromkeys(notes))
+        return wave[:place], tuple(dict.fromkeys(notes))
 
 
 def changes(channels: int, old: int, new: int) -> list[str]:
