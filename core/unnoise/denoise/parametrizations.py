@@ -143,10 +143,16 @@ class GaussianParametrization(Parametrization):
         t: Time,
         layout: Layout,
     ) -> Float[Tensor, " batch"]:
+        target = self.target(kernel, x0, x_t, t, layout)
+        return layout.sum((tensor(output) - target) ** 2) / layout.sizes
+
+    def target(
+        self, kernel: TransitionKernel, x0: State, x_t: State, t: Time, layout: Layout
+    ) -> Float[Tensor, "rows ..."]:
+        """The output that gives the true x_0."""
         skip, out, _, _ = self.affine(_gaussian(kernel).schedule, t)
-        x0, x_t, output = tensor(x0), tensor(x_t), tensor(output)
-        target = (x0 - layout.expand(skip, x_t) * x_t) / layout.expand(out, x_t)
-        return layout.sum((output - target) ** 2) / layout.sizes
+        x0, x_t = tensor(x0), tensor(x_t)
+        return (x0 - layout.expand(skip, x_t) * x_t) / layout.expand(out, x_t)
 
 
 class Direct(GaussianParametrization):

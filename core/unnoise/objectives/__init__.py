@@ -33,7 +33,7 @@ from unnoise.objectives.likelihood import (
     log_likelihood,
 )
 from unnoise.objectives.limit import limit_bound
-from unnoise.objectives.objectives import ConditionDropout, Simple
+from unnoise.objectives.objectives import Absolute, ConditionDropout, Error, Simple, Squared
 from unnoise.objectives.recipes import CHAIN, Goal, Recipe, recipe
 from unnoise.objectives.sde_bound import sde_bound
 from unnoise.objectives.times import ImportanceTimes, TimeLaw, UniformTimes
@@ -51,6 +51,7 @@ from unnoise.objectives.weighted import (
 __all__ = [
     "CHAIN",
     "VDM",
+    "Absolute",
     "Batch",
     "Bound",
     "Categories",
@@ -60,6 +61,7 @@ __all__ = [
     "Dequantised",
     "Distillation",
     "Elapsed",
+    "Error",
     "ExactTrace",
     "Goal",
     "Hutchinson",
@@ -81,6 +83,7 @@ __all__ = [
     "ScoreEntropy",
     "Simple",
     "SimpleWithBound",
+    "Squared",
     "TimeLaw",
     "Trace",
     "TruncatedSNR",

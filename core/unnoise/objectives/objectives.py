@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
@@ -10,24 +11,54 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unnoise.denoise import Denoiser, NetworkDenoiser
+from unnoise.denoise import Denoiser, GaussianParametrization, NetworkDenoiser
 from unnoise.errors import ConfigError
 from unnoise.kernels import training_times
 from unnoise.noise import NoiseSource
 from unnoise.objectives.base import Objective, OnStates
 from unnoise.objectives.batch import Batch
 from unnoise.objectives.turn import Elapsed, Loss, Networks, Turn
-from unnoise.spaces import Layout
+from unnoise.spaces import Layout, tensor
+
+
+class Error(ABC):
+    """What a difference of an output from its target costs, entry by entry."""
+
+    @abstractmethod
+    def __call__(self, difference: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
+        """The cost of each entry."""
+
+
+@final
+@dataclass(frozen=True)
+class Squared(Error):
+    """d^2: the best output is the mean."""
+
+    def __call__(self, difference: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
+        return difference**2
+
+
+@final
+@dataclass(frozen=True)
+class Absolute(Error):
+    """|d|, of Gaussian kernels (Chen 2020, WaveGrad): the best output is the median, the mean only
+    where the target is spread symmetrically around it."""
+
+    def __call__(self, difference: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
+        return difference.abs()
 
 
 @final
 @dataclass(frozen=True)
 class Simple(Objective):
-    """The parametrization's own loss at a random time, unweighted (Ho 2020).
+    """The parametrization's own loss at a random time, unweighted (Ho 2020), or another error of
+    its target.
 
     Times are spread evenly over consecutive sample numbers; a discrete kernel is trained at every
     t = 1/T .. 1.
     """
+
+    error: Error = Squared()
 
     def __call__(
         self, denoiser: Denoiser, batch: Batch, noise: NoiseSource
@@ -39,7 +70,16 @@ class Simple(Objective):
         t = training_times(kernel, noise.times().to(layout.device))
         x_t = kernel.noisy(batch.x0, t, layout, noise)
         output = denoiser.output(x_t, t, layout, batch.condition)
-        return parametrization.loss(kernel, output, batch.x0, x_t, t, layout)
+        if isinstance(self.error, Squared):
+            return parametrization.loss(kernel, output, batch.x0, x_t, t, layout)
+        if not isinstance(parametrization, GaussianParametrization):
+            raise ConfigError(
+                "only a Gaussian parametrization has a target to take this error of",
+                value=type(parametrization).__name__,
+                fix="use Simple()",
+            )
+        target = parametrization.target(kernel, batch.x0, x_t, t, layout)
+        return layout.sum(self.error(tensor(output) - target)) / layout.sizes
 
 
 @final

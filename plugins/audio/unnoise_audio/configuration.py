@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -10,6 +11,7 @@ from unnoise.errors import ConfigError
 from unnoise.specs import FromData
 from unnoise_audio.front_ends import front_end
 from unnoise_audio.mel import MelConfiguration
+from unnoise_audio.rates import default_factors, reach
 
 
 class Learned(BaseModel):
@@ -50,6 +52,16 @@ class Configuration(BaseModel):
     unreadable: Literal["error", "skip"] = Field(
         "error", description="what is done about files that cannot be used, silent ones included"
     )
+    method: Literal["mdct", "wavegrad"] = Field(
+        "mdct", description="mdct: coefficients of frames, patches; wavegrad: samples, as published"
+    )
+    factors: tuple[int, ...] | None = Field(
+        None, description="wavegrad: repetitions whose product is the hop; default: five small ones"
+    )
+    size: Literal["base", "large"] = Field("base", description="wavegrad: as published")
+    prior: Literal["standard", "mel"] = Field(
+        "standard", description="wavegrad: mel: noise as loud as each frame (PriorGrad)"
+    )
     patch: int = Field(40, ge=1, le=16_384, description="samples of a patch; divides the hop")
     width: int = Field(96, ge=8, le=4096, description="channels of the network")
     layers: int = Field(6, ge=1, le=64, description="residual blocks of the network")
@@ -63,9 +75,26 @@ class Configuration(BaseModel):
         return front_end(value) if isinstance(value, str) else value
 
     @property
+    def factors_used(self) -> tuple[int, ...]:
+        """Of WaveGrad; see `default_factors`.
+
+        Raises ConfigError for factors with another product.
+        """
+        found = self.factors or default_factors(self.mel.hop)
+        if math.prod(found) != self.mel.hop or min(found) < 2:
+            raise ConfigError(
+                "the product of the factors, each at least 2, is the hop",
+                value=found,
+                limit=self.mel.hop,
+            )
+        return found
+
+    @property
     def reach(self) -> int:
         """Frames on each side that an output of the network depends on: patches that its blocks
         mix, and the neighbours of a frame in four transforms."""
+        if self.method == "wavegrad":
+            return reach(self.factors_used, self.size == "large")
         return 4 + -(-self.layers * (self.kernel // 2) * self.patch // self.mel.hop)
 
     @property

@@ -25,6 +25,7 @@ from unnoise.errors import InputError, LimitExceeded
 from unnoise.fields import configured
 from unnoise.spaces import Layout
 from unnoise.storage.tensors import digest
+from unnoise_audio.codec import loudness
 from unnoise_audio.configuration import Configuration, Learned
 from unnoise_audio.mdct import MDCT
 from unnoise_audio.mel import log_envelope, mel_spectrogram
@@ -165,13 +166,21 @@ def configure(source: str | Path, options: Mapping[str, Any]) -> Configuration:
 
 
 def learned(items: Sequence[Item], configuration: Configuration) -> Learned:
-    """The scale of each coefficient, and how loud the sound is."""
-    blocks = torch.stack([item[0] for item in items])
-    envelope = log_envelope(torch.stack([item[1] for item in items]), configuration.mel)
-    z, _ = MDCT(configuration.mel.hop).embed(blocks, Layout.dense(len(blocks), blocks.shape[1:]))
-    z = (z / envelope.exp())[:, 1:-1].double()
+    """The scale of each coefficient, or of all samples, and how loud the sound is."""
+    own = configuration
+    blocks, mel = (torch.stack([item[k] for item in items]) for k in (0, 1))
+    envelope = log_envelope(mel, own.mel)
+    if own.method == "mdct":
+        z, _ = MDCT(own.mel.hop).embed(blocks, Layout.dense(len(blocks), blocks.shape[1:]))
+        z = (z / envelope.exp())[:, 1:-1].double()
+        scale = z.square().mean((0, 1)).sqrt().clamp(min=1e-3).tolist()
+    elif own.prior == "mel":
+        z = (blocks / loudness(mel, own.mel)).double()
+        scale = [float(z.square().mean().sqrt().clamp(min=1e-3))]
+    else:
+        scale = [1.0]
     return Learned(
-        scale=tuple(z.square().mean((0, 1)).sqrt().clamp(min=1e-3).tolist()),
+        scale=tuple(scale),
         mean=float(envelope.mean()),
         spread=float(envelope.std().clamp(min=1e-3)),
     )

@@ -17,6 +17,7 @@ from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.model import Metric
+from unnoise.objectives import Absolute, Objective, Simple
 from unnoise.spaces import Euclidean
 from unnoise_audio import EXAMPLE, data, files
 from unnoise_audio.codec import codec_of
@@ -24,10 +25,12 @@ from unnoise_audio.configuration import Configuration
 from unnoise_audio.display import Sounds
 from unnoise_audio.evaluation import Speech
 from unnoise_audio.inputs import Prepared, inputs_of
+from unnoise_audio.levels import LevelNoise, Levels
 from unnoise_audio.network import PatchNet
 from unnoise_audio.request import Request
 from unnoise_audio.sound import Audio, joined
 from unnoise_audio.streaming import Chunking, chunking, speak
+from unnoise_audio.wavegrad import WaveGrad
 
 
 @final
@@ -52,13 +55,22 @@ class Vocoder(Trainable):
     demo: ClassVar[Mapping[str, Any]] = {"source": str(EXAMPLE)}
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        if configuration.method == "wavegrad":
+            return {"steps": 6, "sampler": "ddim", "grid": "log-snr"}
         return {"steps": 6, "sampler": "ddim", "grid": "uniform"}
+
+    def objective(self, configuration: Configuration) -> Objective:
+        """WaveGrad's mean absolute error, or the squares."""
+        return Simple(Absolute()) if configuration.method == "wavegrad" else Simple()
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """What the sound in the folder `source` says of itself."""
         return data.configure(source, options)
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
+        if configuration.method == "wavegrad":
+            noisy = GaussianKernel(Euclidean(), Levels())
+            return NetworkDenoiser(WaveGrad(configuration), noisy, LevelNoise())
         kernel = GaussianKernel(Euclidean(), VPCosine())
         return NetworkDenoiser(PatchNet(configuration), kernel, V())
 

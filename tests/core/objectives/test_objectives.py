@@ -22,7 +22,7 @@ from unnoise.kernels import (
     training_times,
 )
 from unnoise.noise import NoiseSource
-from unnoise.objectives import Batch, ConditionDropout, Simple
+from unnoise.objectives import Absolute, Batch, ConditionDropout, Simple, Squared
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle
 
@@ -44,6 +44,11 @@ class Exact(nn.Module):
         return (s / (a**2 * self.v + s**2))[:, None].to(x.dtype) * x
 
 
+class Logit3(nn.Module):
+    def forward(self, x, label, layout, condition):
+        return torch.zeros(*x.shape, 3)
+
+
 def test_simple_averages_the_posterior_variance_over_time():
     # E|eps - E[eps|x_t]|^2 = alpha^2 v / (alpha^2 v + sigma^2), over uniform t. Times are spread
     # evenly, so 4,096 consecutive samples of 64 entries leave an error of the noise only.
@@ -59,6 +64,29 @@ def test_simple_averages_the_posterior_variance_over_time():
     expected = (a2 * v / (a2 * v + 1 - a2)).mean().item()
     # each loss is a mean of 64 squares of variance below 1: standard error < sqrt(2 / 64 / 4096)
     assert abs(loss.mean().item() - expected) < 5 * math.sqrt(2 / 64 / 4096)
+
+
+def test_the_absolute_error_averages_the_posterior_deviation():
+    # E|eps - E[eps|x_t]| = sqrt(2/pi) times the posterior's standard deviation, of a Gaussian
+    schedule, v = VPLinear(), 0.25
+    model = NetworkDenoiser(Exact(schedule, v), GaussianKernel(Euclidean(), schedule), Noise())
+    x0 = 0.5 * torch.randn(4096, 64, generator=torch.Generator().manual_seed(0), dtype=F)
+    batch = Batch(x0, Layout.dense(4096, (64,), dtype=F))
+    loss = Simple(Absolute())(model, batch, NoiseSource(0, range(4096)))
+    t = (torch.arange(100_000, dtype=F) + 0.5) / 100_000
+    a2 = schedule.alpha(t) ** 2
+    expected = (2 / math.pi * a2 * v / (a2 * v + 1 - a2)).sqrt().mean().item()
+    assert abs(loss.mean().item() - expected) < 5 * math.sqrt(1 / 64 / 4096)
+    squared = Simple(Squared())(model, batch, NoiseSource(0, range(4096)))
+    assert torch.equal(squared, Simple()(model, batch, NoiseSource(0, range(4096))))
+
+
+def test_categories_have_no_target_for_another_error():
+    kernel = CategoricalKernel(Tokens(3), Matrices.discretised_gaussian(3, (0.1,) * 8))
+    model = NetworkDenoiser(Logit3(), kernel, Logits())
+    batch = Batch(torch.zeros(2, 4, dtype=torch.long), Layout.dense(2, (4,), dtype=torch.long))
+    with pytest.raises(ConfigError, match="Gaussian parametrization"):
+        Simple(Absolute())(model, batch, NoiseSource(0, range(2)))
 
 
 def test_every_step_is_trained_once_in_every_t():

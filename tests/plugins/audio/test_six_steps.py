@@ -1,0 +1,53 @@
+"""Published schedules with an exact denoiser: how much noise of the innovations is left or lost."""
+
+import pytest
+import torch
+from wiener import SIZE, Wiener, expected, innovations, spaced
+
+from unnoise.noise import NoiseSource
+from unnoise.samplers import DDIM, Ancestral, Diffusion
+from unnoise.samplers.grids import Uniform
+from unnoise.spaces import Layout, tensor
+from unnoise_audio.levels import SCHEDULES
+
+ROWS = 32
+TABLES = {
+    "linear-1000": SCHEDULES["linear-1000"],
+    "linear, 50 of it": spaced(50),
+    "linear, 12 of it": spaced(12),
+    "linear, 6 of it": spaced(6),
+    "wg-6": SCHEDULES["wg-6"],
+    "port-6": SCHEDULES["port-6"],
+}
+
+
+@pytest.mark.parametrize("ancestral", [False, True], ids=["ddim", "ancestral"])
+@pytest.mark.parametrize("name", TABLES)
+def test_the_innovations_of_an_exact_denoiser(name, ancestral):
+    """Start N(0, 1), as published. 65,536 samples: a standard error of at most 1.2 % where few
+    frequencies rule; 5 of them."""
+    table = TABLES[name]
+    layout = Layout.dense(ROWS, (SIZE,), dtype=torch.float64)
+    run = Diffusion(Wiener(table), layout, NoiseSource(3, range(ROWS)))
+    x = run.noise.normal(layout)
+    sampler = Ancestral() if ancestral else DDIM()
+    for step in sampler(run, x, Uniform().times(run.kernel, len(table.betas))):
+        x = tensor(step.x)
+    assert innovations(x) == pytest.approx(expected(table, ancestral), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("name", "ddim", "ancestral"),
+    [
+        ("linear-1000", 0.00977, 0.00931),
+        ("linear, 50 of it", 0.00601, 0.00524),
+        ("linear, 12 of it", 0.00275, 0.00232),
+        ("linear, 6 of it", 0.00167, 0.00138),
+        ("wg-6", 0.00621, 0.00352),
+        ("port-6", 0.06397, 0.01351),
+    ],
+)
+def test_few_steps_lose_noise_and_the_ports_leave_it(name, ddim, ancestral):
+    """The truth is 0.01; closed form."""
+    assert expected(TABLES[name], False) == pytest.approx(ddim, abs=2e-5)
+    assert expected(TABLES[name], True) == pytest.approx(ancestral, abs=2e-5)
