@@ -113,7 +113,8 @@ class Conv(nn.Module):
     ) -> Float[Tensor, "batch longer out"]:
         """What the convolution, of width 3, makes of every entry repeated `factor` times."""
         if factor == 1:
-            return self(x)
+            same: Tensor = self(x)
+            return same
         before, at, after = (x @ self.weight[k] for k in range(3))
         at = at + self.bias
         first = at + after
@@ -142,7 +143,7 @@ class Film(nn.Module):
         """(B, T, 2 outputs): shift and scale."""
         angle = level[:, None] * self.frequencies
         known = torch.cat([angle.sin(), angle.cos()], -1)[:, None]
-        made: Tensor = self.outer(_kept(F.leaky_relu_(self.inner(x), _SLOPE).add_(known), mask))
+        made: Tensor = self.outer(_kept(F.leaky_relu_(self.inner(x), _SLOPE) + known, mask))
         return made
 
 
