@@ -9,10 +9,11 @@ speed      one evaluation of the network of the port `wavegrad` 0.1.5 and of our
            on the same mel, in one process with one thread: processor time, the least of alternating
            rounds. FOLDER: `pip install --no-deps --target FOLDER wavegrad==0.1.5`; its package
            imports what it does not need for the model, which is read past.
-schedules  six steps, of DDIM unless another is named, with the exact Wiener denoiser of an AR(2) signal of variance 1 from
-           N(0, I): mean |log ratio| of the power in 80 equal bands to the truth, for the published
-           tables and for the grids fitted by `unnoise.samplers.optimised`, and what fitting costs.
-           Fitting lessens the square error of samples, which loud frequencies rule.
+schedules  six steps, of DDIM unless another is named, with the exact Wiener denoiser of an AR(2)
+           signal of variance 1 from N(0, I): mean |log ratio| of the power in 80 equal bands to the
+           truth, for the published tables and for the grids fitted by
+           `unnoise.samplers.optimised`, and what fitting costs in processor time. Fitting lessens
+           the square error of samples, which loud frequencies rule.
 """
 
 from __future__ import annotations
