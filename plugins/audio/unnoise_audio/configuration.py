@@ -66,13 +66,20 @@ class Configuration(BaseModel):
     width: int = Field(96, ge=8, le=4096, description="channels of the network")
     layers: int = Field(6, ge=1, le=64, description="residual blocks of the network")
     expansion: int = Field(3, ge=1, le=16, description="inner width of a block, in widths")
-    kernel: int = Field(15, ge=1, le=63, description="patches that a block mixes; odd")
+    kernel: int = Field(15, ge=1, le=63, description="patches that a block mixes; an odd number")
     learned: Annotated[Learned | None, FromData()] = Field(None, description="from the data")
 
     @field_validator("mel", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
         return front_end(value) if isinstance(value, str) else value
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("a kernel is odd: it has a middle")
+        return value
 
     @property
     def factors_used(self) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ from unnoise_audio.mdct import MDCT, Quadrature
 from unnoise_audio.mel import log_bands, log_envelope
 
 _ANGLES = 16  # of the noise level's embedding
+_RUN = 16
 _CEPSTRUM = 60  # coefficients of the envelope's logarithm that the phases are made of
 
 
@@ -46,6 +47,23 @@ def minimum_phase(size: int) -> Float[Tensor, "size size"]:
     coefficients = (order * angle).cos() * 2 / size
     coefficients[0] /= 2
     return coefficients.T @ (order * angle).sin()
+
+
+def depthwise(
+    x: Float[Tensor, "batch patches width"],
+    weight: Float[Tensor, "width 1 kernel"],
+    bias: Float[Tensor, " width"] | None,
+) -> Float[Tensor, "batch patches width"]:
+    """The convolution of each channel with its own kernel, ends padded with zeros: for runs of
+    _RUN patches one product with a banded matrix, several times as fast as torch's on a CPU."""
+    kernel, patches = weight.shape[-1], x.shape[1]
+    runs, wide = -(-patches // _RUN), _RUN + kernel - 1
+    # row i of a band is the kernel moved by i: a period one longer than a row moves it by itself
+    bands = F.pad(weight[:, 0], (0, _RUN)).repeat(1, _RUN)[:, : _RUN * wide].view(-1, _RUN, wide)
+    padded = F.pad(x, (0, 0, kernel // 2, kernel // 2 + runs * _RUN - patches))
+    pieces = padded.transpose(1, 2).unfold(2, wide, _RUN)
+    made = (pieces @ bands.transpose(1, 2)).flatten(2)[..., :patches].transpose(1, 2)
+    return made if bias is None else made + bias
 
 
 @final
@@ -64,7 +82,7 @@ class Block(nn.Module):
     def forward(
         self, h: Float[Tensor, "batch patches width"], level: Float[Tensor, "batch width2"]
     ) -> Float[Tensor, "batch patches width"]:
-        mixed = self.norm(self.mix(h.transpose(1, 2)).transpose(1, 2))
+        mixed = self.norm(depthwise(h, self.mix.weight, self.mix.bias))
         a, b = self.level(level)[:, None].chunk(2, -1)
         return h + self.gate * self.narrow(F.silu(self.wide(torch.addcmul(b, mixed, 1 + a))))
 

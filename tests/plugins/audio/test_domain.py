@@ -91,7 +91,6 @@ def test_a_mistake_is_one_line(bundle, tmp_path, capsys):
     assert not (tmp_path / "o" / "00000.wav").exists()
 
 
-@pytest.mark.xfail(not Vocoder.bundle.is_dir(), reason="the model is in training", strict=True)
 def test_the_shipped_model_says_what_it_hears(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert sum(path.stat().st_size for path in Vocoder.bundle.iterdir()) < 20_000_000
@@ -104,7 +103,7 @@ def test_the_shipped_model_says_what_it_hears(tmp_path, monkeypatch):
     assert after.waveform.abs().max() <= 1
     mel = unnoise.load("audio").configuration.mel
     wanted, made = mel_of(before.waveform[0], mel), mel_of(after.waveform[0], mel)
-    assert (wanted - made).abs().mean() < 0.5  # of a spread of about 3
+    assert (wanted - made).abs().mean() < 0.15  # measured: .07, of a spread of about 3
     quiet = mel_of(before.waveform[0] / 2, mel)
     assert (wanted - made).abs().mean() < (wanted - quiet).abs().mean()
 
