@@ -1,13 +1,14 @@
 """The modified discrete cosine transform as a codec: blocks of samples to blocks of coefficients.
 
-    X[m, k] = sum over n of w(n) x(m N + n - N/2) sqrt(2/N) cos(pi/N (n + 1/2 + N/2) (k + 1/2)),
+    X[m, k] = sum over n of w(n) x(m N + n - N/2) sqrt(2/N) cos(pi/N (n + 1/2 - N/2) (k + 1/2)),
     w(n) = sin(pi (n + 1/2) / 2N),   n = 0 .. 2N - 1,   k = 0 .. N - 1,
 
-for block m of N samples (Princen & Bradley 1987). Neighbouring blocks share their borders, and
-still there is one coefficient per sample: the transform is orthonormal. White noise stays white
-noise, an error of the coefficients is as large as that of the waveform, and the codec's term of a
-likelihood is 0. It is done in two orthonormal steps: at each border the sample that lies i + 1/2
-before it, u, and its mirror image, v, are turned,
+for block m of N samples: that of Princen & Bradley (1987), which has + N/2, of the signal reversed
+in time, but for signs. Neighbouring blocks share their borders, and still there is one coefficient
+per sample: the transform is orthonormal. White noise stays white noise, an error of the
+coefficients is as large as that of the waveform, and the codec's term of a likelihood is 0. It is
+done in two orthonormal steps: at each border the sample that lies i + 1/2 before it, u, and its
+mirror image, v, are turned,
 
     v' = c v + s u,   u' = c u - s v,   (c, s) = (cos, sin) of pi/4 (1 - (i + 1/2) / (N/2)),
 

