@@ -215,7 +215,11 @@ class Trainable(Domain):
     def dataset(
         self, source: Any, configuration: Any, part: Literal["train", "validation"]
     ) -> Dataset[Any]:
-        """The examples of one part of `source`; the split is the domain's."""
+        """The examples of one part of `source`; the split is the domain's.
+
+        Augmentation is drawn from torch's default generator, which is seeded before each item is
+        made, and from nothing else.
+        """
 
     @abstractmethod
     def collate(self, items: Sequence[Any]) -> Batch:

@@ -25,6 +25,7 @@ from unnoise.kernels import ProductKernel
 from unnoise.model import Metric, Model
 from unnoise.objectives import data_of_parts
 from unnoise.spaces import DataSpace, Layout, ProductSpace
+from unnoise.training.data import read
 
 _FLAGS = [
     flag("data", Path, "the data; their validation part is used", Parameter.empty),
@@ -152,7 +153,8 @@ def _mean(domain: Trainable, asked: dict[str, Any]) -> dict[str, Any]:
     count = min(asked["num_samples"], len(data))
     if count == 0:
         raise InputError("the data have no validation part", value=str(asked["data"]))
-    items = [data[i * len(data) // count] for i in range(count)]
+    places = [i * len(data) // count for i in range(count)]
+    items = [read(data, place, asked["seed"], place) for place in places]
     measure = _LIKELIHOODS[asked["metric"]]
     found: list[dict[str, Tensor]] = []
     notes: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from unnoise.testing.domain_case import DomainCase
 from unnoise.testing.law_case import seeded, untouched
 from unnoise.testing.natives import difference, leaves
 from unnoise.testing.report import Skip, require, within
+from unnoise.training.data import read
+from unnoise.training.validate import SEED
 
 _ITEMS: Final = 400
 """Items of each part that are compared."""
@@ -37,6 +40,13 @@ def training(case: DomainCase) -> tuple[Trainable, Any, Any]:
     return domain, configuration, items
 
 
+def _read(items: Any, rows: Iterable[int], seed: int = 0, others: int = 0) -> list[Any]:
+    """Items as the trainer reads them: torch's generator is seeded for each from its place. The
+    others are seeded with `others`; afterwards all are as they were."""
+    with seeded(others):
+        return [read(items, k % len(items), seed, k) for k in rows]
+
+
 def _networks(domain: Trainable, configuration: Any, objective: Objective) -> Networks:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -48,7 +58,7 @@ def data_can_be_trained_on(case: DomainCase) -> str:
     """dataset, collate and objective: valid clean states, a finite loss for each item, and finite
     gradients."""
     domain, configuration, items = training(case)
-    chosen = [items[i % len(items)] for i in range(4)]
+    chosen = _read(items, range(4))
     batch = domain.collate(chosen)
     objective = domain.objective(configuration)
     networks = _networks(domain, configuration, objective)
@@ -69,16 +79,15 @@ def data_can_be_trained_on(case: DomainCase) -> str:
 
 
 def items_repeat(case: DomainCase) -> str:
-    """An item read twice, and of a data set made twice, is the same, whatever global random
-    numbers say; each part has as many as it says."""
+    """An item read twice, and of a data set made twice, is the same: but for torch's default
+    generator, which the trainer seeds for each item, random numbers have no say. Each part has as
+    many items as it says."""
     domain, configuration, items = training(case)
     many = min(len(items), 16)
-    with seeded(1):
-        first = [items[k] for k in range(many)]
+    first, second = (_read(items, range(many), others=k) for k in (1, 2))
     with seeded(2):
-        second = [items[k] for k in range(many)]
         fresh: Any = domain.dataset(case.data, configuration, "train")
-        third = [fresh[k] for k in range(many)]
+    third = _read(fresh, range(many), others=2)
     require(len(fresh) == len(items), f"{len(items)} items, then {len(fresh)} of the same data")
     for k, (a, b, c) in enumerate(zip(first, second, third, strict=True)):
         require(difference(domain, a, b) == 0, f"item {k} is another when it is read again")
@@ -97,13 +106,12 @@ def parts_are_apart(case: DomainCase) -> str:
     held: Any = domain.dataset(case.data, configuration, "validation")
     if len(held) == 0:
         raise Skip("the validation part of these data is empty")
-    train = [_print(domain, items[k]) for k in _spread(len(items))]
-    own = [_print(domain, held[k]) for k in range(min(len(held), _ITEMS))]
+    own = _prints(domain, held, range(min(len(held), _ITEMS)), SEED)
+    sample = _prints(domain, items, _spread(len(items)))
+    known = set(sample)
     if len(items) > _ITEMS:  # all of them, where only some were looked at
-        train += [_print(domain, items[k]) for k in range(min(len(items), 10 * _ITEMS))]
-    known = set(train)
+        known.update(_prints(domain, items, range(min(len(items), 10 * _ITEMS))))
     both = sum(item in known for item in own) / len(own)
-    sample = [_print(domain, items[k]) for k in _spread(len(items))]
     twice = 1 - len(set(sample)) / len(sample)
     if twice > 0.5:
         raise Skip("the data repeat themselves")
@@ -113,6 +121,11 @@ def parts_are_apart(case: DomainCase) -> str:
 
 def _spread(n: int) -> list[int]:
     return sorted({int(k) for k in np.linspace(0, n - 1, min(n, _ITEMS))})
+
+
+def _prints(domain: Trainable, items: Any, rows: Iterable[int], seed: int = 0) -> list[str]:
+    with seeded(0):
+        return [_print(domain, read(items, k, seed, k)) for k in rows]
 
 
 def _print(domain: Trainable, item: Any) -> str:
@@ -126,7 +139,7 @@ def _print(domain: Trainable, item: Any) -> str:
 def collate_keeps_the_order(case: DomainCase) -> str:
     """Row k of a batch is item k: as in a batch of its own, condition and all."""
     domain, _, items = training(case)
-    chosen = [items[k % len(items)] for k in range(4)]
+    chosen = _read(items, range(4))
     batch = domain.collate(chosen)
     require(isinstance(batch, Batch), f"collate returns a {type(batch).__name__}, not a Batch")
     require(batch.layout.batch == 4, f"a batch of 4 items has {batch.layout.batch} samples")
@@ -149,7 +162,8 @@ def losses_follow_the_data(case: DomainCase) -> str:
     domain, configuration, items = training(case)
     objective = domain.objective(configuration)
     networks = _networks(domain, configuration, objective).eval()
-    batch = domain.collate([items[k % len(items)] for k in range(4)])
+    chosen = _read(items, range(4))
+    batch = domain.collate(chosen)
     progress = Elapsed(0, 1)
     for turn in objective.turns(networks):
 
@@ -164,7 +178,7 @@ def losses_follow_the_data(case: DomainCase) -> str:
         require(not torch.equal(first, loss(batch, 1)), "the loss does not depend on the noise")
         moved = replace(batch, x0=_moved(batch.x0))
         require(not torch.allclose(first, loss(moved)), "the loss does not depend on the data")
-        one = domain.collate([items[0]])
+        one = domain.collate(chosen[:1])
         gap = float((loss(one)[0] - first[0]).abs() / (1 + first[0].abs()))
         within(gap, _SAME, "loss of a sample alone and in a batch: relative difference")
     return f"{len(objective.turns(networks))} turns"

@@ -27,8 +27,8 @@ from unnoise.storage.tensors import digest
 
 
 def mix(*numbers: int) -> int:
-    """63 bits that depend on every one of `numbers`."""
-    packed = struct.pack(f"<{len(numbers)}q", *numbers)
+    """63 bits that depend on every one of `numbers`, each of 64 bits."""
+    packed = struct.pack(f"<{len(numbers)}Q", *(number % 2**64 for number in numbers))
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
 
 
@@ -37,6 +37,16 @@ def permutation(seed: int, epoch: int, length: int) -> np.ndarray[Any, np.dtype[
     """The order of `length` items in `epoch`."""
     key = np.array([seed, epoch], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key)).permutation(length)
+
+
+def read(dataset: Dataset[Any], index: int, *numbers: int) -> Any:
+    """Item `index` of a data set, whose augmentation is a function of `numbers`.
+
+    torch's default generator is seeded from them before the item is made. It is the only one that a
+    data set may draw from: the conformance kit reads items in this way, too.
+    """
+    torch.default_generator.manual_seed(mix(*numbers))
+    return dataset[index]
 
 
 @dataclass(frozen=True)
@@ -58,9 +68,9 @@ class Shard:
 class Batches(Dataset[Any]):
     """Maps a step to this process's part of its batch, collated, on the CPU.
 
-    Before an item is made, torch's generator is seeded from (seed, position), so augmentation
-    that draws from it neither depends on the number of processes nor breaks a resume. numpy's and
-    Python's global generators are seeded once per step.
+    Items are read with (seed, position), see `read`, so augmentation neither depends on the number
+    of processes nor breaks a resume. numpy's and Python's global generators are seeded once per
+    step.
     """
 
     def __init__(
@@ -78,8 +88,7 @@ class Batches(Dataset[Any]):
         for position in positions:
             epoch, row = divmod(position, self.length)
             index = int(permutation(self.seed, epoch, self.length)[row])
-            torch.default_generator.manual_seed(mix(self.seed, position))
-            items.append(self.dataset[index])
+            items.append(read(self.dataset, index, self.seed, position))
         return collated(self.domain, items)
 
 
@@ -107,10 +116,9 @@ def fingerprint(domain: Trainable, dataset: Dataset[Any], length: int) -> str:
         return digest(length, own)[:16]
     found: list[object] = [length]
     for index in sorted({length * k // 16 for k in range(16)} | {length - 1}):
-        torch.default_generator.manual_seed(mix(index))
         random.seed(index)
         np.random.seed(index & 0xFFFFFFFF)
-        batch = collated(domain, [dataset[index]])
+        batch = collated(domain, [read(dataset, index, index)])
         found += [batch.x0, batch.condition, batch.weight]
     return digest(*found)[:16]
 

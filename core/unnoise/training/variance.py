@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from unnoise.codecs import Codec
 from unnoise.denoise import AnalyticVariance, analytic_variance
 from unnoise.discovery.domains import collated
@@ -15,6 +17,7 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import DataType, Quantised, of_states
+from unnoise.training.data import read
 
 
 def with_variance(
@@ -55,7 +58,8 @@ def with_variance(
         chosen = [i * len(items) // count for i in range(count)]
         for begin in range(0, count, batch_size):
             part = chosen[begin : begin + batch_size]
-            batch = collated(domain, [items[i] for i in part])
+            with torch.random.fork_rng(devices=[]):
+                batch = collated(domain, [read(items, i, seed, i) for i in part])
             noise = NoiseSource(seed, range(begin, begin + len(part)), branch=1)
             yield batch.encoded(model.codec, noise)
 

@@ -132,3 +132,35 @@ def test_a_product_is_evaluated_part_by_part(install, here, tmp_path, capsys):
     assert f"nats of density a sample, {age['bits_per_dimension']:.4f} bits" in lines[1]
     assert lines[2].startswith(f"kind: {kind['nats']:.4f} +- ")
     assert "nats of probability a sample" in lines[2]
+
+
+JITTERED = """
+class Jittered(torch.utils.data.Dataset):
+    def __init__(self, points):
+        self.points = points
+
+    def __len__(self):
+        return len(self.points)
+
+    def __getitem__(self, k):
+        return self.points[k] + 0.1 * torch.randn(2)
+
+class Circle(Trainable):"""
+
+
+def test_augmentation_is_a_function_of_the_seed(install, here, tmp_path, capsys):
+    domain = DOMAIN.replace("\nclass Circle(Trainable):", JITTERED)
+    cut = 'return points[:-8] if part == "train" else points[-8:]'
+    domain = domain.replace(cut, cut.replace("return ", "return Jittered(") + ")")
+    assert domain.count("Jittered") == 2
+    install("circle", PLUGIN, domain=domain)
+    here.chdir(tmp_path)
+    Path("data.txt").write_text("40")
+    assert main([*TRAIN, *SHORT, "--out", "run"]) == 0
+    found = []
+    for seed in ("0", "0", "1"):
+        capsys.readouterr()
+        words = ["evaluate", "circle", "--data", "data.txt", "--model", "run", "--steps", "5"]
+        assert main([*words, "--seed", seed]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1] != found[2]

@@ -232,17 +232,26 @@ class LeakyParts(Points):
 
 
 class Augmented(Points):
+    """Noise in each item, of torch's default generator, which is right, or of another."""
+
+    def __init__(self, draw=lambda: torch.randn(2)):
+        self.draw = draw
+
     def dataset(self, source, configuration, part):
-        noisy = super().dataset(source, configuration, part)
+        clean, draw = super().dataset(source, configuration, part), self.draw
 
         class Rows(torch.utils.data.Dataset):
             def __len__(self):
-                return len(noisy)
+                return len(clean)
 
             def __getitem__(self, k):
-                return noisy[k] + 0.1 * torch.randn(2)
+                return clean[k] + 0.1 * draw()
 
         return Rows()
+
+
+OWN = torch.Generator()
+NUMPYS = np.random.default_rng()
 
 
 class Shuffled(Points):
@@ -353,7 +362,22 @@ REQUESTS = [
     ("a script in the preview", "preview_is_self_contained", Script()),
     ("the same rows in both parts", "parts_are_apart", rows(SameParts())),
     ("one row in both parts", "parts_are_apart", rows(LeakyParts())),
-    ("random rows", "items_repeat", rows(Augmented())),
+    (
+        "random rows of a generator of their own",
+        "items_repeat",
+        rows(Augmented(lambda: torch.randn(2, generator=OWN))),
+    ),
+    (
+        "random rows of numpy's generators",
+        "items_repeat",
+        rows(Augmented(lambda: torch.from_numpy(NUMPYS.normal(size=2)).float())),
+    ),
+    (
+        "random rows of numpy's global numbers",
+        "items_repeat",
+        rows(Augmented(lambda: float(np.random.randn()))),
+    ),
+    ("random rows of Python's", "items_repeat", rows(Augmented(random.random))),
     ("rows in a random order", "items_repeat", rows(Shuffled())),
     ("rows reordered by collate", "collate_keeps_the_order", rows(Sorted())),
     ("the mean of the batch taken off", "collate_keeps_the_order", rows(Centred())),

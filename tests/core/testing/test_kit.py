@@ -13,7 +13,7 @@ from planted_denoisers import CONDITION, Network, Told, denoiser, padded
 from planted_domains import ROWS, Points
 from planted_kernels import TOKENS, VP, Bent
 from planted_laws import heavy
-from planted_requests import Notes, asked, first_is_known
+from planted_requests import Augmented, Notes, asked, first_is_known
 from planted_samplers import Euler
 from planted_spaces import Curve, Space
 
@@ -56,6 +56,7 @@ def test_without_the_mistake_every_check_passes():
         check_denoiser(denoiser(Network), layout=padded()),
         check_denoiser(denoiser(Told), condition=CONDITION),
         check_domain(Points(), data=ROWS),
+        check_domain(Augmented(), data=ROWS),
         check_domain(Notes(), requests=asked(Notes()).arguments["requests"], holds=first_is_known),
     ):
         assert report.ok
