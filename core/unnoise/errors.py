@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_NAMED = 5  # files that a message names; it counts the others
 
 
 class UnnoiseError(Exception):
@@ -70,3 +74,21 @@ def nearest(name: str, options: Iterable[str]) -> str:
     """A suggestion to append to an error message: the closest of `options`, or nothing."""
     close = difflib.get_close_matches(name, list(options), n=1)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def unusable(bad: Sequence[tuple[Path, InputError]], total: int, what: str, skip: bool) -> None:
+    """Of `total` files, called `what`, those in `bad` cannot be used, for the reasons beside them.
+
+    Raises InputError, which names the first and counts all; with `skip` that is a warning, in the
+    name of the caller's caller.
+    """
+    if not skip and len(bad) == 1:
+        raise bad[0][1]
+    names = ", ".join(repr(str(path)) for path, _ in bad[:_NAMED])
+    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    text = f"{len(bad)} of {total} {what} cannot be used: {names}{more}"
+    if not skip:
+        raise InputError(
+            text, value=str(bad[0][1]), fix="repair or remove them, or pass unreadable='skip'"
+        )
+    warnings.warn(text, stacklevel=3)

@@ -27,7 +27,7 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 CARD: Final = {
     "data": "two voices at 16 kHz: 596 Russian sentences of one man (Debian festvox-ru 0.5) and 520"
-    " English prompts of one woman (Debian asterisk-core-sounds-en-g722 1.6.1), 124 minutes in all",
+    " English prompts of one woman (Debian asterisk-core-sounds-en-g722 1.6.1), 119 minutes in all",
     "licence": "data BSD-like (festvox-ru) and CC-BY-SA-3.0 (asterisk-core-sounds-en);"
     " weights CC-BY-SA-3.0",
     "split": "by file: crc32 of the name mod 20 = 1 is the test part; of the rest 5 % by crc32 are"

@@ -148,7 +148,7 @@ def _readable(annotation: Any) -> Any:
             # one value may stand for a list of one: it is read as itself, if it can be
             one = [option for option in options if option in (bool, int, float)]
             listed = get_origin(many[0]) is list and get_args(many[0])[0] is not str
-            return list[reduce(or_, [*one, *get_args(many[0])])] if listed else many[0]  # type: ignore[misc]
+            return list[reduce(or_, [*one, *get_args(many[0])])] if listed else many[0]  # type: ignore[misc]  # a type built at run time
         if NoneType in arguments and str not in options:
             options[NoneType] = None  # read from the word none, which may also be somebody's text
         last = [option for option in options if option is str]  # any word is a str
@@ -158,11 +158,11 @@ def _readable(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return annotation
     if origin is tuple and Ellipsis not in arguments:
-        return tuple[tuple(_readable(item) for item in arguments)]  # type: ignore[misc]
+        return tuple[tuple(_readable(item) for item in arguments)]  # type: ignore[misc]  # a type built at run time
     if origin in (dict, Mapping):
-        return dict[str, _readable(arguments[1])]  # type: ignore[misc]
+        return dict[str, _readable(arguments[1])]  # type: ignore[misc]  # a type built at run time
     if origin in (list, tuple, set, frozenset, Sequence, Iterable):
-        return list[_readable(arguments[0])]  # type: ignore[misc]
+        return list[_readable(arguments[0])]  # type: ignore[misc]  # a type built at run time
     return str
 
 

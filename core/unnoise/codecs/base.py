@@ -224,7 +224,7 @@ class Chain(Codec):
 
     @property
     def _each(self) -> list[Codec]:
-        return list(self.codecs)  # type: ignore[arg-type]
+        return list(self.codecs)  # type: ignore[arg-type]  # torch types its containers as Module
 
 
 @final
@@ -313,7 +313,7 @@ class ProductCodec(Codec):
     @property
     def parts(self) -> dict[str, Codec]:
         """The codec of each part, by name."""
-        return dict(self.codecs.items())  # type: ignore[arg-type]
+        return dict(self.codecs.items())  # type: ignore[arg-type]  # torch types its containers as Module
 
 
 def check_data(x: State, layout: Layout) -> None:

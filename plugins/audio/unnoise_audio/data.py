@@ -7,7 +7,6 @@ crop at a random place; its mel is computed with it, which takes 1 % of the time
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.domain import Batch
-from unnoise.errors import InputError, LimitExceeded
+from unnoise.errors import InputError, LimitExceeded, unusable
 from unnoise.fields import configured
 from unnoise.spaces import Layout
 from unnoise.storage.tensors import digest
@@ -35,7 +34,6 @@ from unnoise_audio.sound import SUFFIXES
 MOST_BYTES: Final = 8 << 30
 """Largest part of a data set, decoded and held in memory, two bytes per sample."""
 _STATISTICS = 512  # crops that the scale of the coefficients is measured on
-_NAMED = 5  # files that a message names; it counts the others
 Item = tuple[Tensor, Tensor]
 """(blocks (M, hop), mel (M, mels))."""
 
@@ -218,7 +216,7 @@ def dataset(
                 fix="use fewer files",
             )
     if bad:
-        _report(bad, len(files), part, own.unreadable)
+        unusable(bad, len(files), f"files of the {part} part", own.unreadable == "skip")
     if files and not pieces:
         raise InputError(f"not one file of the {part} part can be used", value=str(root))
     joined = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int16)
@@ -235,21 +233,6 @@ def _ready(path: Path, own: Configuration) -> np.ndarray[Any, np.dtype[np.int16]
     if own.level is not None:
         wave = levelled(wave, own.level)
     return (wave * 32767).round().clamp(-32768, 32767).to(torch.int16).numpy()
-
-
-def _report(
-    bad: list[tuple[Path, InputError]], total: int, part: str, unreadable: Literal["error", "skip"]
-) -> None:
-    if unreadable == "error" and len(bad) == 1:
-        raise bad[0][1]
-    names = ", ".join(repr(str(path)) for path, _ in bad[:_NAMED])
-    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    text = f"{len(bad)} of {total} files of the {part} part cannot be used: {names}{more}"
-    if unreadable == "error":
-        raise InputError(
-            text, value=str(bad[0][1]), fix="repair or remove them, or pass unreadable='skip'"
-        )
-    warnings.warn(text, stacklevel=3)
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -7,7 +7,6 @@ of the names alone.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unnoise.errors import ConfigError, InputError, LimitExceeded
+from unnoise.errors import ConfigError, InputError, LimitExceeded, unusable
 from unnoise.fields import configured
 from unnoise.storage.tensors import digest
 from unnoise_images.configuration import Configuration
@@ -201,26 +200,13 @@ def read(
         except InputError as error:
             bad.append((path, error))
     if bad:
-        _report(bad, len(files), part, configuration.unreadable)
+        unusable(
+            bad, len(files), f"pictures of the {part} part", configuration.unreadable == "skip"
+        )
     if files and not labels:
         raise InputError(f"not one picture of the {part} part can be read", value=str(folder.root))
     kept = torch.from_numpy(pixels[: len(labels)])
     return Pictures(kept, torch.tensor(labels, dtype=torch.int64), [path for path, _ in bad])
-
-
-def _report(
-    bad: list[tuple[Path, InputError]], total: int, part: str, unreadable: Literal["error", "skip"]
-) -> None:
-    if unreadable == "error" and len(bad) == 1:
-        raise bad[0][1]
-    names = ", ".join(repr(str(path)) for path, _ in bad[:_NAMED])
-    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    text = f"{len(bad)} of {total} pictures of the {part} part cannot be used: {names}{more}"
-    if unreadable == "error":
-        raise InputError(
-            text, value=str(bad[0][1]), fix="repair or remove them, or pass unreadable='skip'"
-        )
-    warnings.warn(text, stacklevel=3)
 
 
 def _pictures(folder: Path) -> list[Path]:
