@@ -22,8 +22,8 @@ from torch import Tensor
 from unnoise_audio.mel import MelConfiguration, filters, unmapped
 
 MOMENTUM: Final = 0.9
-"""Chosen on validation sentences: after 16 rounds from noise in the mel's envelope PESQ is 3.16,
-with 0 it is 2.43, with .99 3.14 (and the mel less near), with 1.2 2.15."""
+"""Chosen on validation sentences at 16 rounds, among 0, .9, .99, 1 and 1.2: more leaves the mel
+less near, and 1.2 is worse than none."""
 
 
 def projected(
