@@ -228,9 +228,10 @@ class Autoencoder(Codec):
         q = self.law(x, layout, condition)
         z, found = _drawn(q, noise), self.state_layout(layout)
         gain = self.decode(z, found, condition).log_prob(x).double()
-        # a code without a law of its own has an infinite density
-        cost = q.log_prob(z).double() if not isinstance(q, Dirac) else gain.new_tensor(math.inf)
-        return Encoded(z, found, gain - cost)
+        if isinstance(q, Dirac):  # a code without a law of its own has an infinite density
+            return Encoded(z, found, gain - math.inf)
+        cost = q.log_prob(z).double()
+        return Encoded(z, found, gain - cost, cost)
 
     def embed(
         self,

@@ -44,11 +44,14 @@ class Encoded:
     layout : of the state; that of the data where the codec changes no shape.
     log_density : (B,) float64 nats, log p(x | z) - log q(z | x); for an invertible codec
         log |det dz / dx|. What is added to a log density of the state.
+    log_posterior : (B,) float64 nats, log q(z | x) of a stochastic codec at this draw, so that
+        log p(x | z) = log_density + log_posterior; None where no part of the state has a density.
     """
 
     state: State
     layout: Layout
     log_density: Float64[Tensor, " batch"]
+    log_posterior: Float64[Tensor, " batch"] | None = None
 
 
 class Codec(nn.Module, ABC):
@@ -182,11 +185,18 @@ class Chain(Codec):
         condition: Condition = None,
         noise: NoiseSource | None = None,
     ) -> Encoded:
-        total = no_change(layout)
-        for codec in self._each:
-            encoded = codec.encode(x, layout, condition, noise)
-            x, layout, total = encoded.state, encoded.layout, total + encoded.log_density
-        return Encoded(x, layout, total)
+        first, *then = self._each
+        found = first.encode(x, layout, condition, noise)
+        for codec in then:
+            on = codec.encode(found.state, found.layout, condition, noise)
+            posterior = found.log_posterior  # of what is scaled by a factor, over that factor
+            found = Encoded(
+                on.state,
+                on.layout,
+                found.log_density + on.log_density,
+                None if posterior is None else posterior - on.log_density,
+            )
+        return found
 
     def embed(
         self,
@@ -255,10 +265,12 @@ class ProductCodec(Codec):
             name: codec.encode(data[name], layout[name], condition, noise)
             for name, codec in self.parts.items()
         }
+        drawn = [f.log_posterior for f in found.values() if f.log_posterior is not None]
         return Encoded(
             {name: tensor(one.state) for name, one in found.items()},
             Layout.product({name: one.layout for name, one in found.items()}),
             torch.stack([one.log_density for one in found.values()]).sum(0),
+            torch.stack(drawn).sum(0) if drawn else None,
         )
 
     def embed(

@@ -154,6 +154,10 @@ def log_density_follows_the_draws(case: CodecCase) -> str:
         raise Skip(f"for codes of at most {_LARGE} numbers and data that have a density")
     mean, std = z.mean(0), z.std(0)
     require(bool((std > 0).all()), "codes do not vary, but the codec is not invertible")
+    if found.log_posterior is not None:
+        off = found.log_density + found.log_posterior - gain
+        scale = 1 + float(gain.abs().max())
+        within(float(off.abs().max()) / scale, 1e-4, "|log_density + log_posterior - log p(x | z)|")
     g = torch.distributions.Normal(mean, 0.8 * std)
     logs = g.log_prob(z).sum(1) + found.log_density - gain  # type: ignore[no-untyped-call]
     ratio = logs.exp()

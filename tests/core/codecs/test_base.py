@@ -32,6 +32,10 @@ def test_the_terms_of_a_chain_add():
         for std, found in ((1.0, plain), (5.0, scaled))
     )
     torch.testing.assert_close(five + scaled.log_density, one + plain.log_density)
+    gain = linear.decode(plain.state, plain.layout).log_prob(x)
+    torch.testing.assert_close(plain.log_density + plain.log_posterior, gain)
+    torch.testing.assert_close(scaled.log_density + scaled.log_posterior, gain)
+    assert Chain(Affine(), Identity()).encode(x, layout).log_posterior is None
     back = Chain(linear, Affine(scale=0.2)).decode(scaled.state, scaled.layout)
     torch.testing.assert_close(back.mean, linear.decode(plain.state, plain.layout).mean)
 
@@ -52,6 +56,7 @@ def test_a_product_adds_the_terms_of_its_parts():
         data["where"], layout["where"], None, NoiseSource(0, range(3))
     )
     torch.testing.assert_close(found.log_density, own.log_density)
+    torch.testing.assert_close(found.log_posterior, own.log_posterior)
     assert torch.equal(found.state["what"], data["what"])
     assert found.layout["where"].shape == (3, 4, 2)
     law = codec.decode(found.state, found.layout)

@@ -69,6 +69,16 @@ def density(change: Callable) -> Callable:
     return encode
 
 
+def posterior(change: Callable) -> Callable:
+    """encode with another log_posterior."""
+
+    def encode(k, x, layout, condition, noise):
+        found = k.encode(x, layout, condition, noise)
+        return replace(found, log_posterior=change(found.log_posterior))
+
+    return encode
+
+
 def state(change: Callable) -> Callable:
     """encode with another state."""
 
@@ -88,7 +98,7 @@ def decoded(change: Callable) -> Callable:
 
 
 def any_noise(k, x, layout, condition, noise):
-    return k.encode(x, layout, condition, NoiseSource(int(torch.randint(99, ())), range(len(x))))
+    return k.encode(x, layout, condition, NoiseSource(int(torch.randint(2**31, ())), range(len(x))))
 
 
 def own_noise(k, x, layout, condition, noise):
@@ -155,6 +165,8 @@ CODECS = [
      stochastic(encode=density(lambda d, x: d + 0.2))),
     ("sign of log_density of a stochastic codec", "log_density_follows_the_draws",
      stochastic(encode=density(lambda d, x: -d))),
+    ("log_posterior of another draw", "log_density_follows_the_draws",
+     stochastic(encode=posterior(lambda q: q.roll(1)))),
     ("draws too wide", "log_density_follows_the_draws",
      stochastic(encode=state(lambda z, x: z + 0.5 * (z - z.mean(0))))),
     ("global random numbers", "noise_source_is_used", stochastic(encode=any_noise)),
