@@ -1,10 +1,8 @@
-"""The audio plugin: the held-out table, the speed of WaveGrad, and six steps of it.
+"""The audio plugin: the speed of WaveGrad, and six steps of it.
 
-    python tests/benchmarks/audio.py table --data speech/test
     python tests/benchmarks/audio.py speed [--theirs FOLDER] [--frames 48] [--rounds 8]
     python tests/benchmarks/audio.py schedules
 
-table      `unnoise evaluate audio --metric speech`, the same numbers.
 speed      one evaluation of the network of the port `wavegrad` 0.1.5 and of ours, of the same size,
            on the same mel, in one process with one thread: processor time, the least of alternating
            rounds. FOLDER: `pip install --no-deps --target FOLDER wavegrad==0.1.5`; its package
@@ -20,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import math
 import sys
 import time
@@ -30,7 +27,6 @@ from pathlib import Path
 
 import torch
 
-import unnoise
 from unnoise.denoise import Denoiser
 from unnoise.distributions import Dirac
 from unnoise.kernels import BetaTable, GaussianKernel, Schedule
@@ -40,20 +36,11 @@ from unnoise.samplers.grids import Custom, Grid, Uniform
 from unnoise.samplers.optimised import optimised
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise_audio.configuration import Configuration, Learned
-from unnoise_audio.evaluation import Speech
 from unnoise_audio.levels import SCHEDULES, Levels
 from unnoise_audio.wavegrad import WaveGrad
 
 BANDS = 80
 SIZE = 1024
-
-
-def table(args: argparse.Namespace) -> None:
-    metric = Speech(limit=args.limit)
-    found = metric.measure(unnoise.load(args.model), args.data, lambda what, part: None)
-    print(metric.text(found))
-    if args.json:
-        Path(args.json).write_text(json.dumps(found, indent=1))
 
 
 def least(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
@@ -179,17 +166,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     kinds = parser.add_subparsers(required=True)
-    one = kinds.add_parser("table")
-    one.add_argument("--data", type=Path, required=True)
-    one.add_argument("--model", default="audio")
-    one.add_argument("--limit", type=int, default=None, help="files of each voice")
-    one.add_argument("--json", default=None, help="write the numbers here")
-    one.set_defaults(run=table)
-    two = kinds.add_parser("speed")
-    two.add_argument("--theirs", type=Path, default=None)
-    two.add_argument("--frames", type=int, default=48)
-    two.add_argument("--rounds", type=int, default=8)
-    two.set_defaults(run=speed)
+    one = kinds.add_parser("speed")
+    one.add_argument("--theirs", type=Path, default=None)
+    one.add_argument("--frames", type=int, default=48)
+    one.add_argument("--rounds", type=int, default=8)
+    one.set_defaults(run=speed)
     kinds.add_parser("schedules").set_defaults(run=schedules)
     args = parser.parse_args()
     args.run(args)

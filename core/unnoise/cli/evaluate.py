@@ -15,7 +15,7 @@ from torch import Tensor
 from unnoise.api import load
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
-from unnoise.cli.progress import bar
+from unnoise.cli.progress import told
 from unnoise.cli.text import as_json
 from unnoise.discovery.domains import collated, trainable_named
 from unnoise.domain import Trainable
@@ -89,7 +89,7 @@ def _measured(domain: Trainable, name: str, given: dict[str, Any]) -> tuple[dict
     source, model = asked.pop("data"), asked.pop("model", None)
     metric = requested(kind, asked)
     assert isinstance(metric, Metric)
-    with bar() as show:
+    with told() as show:
         found = metric.measure(_loaded(domain, model), source, show)
     result = {"domain": domain.name, "metric": name, **found}
     return result, metric.text(found)

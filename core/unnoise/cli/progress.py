@@ -1,8 +1,9 @@
-"""A progress bar, or the first sample as it comes, on stderr."""
+"""A progress bar, lines, or the first sample as it comes, on stderr."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -41,6 +42,25 @@ def bar() -> Iterator[Callable[[str, float], None]]:
             shown.update(task, completed=furthest)
 
         yield show
+
+
+@contextmanager
+def told() -> Iterator[Callable[[str, float], None]]:
+    """As `bar` on a terminal. Elsewhere, in the log of a run of hours, a line for each new title:
+    the part that is done, and the seconds it took."""
+    if sys.stderr.isatty():
+        with bar() as show:
+            yield show
+        return
+    begun, current = time.monotonic(), ""
+
+    def tell(title: str, fraction: float) -> None:
+        nonlocal current
+        if title != current:
+            current, spent = title, time.monotonic() - begun
+            print(f"{fraction:4.0%} {spent:6.0f} s  {title}", file=sys.stderr, flush=True)
+
+    yield tell
 
 
 @contextmanager

@@ -1,8 +1,14 @@
 """`unnoise evaluate audio --metric speech`: sounds are made again from their mels, by the model and
-by Griffin-Lim, and compared with what they were. The row of noise is the projection by itself."""
+by Griffin-Lim, and compared with what they were. The row of noise is the projection by itself.
+
+Rows of numbers are means over the files of a voice, errors those of the mean: the deviation of the
+files over the root of their number, which is that of the files asked for and not of the voice.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, final
@@ -15,6 +21,7 @@ from unnoise.errors import InputError
 from unnoise.model import Metric
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, tensor
+from unnoise.storage.kept import Kept, keeping
 from unnoise_audio import metrics
 from unnoise_audio.data import files_of, levelled, split
 from unnoise_audio.griffin_lim import griffin_lim
@@ -28,7 +35,15 @@ if TYPE_CHECKING:
     from unnoise.model import Model
 
 Score = Literal["log_mel", "stft", "si_sdr", "pesq", "stoi", "dnsmos"]
-_DIGITS: Final = {"log_mel": 3, "stft": 3, "si_sdr": 1, "pesq": 2, "stoi": 3, "dnsmos": 2}
+_DIGITS: Final = {
+    "log_mel": 3,
+    "stft": 3,
+    "si_sdr": 1,
+    "pesq": 2,
+    "stoi": 3,
+    "dnsmos": 2,
+    "factor": 3,
+}
 _SECONDS: Final = 1.0  # of a file that is long enough to be scored
 
 
@@ -55,39 +70,75 @@ class Speech(Metric):
         metrics.LEVEL, le=0, description="dB below full scale that each file is brought to"
     )
     seed: int = Field(0, ge=0)
+    keep: Path | None = Field(
+        None,
+        description="JSON lines, a file's numbers as soon as it is measured; what is in there"
+        " already is not measured again",
+    )
 
     def measure(
         self, model: Model, source: Any, report: Callable[[str, float], None]
     ) -> Mapping[str, Any]:
         self._check()
+        if self.keep is not None and not model.hash:
+            raise InputError(
+                "numbers of a model without a hash cannot be kept: it is not told from another one",
+                fix="save the model and load it",
+            )
         voices = self._files(Path(source), model.configuration.held_out)
         total, done = sum(map(len, voices.values())), 0
         found: dict[str, Any] = {}
         left_out: dict[str, str] = {}
-        for voice, paths in voices.items():
-            rows: dict[str, list[dict[str, float]]] = {}
-            seconds = 0.0
-            for path in paths:
-                report(f"{voice or 'voice'}: {path.name}", done / total)
-                done += 1
-                try:
-                    truth = self._sound(path, model.configuration.mel)
-                    scored = {
-                        name: self._scored(one, truth, model.configuration.mel)
-                        for name, one in self._made(truth, model)
-                    }
-                except InputError as error:
-                    left_out[str(path)] = str(error)
-                    continue
-                seconds += len(truth) / model.configuration.mel.sample_rate
-                for name, row in scored.items():
-                    rows.setdefault(name, []).append(row)
-            count = len(next(iter(rows.values()), []))
-            means = {name: _mean(each) for name, each in rows.items()}
-            found[voice] = {"files": count, "seconds": seconds, "rows": means}
+        with keeping(self.keep, self._decisive(model)) as kept:
+            for voice, paths in voices.items():
+                rows: dict[str, list[dict[str, float]]] = {}
+                count, seconds = 0, 0.0
+                for path in paths:
+                    one = self._of_file(path, Path(source), model, kept, report, done / total)
+                    done += 1
+                    if "left_out" in one:
+                        left_out[str(path)] = one["left_out"]
+                        continue
+                    count, seconds = count + 1, seconds + one["seconds"]
+                    for name, row in one["rows"].items():
+                        rows.setdefault(name, []).append(row)
+                found[voice] = {
+                    "files": count,
+                    "seconds": seconds,
+                    "rows": {name: _mean(each) for name, each in rows.items()},
+                    "errors": {name: _error(each) for name, each in rows.items()},
+                }
         if not any(one["files"] for one in found.values()):
             raise InputError("no file can be scored", value=next(iter(left_out.items()), source))
         return {"level": self.level, "voices": found, "left_out": left_out}
+
+    def _decisive(self, model: Model) -> dict[str, Any]:
+        """What decides the numbers of a file: the model, and all options but which files."""
+        own = self.model_dump(mode="json", exclude={"keep", "limit", "part"})
+        return {"metric": "speech", "model": model.hash, **own}
+
+    def _of_file(
+        self,
+        path: Path,
+        root: Path,
+        model: Model,
+        kept: Kept,
+        report: Callable[[str, float], None],
+        part: float,
+    ) -> Mapping[str, Any]:
+        """ "seconds" and "rows" of a file, or "left_out": why it has none."""
+        name = path.relative_to(root).as_posix()
+        key = f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        if (before := kept.get(key)) is not None:
+            return before
+        report(name, part)
+        own = model.configuration.mel
+        try:
+            truth = self._sound(path, own)
+            rows = {row: self._scored(one, truth, own) for row, one in self._made(truth, model)}
+        except InputError as error:
+            return kept.add(key, {"left_out": str(error)})
+        return kept.add(key, {"seconds": len(truth) / own.sample_rate, "rows": rows})
 
     def text(self, result: Mapping[str, Any]) -> str:
         """A table for each voice."""
@@ -98,13 +149,10 @@ class Speech(Metric):
             lines += ["| | " + " | ".join([*self.scores, "factor"]) + " |"]
             lines += ["|---|" + "---|" * (len(self.scores) + 1)]
             for name, row in one["rows"].items():
-                digits = {**_DIGITS, "factor": 3}
-                cells = [
-                    f"{row[key]:.{digits[key]}f}" if key in row else ""
-                    for key in (*self.scores, "factor")
-                ]
+                cells = [_cell(row, one["errors"][name], key) for key in (*self.scores, "factor")]
                 lines.append("| " + " | ".join([name, *cells]) + " |")
             lines.append("")
+        lines += ["±: standard error of the mean over files"]
         lines += ["factor: seconds of one thread for a second of sound"]
         lines += [f"left out: {path}: {why}" for path, why in result["left_out"].items()]
         return "\n".join(lines)
@@ -218,6 +266,28 @@ def _spaced(paths: Sequence[Path], limit: int | None) -> list[Path]:
     return [paths[k * len(paths) // count] for k in range(count)]
 
 
+def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
+    return {name: torch.tensor([row[name] for row in rows]).double() for name in rows[0]}
+
+
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    values = {name: torch.tensor([row[name] for row in rows]).double() for name in rows[0]}
-    return {name: float(value.mean()) for name, value in values.items()}
+    return {name: float(value.mean()) for name, value in _columns(rows).items()}
+
+
+def _error(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The standard errors of the means; nothing for one file."""
+    if len(rows) < 2:
+        return {}
+    return {
+        name: float(value.std()) / math.sqrt(len(rows)) for name, value in _columns(rows).items()
+    }
+
+
+def _cell(row: Mapping[str, float], errors: Mapping[str, float], name: str) -> str:
+    if name not in row:
+        return ""
+    digits = _DIGITS[name]
+    text = f"{row[name]:.{digits}f}"
+    if name in errors and name != "factor":
+        text += f" ± {errors[name]:.{digits}f}"
+    return text

@@ -125,6 +125,8 @@ class Roundness(Metric):
 
     def measure(self, model, source, report):
         report("measuring", 0.5)
+        report("measuring", 0.6)
+        report("comparing", 0.75)
         made = model.generate(num_samples=self.num_samples, steps=self.steps).samples
         data = int(Path(source).read_text())
         return {"data": data, "samples": len(made), "power": self.power}

@@ -20,7 +20,10 @@ def test_a_domain_measures_what_it_wants(install, here, tmp_path, capsys):
     capsys.readouterr()
     words = ["evaluate", "circle", "--data", "data.txt", "--model", "run"]
     assert main([*words, "--metric", "roundness"]) == 0
-    assert capsys.readouterr().out == "data: 40\nsamples: 4\npower: 2.0\n"
+    out, err = capsys.readouterr()
+    assert out == "data: 40\nsamples: 4\npower: 2.0\n"
+    lines = [line.split() for line in err.splitlines()]  # stderr is no terminal here
+    assert [(line[0], line[-1]) for line in lines] == [("50%", "measuring"), ("75%", "comparing")]
     assert (
         main([*words, "--metric", "roundness", "--num-samples", "2", "--power", "3", "--json"]) == 0
     )
