@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unnoise.codecs import Affine, Codec, Encoded, Identity, ProductCodec
 from unnoise.denoise import Condition, Denoiser
-from unnoise.distributions import Distribution, Gaussian
+from unnoise.distributions import Distribution, Gaussian, Levels
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.noise import NoiseSource
@@ -234,9 +234,10 @@ def _read(
     term = encoded.log_density
     if data.rounding:  # probabilities of levels in place of densities
         law = codec.decode(encoded.state, encoded.layout, batch.condition)
-        if not isinstance(law, Gaussian):
+        if not isinstance(law, Gaussian | Levels):
             raise ConfigError(
-                "levels need a codec whose decoder is Gaussian", value=type(law).__name__
+                "levels need a codec whose decoder is Gaussian, or a law of levels",
+                value=type(law).__name__,
             )
         term = term - law.log_prob(batch.x0) + data.log_prob(law, batch.x0, batch.layout)
     return Continuous(), term.double()

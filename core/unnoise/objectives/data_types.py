@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.distributions import Categorical, Distribution, Gaussian, Product
+from unnoise.distributions import Categorical, Distribution, Gaussian, Levels, Product
 from unnoise.errors import ConfigError, InputError
 from unnoise.noise import NoiseSource
 from unnoise.spaces import DataSpace, Layout, ProductSpace, State, Tokens, parts, tensor
@@ -212,9 +212,16 @@ class Quantised(DataType):
 
     def log_prob(self, law: Distribution, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         """log of the law's mass within half a step of each level; the first and last level take
-        the tails (Ho 2020). In float64."""
+        the tails (Ho 2020). In float64. A law of `Levels`, which must be these, has them itself."""
+        if isinstance(law, Levels):
+            own, mine = (law.levels, law.low, law.high), (self.levels, self.low, self.high)
+            if own != mine:
+                raise InputError("a law of other levels than the data", value=own, limit=mine)
+            return law.log_prob(x0).double()
         if not isinstance(law, Gaussian):
-            raise InputError("levels need a Gaussian law", value=type(law).__name__)
+            raise InputError(
+                "levels need a Gaussian law, or one of levels", value=type(law).__name__
+            )
         x = tensor(x0).double()
         std = law.scale.double() if isinstance(law.scale, Tensor) else law.scale
         centre, half = (x - law.mean.double()) / std, self.step / 2 / std
