@@ -36,7 +36,14 @@ from unnoise.objectives.limit import limit_bound
 from unnoise.objectives.objectives import Absolute, ConditionDropout, Error, Simple, Squared
 from unnoise.objectives.recipes import CHAIN, Goal, Recipe, recipe
 from unnoise.objectives.sde_bound import sde_bound
-from unnoise.objectives.times import ImportanceTimes, TimeLaw, UniformTimes
+from unnoise.objectives.times import (
+    ImportanceTimes,
+    LogVarianceTimes,
+    SignalTimes,
+    TimeLaw,
+    UniformTimes,
+    VarianceTimes,
+)
 from unnoise.objectives.turn import Elapsed, Networks, Turn
 from unnoise.objectives.variational import Hybrid, SimpleWithBound, VariationalBound
 from unnoise.objectives.vdm import VDM
@@ -69,6 +76,7 @@ __all__ = [
     "ImportanceTimes",
     "Likelihood",
     "LikelihoodWeighted",
+    "LogVarianceTimes",
     "MaskedDiffusion",
     "MinSNR",
     "Networks",
@@ -81,6 +89,7 @@ __all__ = [
     "Reading",
     "Recipe",
     "ScoreEntropy",
+    "SignalTimes",
     "Simple",
     "SimpleWithBound",
     "Squared",
@@ -89,6 +98,7 @@ __all__ = [
     "TruncatedSNR",
     "Turn",
     "UniformTimes",
+    "VarianceTimes",
     "VariationalBound",
     "Weighted",
     "Weighting",
