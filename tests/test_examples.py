@@ -41,7 +41,7 @@ def run(name: str, *words: str) -> str:
 
 def test_each_example_is_tested():
     found = {path.name for path in EXAMPLES.glob("*.py")}
-    others = {"conformers.py", "generate.py", "timeseries.py"}
+    others = {"conformers.py", "generate.py", "latent_windows.py", "timeseries.py"}
     assert found == {*others, "train_own_folder.py", "own_kernel.py"}
 
 
@@ -83,6 +83,18 @@ def test_timeseries(tmp_path):
     assert filled.notna().all(axis=None)
     with Image.open(tmp_path / "filled.png") as picture:
         assert picture.width > 900
+
+
+def test_latent_windows(tmp_path):
+    assert len((EXAMPLES / "latent_windows.py").read_text().splitlines()) < 150
+    said = run("latent_windows.py", "--out", str(tmp_path), "--steps", "30").splitlines()
+    assert said[0] == "bits per value of 100 held-out windows of (24, 2):"
+    ours, linear = (float(line.split()[-1]) for line in said[1:3])
+    assert 1.5 < linear < 3.5  # the kicks and the rounding alone leave more than a bit
+    assert linear < ours < 10  # 30 steps teach little
+    drawn = pd.read_csv(tmp_path / "samples.csv")
+    assert drawn.shape == (8 * 24, 2 + 2)
+    assert drawn["sample"].nunique() == 8
 
 
 def test_train_own_folder(tmp_path):
