@@ -13,6 +13,7 @@ from unnoise_images.configuration import Configuration as Pictures
 from unnoise_images.files import LARGEST, SMALLEST, Fit
 
 Method: TypeAlias = Literal["vae", "frozen", "lsgm", "unified"]
+Weighting: TypeAlias = Literal["ll", "un", "re"]
 Binarise: TypeAlias = Literal["none", "threshold", "stochastic"]
 Likelihood: TypeAlias = Literal["bernoulli", "logistic", "categorical", "gaussian"]
 
@@ -69,8 +70,10 @@ class Configuration(BaseModel):
         " autoencoder of `initial`; lsgm: both together by the bound; unified: the code's noise is"
         " the prior's least noise (Unified Latents)",
     )
-    weighting: Literal["ll", "un", "re"] = Field(
-        "un", description="how the prior's loss is weighted in time; the encoder's always by ll"
+    weighting: Weighting | None = Field(
+        None,
+        description="how the prior's loss is weighted in time, ll, un or re; the encoder's always"
+        " by ll; default: un, and ll for vdm",
     )
     schedule: Literal["geometric", "linear", "vdm"] = Field(
         "geometric", description="noise in time: VPSDE, or learned end points (vdm)"
@@ -115,7 +118,14 @@ class Configuration(BaseModel):
             raise ValueError(
                 f"the likelihood {self.likelihood} is of 256 levels: use bernoulli or categorical"
             )
+        if self.schedule == "vdm" and self.weighted != "ll":
+            raise ValueError("the end points of vdm minimise the bound: leave weighting out")
         return self
+
+    @property
+    def weighted(self) -> Weighting:
+        """How the prior's loss is weighted."""
+        return self.weighting or ("ll" if self.schedule == "vdm" else "un")
 
     @property
     def binarised(self) -> Binarise:

@@ -7,4 +7,12 @@ from unnoise.specs import DomainSpec, hookimpl
 
 @hookimpl
 def unnoise_domains() -> list[DomainSpec]:
-    return []
+    return [
+        DomainSpec(
+            "latent",
+            summary="pictures through a learned latent space: made, reconstructed, interpolated,"
+            " edited",
+            target="unnoise_latent.domain:Latent",
+            api_version=2,
+        )
+    ]

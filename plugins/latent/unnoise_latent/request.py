@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import InputError
 
-Picture: TypeAlias = "str | Path | Image.Image | np.ndarray[Any, Any]"
+Picture: TypeAlias = Union[str, Path, Image.Image, np.ndarray[Any, Any]]  # noqa: UP007
 
 NONE = "none"
 """What stands in a list of pictures for no picture; a file of that name is "./none"."""

@@ -1,0 +1,86 @@
+"""What each method trains, and that stages follow one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import unnoise
+from unnoise.errors import ConfigError
+from unnoise.kernels import Geometric, LearnedSchedule, VPLinear
+from unnoise.model import Model
+from unnoise_latent.configuration import Configuration
+from unnoise_latent.domain import Latent
+
+SMALL: dict[str, Any] = {
+    "steps": 2,
+    "batch_size": 4,
+    "held_out": 4,
+    "bound_samples": 2,
+    "bound_evaluations": 4,
+    "channels": 4,
+    "widths": (8, 16),
+    "prior_width": 16,
+    "prior_layers": 1,
+}
+
+
+def trained(folder: Path, out: Path, **options: Any) -> Model:
+    return unnoise.train("latent", folder, out, **(SMALL | options))
+
+
+def moved(before: Model, after: Model, part: str) -> bool:
+    a, b = (getattr(model, part).state_dict() for model in (before, after))
+    return any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_prior_follows_the_autoencoder(folder: Path, tmp_path: Path) -> None:
+    first = trained(folder, tmp_path / "vae", method="vae", ema=0.0)
+    frozen = trained(folder, tmp_path / "frozen", method="frozen", initial=first, ema=0.0)
+    both = trained(folder, tmp_path / "lsgm", method="lsgm", initial=first, ema=0.0)
+    assert not moved(first, frozen, "codec")
+    assert moved(first, frozen, "denoiser")
+    assert moved(first, both, "codec")
+    assert moved(first, both, "denoiser")
+    for model in (first, frozen, both):
+        assert len(model.generate(num_samples=1, steps=2, label=1).samples) == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kind"),
+    [("geometric", Geometric), ("linear", VPLinear), ("vdm", LearnedSchedule)],
+)
+@pytest.mark.parametrize("spectral", [0.0, 1e-3])
+def test_schedules_and_spectral_regularisation(
+    folder: Path, tmp_path: Path, schedule: str, kind: type, spectral: float
+) -> None:
+    model = trained(folder, tmp_path / "run", schedule=schedule, spectral=spectral)
+    assert isinstance(model.denoiser.kernel.schedule, kind)
+    again = unnoise.load(tmp_path / "run")
+    x = model.generate(num_samples=1, steps=2, label=0).states
+    assert torch.equal(x, again.generate(num_samples=1, steps=2, label=0).states)
+
+
+@pytest.mark.parametrize("weighting", ["ll", "un", "re"])
+def test_weightings(folder: Path, tmp_path: Path, weighting: str) -> None:
+    trained(folder, tmp_path / "run", weighting=weighting)
+
+
+def test_what_a_schedule_with_learned_ends_is_trained_by(folder: Path, tmp_path: Path) -> None:
+    assert Configuration(schedule="vdm").weighted == "ll"
+    assert Configuration().weighted == "un"
+    with pytest.raises(ConfigError, match="leave weighting out"):
+        trained(folder, tmp_path / "run", schedule="vdm", weighting="un")
+
+
+def test_labels_are_hidden_for_guidance() -> None:
+    domain = Latent()
+    told = Configuration(height=10, width=12, picture_channels=1, classes=("a", "b"))
+    objective = domain.objective(told)
+    assert objective.probability == 0.15
+    assert objective.unconditional["label"].tolist() == [2]
+    silent = Configuration(height=10, width=12, picture_channels=1, classes=())
+    assert type(domain.objective(silent)).__name__ == "LSGM"
