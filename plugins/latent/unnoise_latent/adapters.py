@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from unnoise.codecs import (
@@ -34,6 +34,7 @@ from unnoise.codecs import (
     Codec,
     DiagonalGaussian,
     Downsampled,
+    FixedGaussian,
     Geometry,
     Head,
     Point,
@@ -89,7 +90,7 @@ def load_autoencoder_kl(
     folder: str | Path,
     *,
     black_white: tuple[float, float] = (-1.0, 1.0),
-    likelihood: Head | None = None,
+    spread: float | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Codec:
     """A diffusers AutoencoderKL as `save_pretrained` writes it; nothing is downloaded.
@@ -99,8 +100,7 @@ def load_autoencoder_kl(
     Parameters
     ----------
     folder : it, or one with it under `vae/`.
-    black_white : the numbers in the data that are -1 and 1 to the autoencoder: (0, 255) for levels.
-    likelihood : what the decoder's output says, in the data's units, by default a point.
+    black_white, spread : see `KL`.
     dtype : of weights and data.
 
     Raises
@@ -108,20 +108,31 @@ def load_autoencoder_kl(
     PluginError : diffusers is not installed. BundleError : a file is missing or damaged, weights
     are pickled or incomplete. ConfigError : no scaling factor, an unknown field, another class.
     """
-    told = read_autoencoder_kl(folder)
-    return told.over(_pretrained(_found(folder), dtype), black_white, likelihood)
+    told = read_autoencoder_kl(folder, black_white=black_white, spread=spread)
+    return told.over(_pretrained(_found(folder), dtype))
 
 
 @final
 class KL(BaseModel):
-    """What a diffusers config.json says of an AutoencoderKL: with weights from elsewhere, all that
-    is needed to build it. What a bundle stores."""
+    """What a diffusers config.json says of an AutoencoderKL, and how it is used: with weights from
+    elsewhere all that is needed to build it. What a bundle stores.
+
+    Attributes
+    ----------
+    architecture : arguments of diffusers' class.
+    scaling_factor, shift_factor : of the codes.
+    black_white : the numbers in the data that are -1 and 1 to the autoencoder: (0, 255) of levels.
+    spread : standard deviation of p(x | z) around the decoder's output, in the units of the data;
+        by default it is a point, without a density of data.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    architecture: Mapping[str, Any] = Field(description="arguments of diffusers' AutoencoderKL")
+    architecture: Mapping[str, Any]
     scaling_factor: float = Field(gt=0)
     shift_factor: float = 0.0
+    black_white: tuple[float, float] = (-1.0, 1.0)
+    spread: float | None = Field(None, gt=0)
 
     @property
     def factor(self) -> int:
@@ -133,28 +144,17 @@ class KL(BaseModel):
         """Of pictures and of codes."""
         return self.architecture["in_channels"], self.architecture["latent_channels"]
 
-    def fresh(
-        self,
-        black_white: tuple[float, float] = (-1.0, 1.0),
-        likelihood: Head | None = None,
-    ) -> Codec:
+    def fresh(self) -> Codec:
         """With fresh weights, to load others into. PluginError, ConfigError: as when read."""
         try:
             network = _class().from_config(dict(self.architecture))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"diffusers cannot build this {_KIND}: {error}") from error
-        return self.over(network, black_white, likelihood)
+        return self.over(network)
 
-    def over(
-        self,
-        network: Any,
-        black_white: tuple[float, float] = (-1.0, 1.0),
-        likelihood: Head | None = None,
-    ) -> Codec:
+    def over(self, network: Any) -> Codec:
         """The codec of diffusers' module `network`."""
-        low, high = black_white
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ConfigError("black and white are two numbers in order", value=black_white)
+        low, high = self.black_white
         middle, half = (high + low) / 2, (high - low) / 2
         encoder: list[nn.Module] = [_Move(1 / half, -middle / half), network.encoder]
         decoder: list[nn.Module] = [network.decoder, _Move(half, middle)]
@@ -168,12 +168,17 @@ class KL(BaseModel):
             nn.Sequential(*decoder),
             Downsampled(self.factor, data, code),
             DiagonalGaussian(axis=1),
-            likelihood,
+            None if self.spread is None else FixedGaussian(self.spread),
         )
         return Chain(autoencoder, Affine(self.shift_factor, 1 / self.scaling_factor))
 
 
-def read_autoencoder_kl(folder: str | Path) -> KL:
+def read_autoencoder_kl(
+    folder: str | Path,
+    *,
+    black_white: tuple[float, float] = (-1.0, 1.0),
+    spread: float | None = None,
+) -> KL:
     """What the config.json of an AutoencoderKL says, every field known and honoured.
 
     Raises BundleError, ConfigError, PluginError: see `load_autoencoder_kl`.
@@ -225,10 +230,17 @@ def read_autoencoder_kl(folder: str | Path) -> KL:
     }
     architecture = json.loads(json.dumps(of_class | given))
     _check(architecture)
-    try:
-        return KL(architecture=architecture, scaling_factor=scaling, shift_factor=shift)
-    except ValidationError as error:
-        raise ConfigError(f"{str(path)!r}: {error.errors()[0]['msg']}") from error
+    if not (math.isfinite(black_white[0]) and black_white[0] < black_white[1] < math.inf):
+        raise ConfigError("black and white are two numbers in order", value=black_white)
+    if spread is not None and not 0 < spread < math.inf:
+        raise ConfigError("a standard deviation is positive", value=spread, limit="> 0")
+    return KL(
+        architecture=architecture,
+        scaling_factor=scaling,
+        shift_factor=shift,
+        black_white=black_white,
+        spread=spread,
+    )
 
 
 @final

@@ -9,8 +9,10 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import ConfigError
+from unnoise.specs import FromData
 from unnoise_images.configuration import Configuration as Pictures
 from unnoise_images.files import LARGEST, SMALLEST, Fit
+from unnoise_latent.adapters import KL
 
 Method: TypeAlias = Literal["vae", "frozen", "lsgm", "unified"]
 Weighting: TypeAlias = Literal["ll", "un", "re"]
@@ -106,6 +108,28 @@ class Configuration(BaseModel):
         1.0, ge=0, le=100, description="guidance when a request does not say"
     )
 
+    autoencoder: Annotated[KL | None, FromData()] = None
+
+    @model_validator(mode="after")
+    def _adopted(self) -> Configuration:
+        if self.autoencoder is None:
+            return self
+        if self.method != "frozen" or self.likelihood != "gaussian":
+            raise ValueError(
+                "an adopted autoencoder does not learn, and has a normal law of pictures: use the"
+                " method frozen and the likelihood gaussian"
+            )
+        channels, _ = self.autoencoder.channels
+        if self.picture_channels not in (None, channels):
+            raise ValueError(f"the adopted autoencoder takes pictures of {channels} channels")
+        factor = self.autoencoder.factor
+        if any(side is not None and side % factor for side in (self.height, self.width)):
+            raise ValueError(
+                f"the adopted autoencoder takes pictures whose sides are multiples of {factor}:"
+                " choose height, width and fit"
+            )
+        return self
+
     @model_validator(mode="after")
     def _together(self) -> Configuration:
         if self.channels % self.groups:
@@ -152,6 +176,9 @@ class Configuration(BaseModel):
     def latent_size(self) -> tuple[int, int, int]:
         """(channels, height, width) of the latents."""
         _, height, width = self.size
+        if self.autoencoder is not None:
+            (_, channels), factor = self.autoencoder.channels, self.autoencoder.factor
+            return channels, height // factor, width // factor
         factor = 2 ** len(self.widths)
         return self.channels, math.ceil(height / factor), math.ceil(width / factor)
 

@@ -61,7 +61,7 @@ class Latent(Trainable):
         return {"steps": 10, "sampler": "dpmpp", "grid": "log-snr"}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
-        channels = configuration.channels
+        channels, _, _ = configuration.latent_size
         network = PriorNetwork(
             channels,
             len(configuration.classes or ()),
@@ -78,6 +78,8 @@ class Latent(Trainable):
         return NetworkDenoiser(Mixed(network, schedule, channels), kernel, Noise())
 
     def codec(self, configuration: Configuration) -> Codec:
+        if configuration.autoencoder is not None:
+            return configuration.autoencoder.fresh()
         return Hierarchical(
             configuration.size,
             head_of(configuration),

@@ -98,24 +98,24 @@ def test_a_draw_has_the_spread_of_diffusers(network: Any, folder: Path) -> None:
     assert (ratio - 1).abs().max() < 5 * math.sqrt(2 / n)
 
 
-@pytest.mark.parametrize("likelihood", [None, FixedGaussian(40.0)])
+@pytest.mark.parametrize("spread", [None, 40.0])
 def test_levels_are_what_diffusers_sees_from_minus_one_to_one(
-    network: Any, folder: Path, likelihood: FixedGaussian | None
+    network: Any, folder: Path, spread: float | None
 ) -> None:
     plain = load_autoencoder_kl(folder)
-    levels = load_autoencoder_kl(folder, black_white=(0.0, 255.0), likelihood=likelihood)
+    levels = load_autoencoder_kl(folder, black_white=(0.0, 255.0), spread=spread)
     x = pictures()
     a, b = plain.encode(x, LAYOUT), levels.encode((x + 1) * 127.5, LAYOUT)
     torch.testing.assert_close(a.state, b.state, atol=1e-4, rtol=1e-4)
     y = tensor(plain.decode(a.state, a.layout).mode)
     made = levels.decode(b.state, b.layout)
     torch.testing.assert_close(tensor(made.mode), (y + 1) * 127.5, atol=1e-2, rtol=1e-4)
-    assert torch.isfinite(b.log_density).all() == (likelihood is not None)
+    assert torch.isfinite(b.log_density).all() == (spread is not None)
 
 
 def test_it_is_a_codec(folder: Path) -> None:
     layout = Layout.dense(2, (1, 4, 4), dtype=torch.float64)
-    codec = load_autoencoder_kl(folder, likelihood=FixedGaussian(0.5), dtype=torch.float64)
+    codec = load_autoencoder_kl(folder, spread=0.5, dtype=torch.float64)
     check_codec(codec, layout=layout)
 
 
@@ -175,8 +175,11 @@ def test_what_the_architecture_may_not_be(folder: Path) -> None:
     told = read_autoencoder_kl(edited(folder, down_block_types=["Nothing"] * 3))
     with pytest.raises(ConfigError, match="cannot build"):
         told.fresh()
-    with pytest.raises(ConfigError, match="in order"):
-        told.over(None, black_white=(1.0, -1.0))
+    for pair in ((1.0, -1.0), (0.0, math.inf), (math.nan, 1.0)):
+        with pytest.raises(ConfigError, match="in order"):
+            load_autoencoder_kl(folder, black_white=pair)
+    with pytest.raises(ConfigError, match="positive"):
+        load_autoencoder_kl(folder, spread=0.0)
 
 
 def test_damaged_folders(folder: Path, tmp_path: Path) -> None:
