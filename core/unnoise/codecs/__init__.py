@@ -13,6 +13,7 @@ from unnoise.codecs.autoencoder import (
     Point,
 )
 from unnoise.codecs.base import Chain, Codec, Encoded, Identity, ProductCodec
+from unnoise.codecs.tied import Tied
 
 __all__ = [
     "Affine",
@@ -32,5 +33,6 @@ __all__ = [
     "Moments",
     "Point",
     "ProductCodec",
+    "Tied",
     "Whitening",
 ]

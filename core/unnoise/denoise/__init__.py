@@ -1,5 +1,6 @@
 """Denoisers, parametrizations and guidance."""
 
+from unnoise.denoise.above import WholeNoise
 from unnoise.denoise.analytic import AnalyticVariance, analytic_variance
 from unnoise.denoise.base import Condition, Denoiser, check_condition
 from unnoise.denoise.categorical import Ratio, entropy_rate, score_entropy
@@ -49,6 +50,7 @@ __all__ = [
     "Tempered",
     "UnitVariance",
     "V",
+    "WholeNoise",
     "analytic_variance",
     "check_condition",
     "entropy_rate",

@@ -248,6 +248,12 @@ def unnoise_schedules() -> list[ScheduleSpec]:
             "unnoise.kernels:BetaTable",
             example=f"{_EXAMPLES}:beta_tables",
         ),
+        ScheduleSpec(
+            "above",
+            "another one, from its least noise on",
+            "unnoise.kernels:Above",
+            example=f"{_EXAMPLES}:above_schedules",
+        ),
         ScheduleSpec("cosine-survival", "of tokens, cosine", "unnoise.kernels:CosineSurvival"),
         ScheduleSpec(
             "survival-table",
@@ -279,6 +285,12 @@ def unnoise_codecs() -> list[CodecSpec]:
             "codes of two networks",
             "unnoise.codecs:Autoencoder",
             example=f"{_EXAMPLES}:autoencoder_codecs",
+        ),
+        CodecSpec(
+            "tied",
+            "codes with the least noise of a schedule",
+            "unnoise.codecs:Tied",
+            example=f"{_EXAMPLES}:tied_codecs",
         ),
         CodecSpec(
             "chain",

@@ -1,5 +1,6 @@
 """Processes, transition kernels, their schedules and corruptions."""
 
+from unnoise.kernels.above import Above, Least, least
 from unnoise.kernels.base import TransitionKernel
 from unnoise.kernels.categorical import CategoricalKernel, corruption_of
 from unnoise.kernels.corruptions import Absorbing, BayesCorruption, Corruption, Uniform
@@ -23,6 +24,7 @@ from unnoise.kernels.survival import CosineSurvival, Survival, SurvivalTable
 
 __all__ = [
     "VE",
+    "Above",
     "Absorbing",
     "BayesCorruption",
     "BetaTable",
@@ -34,6 +36,7 @@ __all__ = [
     "Geometric",
     "Interior",
     "LearnedSchedule",
+    "Least",
     "Linear",
     "LinearInterior",
     "Matrices",
@@ -53,6 +56,7 @@ __all__ = [
     "check_times",
     "corruption_of",
     "information_times",
+    "least",
     "mutual_information",
     "training_times",
 ]

@@ -7,6 +7,14 @@ With the states z of a codec q(z | x), p(x | z),
 An invertible codec has z = f(x), and the last two terms are -log |det dz / dx|. The last step of
 the diffusion's bound, -log p(z | z_t), is then read in the data directly: the law of z is pushed
 through the codec, and a density, or the probability of levels, is that of the data behind it.
+
+Codes of a `Tied` codec have the diffusion's own least noise, and in the limit of infinitely many
+steps what they take is known without the density of any code,
+
+    -log p(x) <= E_q -log p(x | z_0) + KL(q(z_1 | x) || prior)
+                 + 1/2 int_0^1 gamma' E|eps - eps_hat|^2 dt
+
+with gamma and eps those of z_t given x.
 """
 
 from __future__ import annotations
@@ -19,11 +27,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.codecs import Affine, Codec, Encoded, Identity, ProductCodec
+from unnoise.codecs import Affine, Codec, Encoded, Identity, ProductCodec, Tied
 from unnoise.denoise import Condition, Denoiser
 from unnoise.distributions import Distribution, Gaussian, Levels
 from unnoise.errors import ConfigError, InputError
-from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
+from unnoise.kernels import Above, GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.objectives.batch import Batch
 from unnoise.objectives.bound import Bound, bound
@@ -37,8 +45,12 @@ from unnoise.objectives.data_types import (
 )
 from unnoise.objectives.likelihood import Likelihood, Trace, level_likelihood, log_likelihood
 from unnoise.objectives.limit import limit_bound
+from unnoise.objectives.sde_bound import drawn_times, error_of, whole_noise_error
+from unnoise.objectives.times import ImportanceTimes, d_gamma
 from unnoise.samplers import Diffusion
 from unnoise.spaces import Euclidean, Layout, State, parts
+
+_EARLIEST = 1e-6  # of tied codes, whose integrand is finite at 0
 
 
 @final
@@ -101,8 +113,10 @@ def data_bound(
     `steps` None is the limit of infinitely many, `limit_bound`; a discrete kernel has its own.
     Other parameters and errors as of `bound`.
     """
-    encoded = codec.encode(batch.x0, batch.layout, batch.condition, noise)
     kernel = denoiser.kernel
+    if steps is None and isinstance(codec, Tied) and _is_above(kernel):
+        return _tied_bound(denoiser, codec, batch, noise, data, evaluations)
+    encoded = codec.encode(batch.x0, batch.layout, batch.condition, noise)
     kernel.space.validate(encoded.state, encoded.layout)
     run = Diffusion(denoiser, encoded.layout, noise, batch.condition)
     readings, terms = _readings(kernel, data, codec, batch, encoded)
@@ -115,6 +129,57 @@ def data_bound(
             run, encoded.state, steps=steps, evaluations=evaluations, data=whole or readings or None
         )
     return _shifted(found, terms)
+
+
+def _is_above(kernel: TransitionKernel) -> bool:
+    return isinstance(kernel, GaussianKernel) and isinstance(kernel.schedule, Above)
+
+
+def _tied_bound(
+    denoiser: Denoiser,
+    codec: Tied,
+    batch: Batch,
+    noise: NoiseSource,
+    data: DataType,
+    evaluations: int | None,
+) -> Bound:
+    """The bound of tied codes by as many evaluations, 100 by default."""
+    data.check(batch.x0, batch.layout)
+    kernel = denoiser.kernel
+    assert isinstance(kernel, GaussianKernel)
+    assert isinstance(kernel.schedule, Above)
+    whole = GaussianKernel(kernel.space, kernel.schedule.schedule)
+    mu, layout = codec.clean(batch.x0, batch.layout, batch.condition)
+    kernel.space.validate(mu, layout)
+    z = codec.law(mu, layout).sample(noise)
+    law = codec.decode(z, layout, batch.condition)
+    run = Diffusion(denoiser, layout, noise, batch.condition)
+    times, terms = ImportanceTimes(_EARLIEST), []
+    n = 100 if evaluations is None else evaluations
+    for t in drawn_times(times, whole.schedule, n, run):
+        rate = d_gamma(whole.schedule, t) / times.density(whole.schedule, t)
+        terms.append(0.5 * rate * whole_noise_error(run, mu, t))
+    table = torch.stack(terms)
+    return Bound(
+        whole.marginal(mu, 1.0, layout).kl(kernel.prior(layout)).double(),
+        table.mean(0),
+        -_probability(data, law, batch).double(),
+        error_of(table),
+        run.evaluations,
+        data.measure,
+    )
+
+
+def _probability(data: DataType, law: Distribution, batch: Batch) -> Float[Tensor, " batch"]:
+    """(B,) log p(x) under the law of a decoder: of levels where the data are levels."""
+    if not data.rounding:
+        return law.log_prob(batch.x0)
+    if not isinstance(law, Gaussian | Levels):
+        raise ConfigError(
+            "levels need a codec whose decoder is Gaussian, or a law of levels",
+            value=type(law).__name__,
+        )
+    return data.log_prob(law, batch.x0, batch.layout)
 
 
 def _shifted(found: Bound, terms: Mapping[str, Float[Tensor, " batch"]]) -> Bound:
@@ -234,10 +299,5 @@ def _read(
     term = encoded.log_density
     if data.rounding:  # probabilities of levels in place of densities
         law = codec.decode(encoded.state, encoded.layout, batch.condition)
-        if not isinstance(law, Gaussian | Levels):
-            raise ConfigError(
-                "levels need a codec whose decoder is Gaussian, or a law of levels",
-                value=type(law).__name__,
-            )
-        term = term - law.log_prob(batch.x0) + data.log_prob(law, batch.x0, batch.layout)
+        term = term - law.log_prob(batch.x0) + _probability(data, law, batch)
     return Continuous(), term.double()

@@ -17,10 +17,12 @@ back again, here taken in closed form, which leaves the estimate less noise.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
+from unnoise.distributions import Distribution
 from unnoise.errors import InputError
-from unnoise.kernels import GaussianKernel
+from unnoise.kernels import Above, GaussianKernel, Schedule
 from unnoise.objectives.bound import Bound
 from unnoise.objectives.data_types import Continuous, Reading
 from unnoise.objectives.times import ImportanceTimes, TimeLaw, d_gamma
@@ -64,11 +66,8 @@ def sde_bound(
     law = times or ImportanceTimes()
     eps = law.eps
     prior = kernel.marginal(x0, 1.0, layout).kl(kernel.prior(layout))
-    one = Layout.dense(layout.batch)
-    u = torch.stack([(e + noise.uniform(one)) / evaluations for e in range(evaluations)])
-    drawn = law.times(kernel.schedule, u.flatten()).view(u.shape).to(layout.device)
     terms = []
-    for t in drawn:
+    for t in drawn_times(law, kernel.schedule, evaluations, run):
         rate = d_gamma(kernel.schedule, t) / law.density(kernel.schedule, t)
         squares = noise_error(run, x0, t)
         terms.append(0.5 * rate * squares)
@@ -76,12 +75,25 @@ def sde_bound(
     x_eps = kernel.marginal(x0, eps, layout).sample(noise)
     p0 = kernel.reconstruction(x_eps, run(x_eps, eps), eps, layout)
     reconstruction = -data.log_prob(p0, x0, layout)
-    n = evaluations
-    error = torch.full_like(table[0], torch.inf)
-    if n > 1:
-        error = (table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))).sqrt()
     spent = run.evaluations - before
-    return Bound(prior, table.mean(0), reconstruction, error, spent, data.measure)
+    return Bound(prior, table.mean(0), reconstruction, error_of(table), spent, data.measure)
+
+
+def drawn_times(
+    law: TimeLaw, schedule: Schedule, evaluations: int, run: Diffusion
+) -> Float64[Tensor, "evaluations batch"]:
+    """Times of each sample, one in each of as many parts of equal probability."""
+    one = Layout.dense(run.layout.batch)
+    u = torch.stack([(e + run.noise.uniform(one)) / evaluations for e in range(evaluations)])
+    return law.times(schedule, u.flatten()).view(u.shape).to(run.layout.device)
+
+
+def error_of(table: Float64[Tensor, "evaluations batch"]) -> Float64[Tensor, " batch"]:
+    """(B,) the standard error of the mean of stratified estimates, from their differences."""
+    n = len(table)
+    if n == 1:
+        return torch.full_like(table[0], torch.inf)
+    return (table.diff(dim=0).square().sum(0) / (2 * n * (n - 1))).sqrt()
 
 
 def noise_error(run: Diffusion, x0: State, t: Time) -> Tensor:
@@ -94,3 +106,26 @@ def noise_error(run: Diffusion, x0: State, t: Time) -> Tensor:
     squares = run.layout.sum((tensor(x0) - mean).double() ** 2)
     snr: Tensor = torch.as_tensor(kernel.schedule.alpha(t) / kernel.schedule.sigma(t)) ** 2
     return snr * squares
+
+
+def whole_noise_error(
+    run: Diffusion, mu: Float[Tensor, "rows ..."], t: Time
+) -> Float64[Tensor, " batch"]:
+    """(B,) |eps - eps_hat|^2 at one draw of z_t = alpha_t mu + sigma_t eps, for a run whose
+    schedule is `Above` one with (alpha_t, sigma_t): eps_hat = -sigma_t score(z_t)."""
+    kernel, layout = run.kernel, run.layout
+    assert isinstance(kernel, GaussianKernel)
+    assert isinstance(kernel.schedule, Above)
+    own, whole = kernel.schedule, kernel.schedule.schedule
+    eps = tensor(kernel.space.project(run.noise.normal(layout), layout))
+    z_t = layout.expand(whole.alpha(t), mu) * mu + layout.expand(whole.sigma(t), mu) * eps
+    return layout.sum((eps - whole_noise(own, run(z_t, t), z_t, t, layout)).double() ** 2)
+
+
+def whole_noise(
+    schedule: Above, law: Distribution, z_t: Tensor, t: Time, layout: Layout
+) -> Float[Tensor, "rows ..."]:
+    """-sigma_t times the score that a law of z_0 given z_t says, sigma_t the whole noise."""
+    alpha, scale = schedule.alpha(t), schedule.schedule.sigma(t) / schedule.sigma(t) ** 2
+    rest = z_t - layout.expand(alpha, z_t) * tensor(law.mean)
+    return layout.expand(scale, z_t) * rest

@@ -11,14 +11,17 @@ from unnoise.codecs import (
     Codec,
     Identity,
     ProductCodec,
+    Tied,
     Whitening,
 )
 from unnoise.kernels import (
     VE,
+    Above,
     Absorbing,
     BetaTable,
     CategoricalKernel,
     CosineSurvival,
+    Geometric,
     Linear,
     Matrices,
     ProductKernel,
@@ -28,6 +31,7 @@ from unnoise.kernels import (
     SurvivalTable,
     TransitionKernel,
     Uniform,
+    VPCosine,
     VPLinear,
 )
 from unnoise.kernels.gaussian import GaussianKernel
@@ -91,6 +95,10 @@ def product_kernels() -> list[TransitionKernel]:
         "what": CategoricalKernel(Tokens(5), Absorbing(4)),
     }
     return [ProductKernel(parts)]
+
+
+def above_schedules() -> list[Schedule]:
+    return [Above(VPCosine(log_snr_max=5.0)), Above(Geometric(v_max=0.9, v_0=0.01))]
 
 
 def beta_tables() -> list[Schedule]:
@@ -170,6 +178,10 @@ def whitening_codecs() -> list[object]:
 
 def autoencoder_codecs() -> list[Codec]:
     return [_linear()]
+
+
+def tied_codecs() -> list[Codec]:
+    return [Tied(_linear(), VPCosine(log_snr_max=4.0))]
 
 
 def chain_codecs() -> list[Codec]:

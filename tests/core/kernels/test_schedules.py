@@ -10,6 +10,7 @@ import torch
 from unnoise.errors import ConfigError
 from unnoise.kernels import (
     VE,
+    Above,
     BetaTable,
     Geometric,
     LearnedSchedule,
@@ -44,6 +45,8 @@ SCHEDULES = {
     "survival": Linear(1e-4),
     "geometric": Geometric(),
     "geometric from 0": Geometric(1e-4, 0.9, 0.0),
+    "above cosine": Above(VPCosine(log_snr_max=5.0)),
+    "above geometric": Above(Geometric(v_max=0.9, v_0=0.01)),
     "beta table": BetaTable.linear(),
     "quadratic table": BetaTable.quadratic(),
     "short table": BetaTable((0.1, 0.2, 0.5, 0.9)),
@@ -214,3 +217,21 @@ def test_beta_tables():
 def test_bad_parameters(make, words):
     with pytest.raises(ConfigError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    "whole", [VPCosine(log_snr_max=5.0), Geometric(v_max=0.9, v_0=0.01)], ids=repr
+)
+def test_above_the_least_noise_a_schedule_goes_on(whole):
+    """z_t | mu ~ N(alpha_t mu, sigma_t^2) by way of z_0, and what keeps the variance keeps it."""
+    own, times = Above(whole), torch.tensor([1e-6, 1e-3, 0.2, 0.7, 1.0], dtype=D)
+    alpha, sigma = own.alpha(times), own.sigma(times)
+    torch.testing.assert_close(alpha * own.start.alpha, whole.alpha(times))
+    variance = (alpha * own.start.sigma) ** 2 + sigma**2
+    torch.testing.assert_close(variance.sqrt(), whole.sigma(times))
+    if isinstance(whole, VPCosine):
+        assert own.start.sigma**2 == pytest.approx(1 / (1 + math.exp(5)))
+        torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(5, dtype=D))
+    for wrong, match in ((VPLinear(), "no least noise"), (BetaTable.linear(), "continuous clock")):
+        with pytest.raises(ConfigError, match=match):
+            Above(wrong)

@@ -7,11 +7,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from latents import F64, data, entropy, networks, off
+from latents import F64, OFFSET, WEIGHT, Bend, Nothing, data, entropy, networks, off
 
-from unnoise.codecs import Affine
+from unnoise.codecs import Affine, Tied
+from unnoise.denoise import ByLogSNR, NetworkDenoiser, Noise, WholeNoise
 from unnoise.errors import ConfigError, InputError
-from unnoise.kernels import Geometric, Linear, VPCosine, VPLinear
+from unnoise.kernels import (
+    Above,
+    GaussianKernel,
+    Geometric,
+    LearnedSchedule,
+    Linear,
+    MonotoneInterior,
+    VPCosine,
+    VPLinear,
+)
 from unnoise.noise import NoiseSource
 from unnoise.objectives import (
     Batch,
@@ -24,8 +34,11 @@ from unnoise.objectives import (
     UniformTimes,
     VarianceTimes,
 )
-from unnoise.spaces import Layout
-from unnoise_latent.objective import LSGM, VAE, Frozen, Prior, noise_squares, weight
+from unnoise.spaces import Euclidean, Layout
+from unnoise.testing.linear_codec import linear_codec
+from unnoise_latent.cross_entropy import Prior, noise_squares, weight
+from unnoise_latent.mixed import Mixed
+from unnoise_latent.objective import LSGM, VAE, Frozen, Unified
 from unnoise_latent.spectral import Spectral
 
 START = Elapsed(0, 10)
@@ -252,3 +265,81 @@ def test_what_cannot_be_trained_is_refused():
         VAE(warmup=2.0)
     with pytest.raises(ConfigError, match="preserves the variance"):
         off(Linear(0.1))
+
+
+def unified(move=0.0):
+    """The exact model of `data(std=0.4)` with codes of one size, the noise of which is tied."""
+    schedule = VPCosine(log_snr_min=-12, log_snr_max=2 * math.log(1.2 / 0.4))
+    weight = WEIGHT / WEIGHT.norm(dim=0) * 1.2
+    codec = Tied(linear_codec(weight, OFFSET.clone(), 0.4, move=move), schedule)
+    encoder = codec.codec.encoder
+    encoder.matrix.data /= codec.start.alpha
+    encoder.offset.data /= codec.start.alpha
+    torch.manual_seed(0)
+    network = Mixed(Bend(2), schedule, 2, logit=-1.0).double()
+    kernel = GaussianKernel(Euclidean(), Above(schedule))
+    return Networks(NetworkDenoiser(network, kernel, WholeNoise()), codec)
+
+
+def test_unified_latents_reach_the_entropy():
+    n, both = 4000, unified()
+    network = both.denoiser.network
+    network.logit.data.fill_(-math.inf)  # the prior is the normal law
+    weight = both.codec.codec.decoder.matrix.detach()
+    own = torch.Generator().manual_seed(1)
+    z = torch.randn(n, 2, generator=own, dtype=F64)
+    x = z @ weight.mT + OFFSET + 0.4 * torch.randn(n, 4, generator=own, dtype=F64)
+    covariance = weight @ weight.mT + 0.16 * torch.eye(4, dtype=F64)
+    truth = torch.distributions.MultivariateNormal(OFFSET, covariance).log_prob(x)
+    batch = Batch(x, Layout.dense(n, (4,), dtype=F64))
+    with torch.no_grad():
+        found = Unified(Prior("ll")).bound(both, batch, NoiseSource(0, range(n)), 1.0)
+    gap = found + truth
+    assert float(gap.mean()) == pytest.approx(0, abs=4 * float(gap.std()) / math.sqrt(n))
+
+
+@pytest.mark.parametrize("weighting", ["ll", "un", "re"])
+def test_unified_latents_have_both_gradients(weighting):
+    both, batch, source = unified(), data(16), NoiseSource(5, range(16))
+    prior, share = Prior(weighting), 0.6
+    schedule = both.denoiser.kernel.schedule.schedule
+    loss = Unified(prior).bound(both, batch, source.copy(), share).sum()
+    joint = gradients(loss, (both.denoiser, both.codec))
+    mu, layout = both.codec.clean(batch.x0, batch.layout)
+    z = both.codec.law(mu, layout).sample(source)
+    gain = both.codec.decode(z, layout).log_prob(batch.x0)
+    t = prior.times.times(schedule, source.times())
+    density, states = prior.times.density(schedule, t), Batch(mu, layout)
+    squares = noise_squares(both.denoiser, states, mu.detach(), t, source.copy())
+    own = (weight(weighting, schedule, t) / density * squares).sum()
+    expected = gradients(own, (both.denoiser,))
+    squares = noise_squares(both.denoiser, states, mu, t, source)
+    far = 0.5 * math.exp(-12) * mu.square().sum(1)
+    divergence = weight("ll", schedule, t) / density * squares + far
+    expected += gradients((share * divergence - gain).sum(), (both.codec,))
+    for a, b in zip(joint, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    with pytest.raises(ConfigError, match="least noise"):
+        Unified().bound(networks(), batch, source, 1.0)
+
+
+def test_learned_end_points_follow_the_bound():
+    """Of N(0, I) latents and the exact prior the bound is the entropy, wherever they are, up to
+    what N(0, sigma_1^2) is off; all parameters of the schedule have a gradient."""
+    n = 2000
+    schedule = LearnedSchedule(MonotoneInterior(8), -10.0, 6.0)
+    label = LearnedSchedule(gamma_min=-10.0, gamma_max=6.0, ends="fixed")
+    network = Mixed(Nothing(), label, 2, logit=-math.inf)
+    kernel = GaussianKernel(Euclidean(), schedule)
+    denoiser = NetworkDenoiser(network, kernel, ByLogSNR(Noise(), -10.0, 6.0))
+    own = torch.Generator().manual_seed(0)
+    z = torch.randn(n, 2, generator=own, dtype=F64).requires_grad_()
+    states = Batch(z, Layout.dense(n, (2,), dtype=F64))
+    found = Prior("ll").cross_entropy(denoiser, states, NoiseSource(0, range(n)))
+    error = 5 * float(found.nats.std()) / math.sqrt(n)
+    assert float(found.nats.mean()) == pytest.approx(math.log(2 * math.pi * math.e), abs=error)
+    found.loss.sum().backward()
+    assert all(p.grad is not None for p in schedule.parameters())
+    assert bool(z.grad.isfinite().all())
+    with pytest.raises(ConfigError, match="other weightings"):
+        Prior("un").cross_entropy(denoiser, states, NoiseSource(0, range(n)))
