@@ -92,6 +92,13 @@ class Configuration(BaseModel):
     blocks: int = Field(1, ge=1, le=8, description="residual blocks at each resolution")
     prior_width: int = Field(128, ge=8, le=2048, description="channels of the prior's network")
     prior_layers: int = Field(3, ge=1, le=64, description="residual blocks of the prior's network")
+    mixing: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="share of the prior's network in the mixed score at the start, which is learned"
+        " for each channel; the network starts as the normal law, too",
+    )
     kl_warmup: float = Field(
         0.3, ge=0, le=1, description="share of the run over which the divergence is warmed up"
     )

@@ -3,6 +3,7 @@ prior of states is a diffusion."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -18,7 +19,7 @@ from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
 from unnoise.engine.options import Options
 from unnoise.fields import configured
-from unnoise.kernels import GaussianKernel, LearnedSchedule
+from unnoise.kernels import GaussianKernel, LearnedSchedule, Schedule
 from unnoise.noise import NoiseSource
 from unnoise.objectives import ConditionDropout, DataType, Objective
 from unnoise.samplers import Start, slerp
@@ -61,21 +62,14 @@ class Latent(Trainable):
         return {"steps": 10, "sampler": "dpmpp", "grid": "log-snr"}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
-        channels, _, _ = configuration.latent_size
-        network = PriorNetwork(
-            channels,
-            len(configuration.classes or ()),
-            configuration.prior_width,
-            configuration.prior_layers,
-        )
         if configuration.schedule == "vdm":
             # the network is told gamma, of which the noise follows whatever has been learned
-            told, noise = LearnedSchedule(ends="fixed"), ByLogSNR(Noise())
             kernel = GaussianKernel(Euclidean(), LearnedSchedule())
-            return NetworkDenoiser(Mixed(network, told, channels), kernel, noise)
+            told, noise = LearnedSchedule(ends="fixed"), ByLogSNR(Noise())
+            return NetworkDenoiser(_mixed(configuration, told), kernel, noise)
         schedule = schedule_of(configuration)
         kernel = GaussianKernel(Euclidean(), schedule)
-        return NetworkDenoiser(Mixed(network, schedule, channels), kernel, Noise())
+        return NetworkDenoiser(_mixed(configuration, schedule), kernel, Noise())
 
     def codec(self, configuration: Configuration) -> Codec:
         if configuration.autoencoder is not None:
@@ -160,6 +154,19 @@ def _encoded(one: Prepared, source: Source, draw: Draw, codec: Codec) -> Tensor:
     if one.start is None and draw.repeat:
         return latents_of(source.x, codec, NoiseSource(one.seed, [draw.number], branch=1))
     return source.z
+
+
+def _mixed(configuration: Configuration, schedule: Schedule) -> Mixed:
+    channels, _, _ = configuration.latent_size
+    network = PriorNetwork(
+        schedule,
+        channels,
+        len(configuration.classes or ()),
+        configuration.prior_width,
+        configuration.prior_layers,
+    )
+    logit = math.log(configuration.mixing / (1 - configuration.mixing))
+    return Mixed(network, schedule, channels, logit=logit)
 
 
 def _guided_for(model: Trained, own: Sequence[Prepared]) -> Denoiser:

@@ -12,8 +12,8 @@ from unnoise_latent.configuration import Configuration
 from unnoise_latent.objective import LSGM, VAE, Frozen, Prior
 from unnoise_latent.spectral import Spectral
 
-RATES: Final = {"denoiser.network.logit": 30.0}
-"""Of the mixed score's logits: from -6 to 0 is thousands of steps of an ordinary rate."""
+RATES: Final = {"denoiser.network.logit": 10.0}
+"""Of the mixed score's logits, whose steps are in units of 1."""
 
 
 def method(configuration: Configuration, codec: Codec) -> Objective:

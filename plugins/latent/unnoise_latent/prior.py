@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from unnoise.denoise import Condition
 from unnoise.errors import ConfigError
+from unnoise.kernels import Schedule
 from unnoise.spaces import Layout
 
 _FREQUENCIES: Final = 64
@@ -45,17 +46,22 @@ class Block(nn.Module):
 
 
 class PriorNetwork(nn.Module):
-    """A function of (z_t, time, class) with the shape of z_t, zero at first.
+    """The noise in z_t, sigma_t z_t + f(z_t, time, class) with f = 0 at first: that of latents
+    that are N(0, I), where the schedule preserves the variance. A mixed score of it begins with the
+    normal law whatever the share c of the network is, and c need not be small.
 
     Parameters
     ----------
+    schedule : of the label.
     channels : of the latents.
     classes : number of classes; the label `classes` stands for "no label".
     """
 
-    def __init__(self, channels: int, classes: int, width: int, layers: int) -> None:
+    def __init__(
+        self, schedule: Schedule, channels: int, classes: int, width: int, layers: int
+    ) -> None:
         super().__init__()
-        self.channels, self.classes = channels, classes
+        self.schedule, self.channels, self.classes = schedule, channels, classes
         self.label = nn.Embedding(classes + 1, width)
         self.time = nn.Sequential(
             nn.Linear(_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width)
@@ -91,4 +97,5 @@ class PriorNetwork(nn.Module):
         h = self.stem(x_t.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             h = block(h, told)
-        return self.out(F.silu(self.norm(h)))
+        sigma = torch.as_tensor(self.schedule.sigma(label.double())).to(x_t.dtype)
+        return torch.addcmul(self.out(F.silu(self.norm(h))), sigma[:, None, None, None], x_t)

@@ -21,6 +21,7 @@ from unnoise.noise import NoiseSource
 from unnoise.samplers import slerp
 from unnoise.spaces import Layout
 from unnoise.testing import check_domain
+from unnoise_latent.configuration import Configuration
 from unnoise_latent.display import WHAT
 from unnoise_latent.domain import Latent
 from unnoise_latent.pictures import latents_of, levels_of, pictures_of
@@ -178,6 +179,20 @@ def test_latents_that_do_not_fit_the_prior_are_an_error(model: Model) -> None:
     x = torch.zeros(1, 5, 3, 3)
     with pytest.raises(ConfigError, match="other channels"):
         model.denoiser(x, 0.5, Layout.dense(1, (5, 3, 3)))
+
+
+@pytest.mark.parametrize("schedule", ["geometric", "linear", "vdm"])
+def test_a_fresh_prior_is_the_normal_law(schedule: str) -> None:
+    told = Configuration(
+        height=8, width=8, picture_channels=1, classes=("a", "b"), schedule=schedule, mixing=0.3
+    )
+    denoiser = Latent().build(told)
+    layout = Layout.dense(5, told.latent_size)
+    z, t = NoiseSource(0, range(5)).normal(layout), torch.linspace(0.1, 0.9, 5).double()
+    with torch.no_grad():
+        found = denoiser(z, t, layout, {"label": torch.tensor([0, 1, 2, 0, 1])}).mean
+        alpha = denoiser.kernel.schedule.alpha(t)[:, None, None, None]
+    torch.testing.assert_close(found, (alpha * z).float(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "logistic", "categorical", "gaussian"])
