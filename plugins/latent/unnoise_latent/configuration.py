@@ -149,6 +149,8 @@ class Configuration(BaseModel):
             raise ValueError(
                 f"the likelihood {self.likelihood} is of 256 levels: use bernoulli or categorical"
             )
+        if self.method == "unified" and self.schedule == "vdm":
+            raise ValueError("unified latents have a schedule of their own: leave schedule out")
         if self.schedule == "vdm" and self.weighted != "ll":
             raise ValueError("the end points of vdm minimise the bound: leave weighting out")
         return self

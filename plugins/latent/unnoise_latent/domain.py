@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
-from unnoise.codecs import Codec
+from unnoise.codecs import Codec, Tied
 from unnoise.denoise import ByLogSNR, ClassifierFree, Denoiser, NetworkDenoiser, Noise
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
@@ -30,7 +30,7 @@ from unnoise_latent.configuration import Configuration
 from unnoise_latent.display import WHAT, Pictures
 from unnoise_latent.heads import head_of
 from unnoise_latent.inputs import Prepared, Source, labels, prepared
-from unnoise_latent.methods import method, schedule_of
+from unnoise_latent.methods import UNIFIED, method, schedule_of
 from unnoise_latent.mixed import Mixed
 from unnoise_latent.pictures import latents_of, pictures_of
 from unnoise_latent.prior import PriorNetwork
@@ -74,7 +74,7 @@ class Latent(Trainable):
     def codec(self, configuration: Configuration) -> Codec:
         if configuration.autoencoder is not None:
             return configuration.autoencoder.fresh()
-        return Hierarchical(
+        hierarchical = Hierarchical(
             configuration.size,
             head_of(configuration),
             configuration.groups,
@@ -82,6 +82,7 @@ class Latent(Trainable):
             configuration.widths,
             configuration.blocks,
         )
+        return Tied(hierarchical, UNIFIED) if configuration.method == "unified" else hierarchical
 
     def objective(self, configuration: Configuration) -> Objective:
         """That of the method, a share of the labels being hidden so that guidance is possible."""

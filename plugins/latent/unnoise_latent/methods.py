@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from unnoise.codecs import Codec
-from unnoise.errors import ConfigError
-from unnoise.kernels import Geometric, Schedule, VPCosine, VPLinear
+from unnoise.kernels import Above, Geometric, Schedule, VPCosine, VPLinear
 from unnoise.objectives import Objective
 from unnoise_latent.configuration import Configuration
-from unnoise_latent.objective import LSGM, VAE, Frozen, Prior
+from unnoise_latent.objective import LSGM, VAE, Frozen, Prior, Unified
 from unnoise_latent.spectral import Spectral
 
 RATES: Final = {"denoiser.network.logit": 10.0}
@@ -30,13 +29,16 @@ def method(configuration: Configuration, codec: Codec) -> Objective:
     strength = configuration.spectral
     if configuration.method == "vae":
         return VAE(configuration.kl_warmup, spectral, strength)
-    if configuration.method == "lsgm":
-        return LSGM(prior, configuration.kl_warmup, spectral, strength, RATES)
-    raise ConfigError("no such method", value=configuration.method)
+    kind = LSGM if configuration.method == "lsgm" else Unified
+    return kind(prior, configuration.kl_warmup, spectral, strength, RATES)
+
+
+UNIFIED: Final = VPCosine(log_snr_max=5.0)
+"""Of Unified Latents, whose codes have its least noise, log SNR 5."""
 
 
 def schedule_of(configuration: Configuration) -> Schedule:
-    """Of the prior. Unified Latents' ends at the noise of the code, log SNR 5."""
+    """Of the prior, with fixed ends."""
     if configuration.method == "unified":
-        return VPCosine(log_snr_max=5.0)
+        return Above(UNIFIED)
     return Geometric() if configuration.schedule == "geometric" else VPLinear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 import unnoise
+from unnoise.codecs import Tied
 from unnoise.errors import ConfigError
-from unnoise.kernels import Geometric, LearnedSchedule, VPLinear
+from unnoise.kernels import Above, Geometric, LearnedSchedule, VPLinear
 from unnoise.model import Model
 from unnoise_latent.configuration import Configuration
 from unnoise_latent.domain import Latent
@@ -84,3 +86,31 @@ def test_labels_are_hidden_for_guidance() -> None:
     assert objective.unconditional["label"].tolist() == [2]
     silent = Configuration(height=10, width=12, picture_channels=1, classes=())
     assert type(domain.objective(silent)).__name__ == "LSGM"
+
+
+def test_unified_latents_are_tied_to_the_prior(folder: Path, tmp_path: Path) -> None:
+    model = trained(folder, tmp_path / "run", method="unified")
+    assert isinstance(model.codec, Tied)
+    assert isinstance(model.denoiser.kernel.schedule, Above)
+    assert model.codec.start.sigma**2 == pytest.approx(1 / (1 + math.exp(5)), rel=1e-9)
+    picture = folder / "cat" / "00.png"
+    out = model.generate(num_samples=2, source=["none", str(picture)], steps=2)
+    assert len(out.samples) == 4
+    with pytest.raises(ConfigError, match="leave schedule out"):
+        trained(folder, tmp_path / "other", method="unified", schedule="vdm")
+
+
+@pytest.mark.parametrize("method", ["lsgm", "unified"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "logistic", "categorical"])
+def test_bounds_are_in_the_units_of_the_pictures(
+    folder: Path, tmp_path: Path, method: str, likelihood: str
+) -> None:
+    """A fresh model is about as good as a law that knows nothing: log levels nats for a value."""
+    model = trained(folder, tmp_path / "run", method=method, likelihood=likelihood, ema=0.0)
+    domain = model.domain
+    items = domain.dataset(folder, model.configuration, "validation")
+    found = model.bound([items[0], items[1]], steps=50, evaluations=20)
+    values = 10 * 12
+    nothing = values * math.log(model.configuration.levels)
+    assert bool((found.total > 0).all())
+    assert float(found.total.mean()) < 3 * nothing
