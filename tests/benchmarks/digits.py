@@ -25,12 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import unnoise
+from unnoise.compat import without_broken_torchaudio
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch
@@ -38,6 +38,10 @@ from unnoise.spaces import Euclidean, tensor
 from unnoise_images.data import Pictures
 from unnoise_images.domain import Images
 from unnoise_images.pictures import enlarged, grid, levels, to_images
+
+without_broken_torchaudio()
+
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel  # noqa: E402
 
 BATCH, WARMUP, AVERAGE, DROPOUT, CLASSES, STEPS = 32, 200, 0.999, 0.15, 10, 50
 LIMIT = 0.985
