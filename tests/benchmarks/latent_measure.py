@@ -15,11 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 import unnoise
-from unnoise.codecs import Encoded
+from unnoise.domain import Batch
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
+from unnoise.objectives import Hutchinson
 from unnoise.spaces import Layout, tensor
+from unnoise.training.data import read
 from unnoise_images.domain import Images
+from unnoise_latent.likelihood import importance_weighted, parts_of_nelbo
 from unnoise_latent.pictures import pictures_of
 
 BATCH = 100
@@ -108,59 +111,58 @@ def quality(args: argparse.Namespace, model: Model, judge: Judge, normal: bool) 
 def likelihoods(args: argparse.Namespace, model: Model, normal: bool) -> dict[str, Any]:
     """NELBO of all held-out digits by parts, and the importance-weighted bound of some of them."""
     held_out = model.domain.dataset(args.data, model.configuration, "validation")
-    items = []
-    for k in range(len(held_out)):
-        torch.manual_seed(k)  # black and white is drawn, and the same for all models
-        items.append(held_out[k])
-    parts = [items[k : k + BATCH] for k in range(0, len(items), BATCH)]
-    total, misses = [], []
-    for number, part in enumerate(parts):
-        seed = args.seed + number
+    kind = model.domain.data_type(model.configuration)
+    items = [read(held_out, k, 0, k) for k in range(len(held_out))]  # the same for all models
+    rows = []
+    for first in range(0, len(items), BATCH):
+        batch = model.domain.collate(items[first : first + BATCH])
+        noise = NoiseSource(args.seed, range(first, first + batch.layout.batch))
         if normal:
-            total.append(-normal_weights(model, part, seed))
-        else:
-            total.append(model.bound(part, steps=None, evaluations=args.times, seed=seed).total)
-        misses.append(-reconstructions(model, part, seed))
-    nelbo, missed = torch.cat(total), torch.cat(misses)
+            gain, z = _drawn(model, batch, noise)
+            rows.append(torch.stack([-gain - z, -gain]))
+            continue
+        found = parts_of_nelbo(
+            model.denoiser, model.codec, batch, noise, data=kind, evaluations=args.times
+        )
+        rows.append(torch.stack([found.nats, found.reconstruction]))
+    nelbo, missed = torch.cat(rows, 1)
     # some of each class, in order of which they come
-    chosen = torch.linspace(0, len(items) - 1, args.digits).round().long()
-    some = [items[k] for k in chosen.tolist()]
-    weights = []
-    for k in range(args.draws):
-        if normal:
-            weights.append(normal_weights(model, some, args.seed + k))
-        else:
-            weights.append(model.log_likelihood(some, seed=args.seed + k, tolerance=1e-3).nats)
-    weighted = math.log(args.draws) - torch.stack(weights).double().logsumexp(0)
+    chosen = torch.linspace(0, len(items) - 1, args.digits).round().long().tolist()
+    batch = model.domain.collate([items[k] for k in chosen])
+    noise = NoiseSource(args.seed, chosen)
+    if normal:
+        logs = torch.stack([sum(_drawn(model, batch, noise)) for _ in range(args.draws)])
+        weighted = math.log(args.draws) - logs.logsumexp(0)
+    else:
+        weighted = importance_weighted(
+            model.denoiser,
+            model.codec,
+            batch,
+            noise,
+            data=kind,
+            draws=args.draws,
+            trace=Hutchinson(args.probes),
+            tolerance=1e-3,
+        ).nats()
     return {
         "digits": len(items),
         "nelbo": float(nelbo.mean()),
         "nelbo_error": float(nelbo.std()) / len(nelbo) ** 0.5,
         "reconstruction": float(missed.mean()),
         "latents": float((nelbo - missed).mean()),
-        "weighted_digits": len(some),
+        "weighted_digits": len(chosen),
         "draws": args.draws,
+        "probes": args.probes,
         "weighted": float(weighted.mean()),
         "weighted_error": float(weighted.std()) / len(weighted) ** 0.5,
         "nelbo_of_those": float(nelbo[chosen].mean()),
     }
 
 
-def normal_weights(model: Model, items: list[Any], seed: int) -> Tensor:
-    """(B,) log p(x|z) N(z; 0, I) / q(z|x) at one draw."""
-    found = encoded(model, items, seed)
+def _drawn(model: Model, batch: Batch, noise: NoiseSource) -> tuple[Tensor, Tensor]:
+    """(B,) log p(x|z), and log N(z; 0, I) - log q(z|x), at one draw."""
+    found = model.codec.encode(batch.x0, batch.layout, batch.condition, noise)
     z = tensor(found.state).double().flatten(1)
-    return found.log_density - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
-
-
-def reconstructions(model: Model, items: list[Any], seed: int) -> Tensor:
-    """(B,) log p(x|z) at one draw."""
-    found = encoded(model, items, seed)
-    none = torch.zeros_like(found.log_density)
-    return found.log_density + (none if found.log_posterior is None else found.log_posterior)
-
-
-def encoded(model: Model, items: list[Any], seed: int) -> Encoded:
-    batch = model.domain.collate(items)
-    noise = NoiseSource(seed, range(len(items)))
-    return model.codec.encode(batch.x0, batch.layout, batch.condition, noise)
+    assert found.log_posterior is not None
+    normal = -0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
+    return found.log_density + found.log_posterior, normal - found.log_posterior
