@@ -31,6 +31,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ from digits import CLASSES
 from latent_measure import drawn, judge_of, likelihoods, quality, stacked
 
 import unnoise
+from unnoise.codecs import Tied
 from unnoise.model import Model
+from unnoise_latent.methods import UNIFIED
 
 METHODS: dict[str, dict[str, Any]] = {
     "vae": {"method": "vae"},
@@ -66,6 +69,7 @@ TRAINING = {
     "decay": "cosine",
     "ema": 0.999,
     "bound_samples": 0,
+    "validation_batches": 1,
     "validate_every": 10**6,
     "checkpoint_every": 500,
 }
@@ -94,6 +98,8 @@ def step_seconds(args: argparse.Namespace, **options: Any) -> float:
             begun = time.process_time()
             train(args, Path(folder) / "run", steps, **options)
             spent.append(time.process_time() - begun)
+    if spent[1] <= spent[0]:
+        raise SystemExit("what a step costs cannot be told: take a larger --probe")
     return (spent[1] - spent[0]) / (3 * args.probe)
 
 
@@ -115,6 +121,8 @@ def trained(args: argparse.Namespace, name: str) -> Model:
     """The model of a row: the shared VAE, and from there on its own way."""
     share = args.shared * args.minutes
     shared = train(args, args.out / "shared", steps_of(args, "shared", share, **SHARED), **SHARED)
+    if name == "unified":  # the same weights around the clean code
+        shared = replace(shared, codec=Tied(shared.codec, UNIFIED))
     rest = {**METHODS[name], "initial": shared, "kl_warmup": 0.0}
     return train(args, args.out / name, steps_of(args, name, args.minutes - share, **rest), **rest)
 
