@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import unnoise
+from unnoise_latent.domain import with_fresh_prior
 
 HELD_OUT: Final = 1000
 STAGES: Final[dict[str, dict[str, Any]]] = {
@@ -54,6 +55,8 @@ def main() -> None:
     chosen = parser.parse_args()
     model = None
     for method, own in STAGES.items():
+        if model is not None:
+            model = with_fresh_prior(model, method=method)
         model = unnoise.train(
             "latent",
             chosen.data,

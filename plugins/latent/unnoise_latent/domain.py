@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -20,6 +21,7 @@ from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
 from unnoise.engine.options import Options
 from unnoise.fields import configured
 from unnoise.kernels import GaussianKernel, LearnedSchedule, Schedule
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import ConditionDropout, DataType, Objective
 from unnoise.samplers import Start, slerp
@@ -183,3 +185,19 @@ def _guided(model: Trained, scale: float) -> Denoiser:
         return model.denoiser
     none = {"label": torch.tensor([len(classes)])}
     return ClassifierFree(model.denoiser, scale, none)
+
+
+def with_fresh_prior(model: Model, **options: Any) -> Model:
+    """The autoencoder of `model` beside a fresh prior: what the next stage of a training starts
+    from, `unnoise.train("latent", .., initial=with_fresh_prior(vae, **options), **options)`.
+
+    Parameters
+    ----------
+    options : of the configuration that the prior is for; all others are those of `model`. Those of
+        the autoencoder itself stay.
+    """
+    configuration = configured(Configuration, {**model.configuration.model_dump(), **options})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        denoiser = model.domain.build(configuration)
+    return replace(model, denoiser=denoiser, configuration=configuration, others={})

@@ -15,7 +15,7 @@ from unnoise.errors import ConfigError
 from unnoise.kernels import Above, Geometric, LearnedSchedule, VPLinear
 from unnoise.model import Model
 from unnoise_latent.configuration import Configuration
-from unnoise_latent.domain import Latent
+from unnoise_latent.domain import Latent, with_fresh_prior
 
 SMALL: dict[str, Any] = {
     "steps": 2,
@@ -49,6 +49,17 @@ def test_the_prior_follows_the_autoencoder(folder: Path, tmp_path: Path) -> None
     assert moved(first, both, "denoiser")
     for model in (first, frozen, both):
         assert len(model.generate(num_samples=1, steps=2, label=1).samples) == 1
+
+
+def test_a_stage_may_have_a_prior_of_another_size(folder: Path, tmp_path: Path) -> None:
+    first = trained(folder, tmp_path / "vae", method="vae", ema=0.0)
+    wider = {"method": "frozen", "prior_width": 32, "mixing": 0.9}
+    start = with_fresh_prior(first, **wider)
+    assert not moved(first, start, "codec")
+    assert float(start.denoiser.network.share[0].detach()) == pytest.approx(0.9)
+    after = trained(folder, tmp_path / "frozen", initial=start, **wider)
+    assert not moved(first, after, "codec")
+    assert after.configuration.prior_width == 32
 
 
 @pytest.mark.parametrize(
