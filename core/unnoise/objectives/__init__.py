@@ -10,7 +10,7 @@ from unnoise.objectives.categorical import (
     continuous_bound,
     loss_curve,
 )
-from unnoise.objectives.coded import data_bound, data_likelihood, of_states
+from unnoise.objectives.coded import data_bound, data_likelihood, log_probability, of_states
 from unnoise.objectives.data_types import (
     Categories,
     Continuous,
@@ -112,6 +112,7 @@ __all__ = [
     "level_likelihood",
     "limit_bound",
     "log_likelihood",
+    "log_probability",
     "loss_curve",
     "of_states",
     "recipe",

@@ -163,15 +163,16 @@ def _tied_bound(
     return Bound(
         whole.marginal(mu, 1.0, layout).kl(kernel.prior(layout)).double(),
         table.mean(0),
-        -_probability(data, law, batch).double(),
+        -log_probability(data, law, batch).double(),
         error_of(table),
         run.evaluations,
         data.measure,
     )
 
 
-def _probability(data: DataType, law: Distribution, batch: Batch) -> Float[Tensor, " batch"]:
-    """(B,) log p(x) under the law of a decoder: of levels where the data are levels."""
+def log_probability(data: DataType, law: Distribution, batch: Batch) -> Float[Tensor, " batch"]:
+    """(B,) log p(x) of the batch's data under the law that a decoder says: of levels where the data
+    are levels. ConfigError for a law that has none."""
     if not data.rounding:
         return law.log_prob(batch.x0)
     if not isinstance(law, Gaussian | Levels):
@@ -299,5 +300,5 @@ def _read(
     term = encoded.log_density
     if data.rounding:  # probabilities of levels in place of densities
         law = codec.decode(encoded.state, encoded.layout, batch.condition)
-        term = term - law.log_prob(batch.x0) + _probability(data, law, batch)
+        term = term - law.log_prob(batch.x0) + log_probability(data, law, batch)
     return Continuous(), term.double()

@@ -39,10 +39,10 @@ class Bend(nn.Module):
         return self.last(torch.tanh(self.first(both)))
 
 
-def off(schedule=None, channels=1):
+def off(schedule=None, channels=1, axis=1):
     """The prior N(0, I): a mixed score without its network."""
     schedule = schedule or VPLinear()
-    network = Mixed(Nothing(), schedule, channels, logit=-math.inf)
+    network = Mixed(Nothing(), schedule, channels, axis, logit=-math.inf)
     return NetworkDenoiser(network, GaussianKernel(Euclidean(), schedule), Noise())
 
 
