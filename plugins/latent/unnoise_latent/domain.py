@@ -15,12 +15,19 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from unnoise.codecs import Codec, Tied
-from unnoise.denoise import ByLogSNR, ClassifierFree, Denoiser, NetworkDenoiser, Noise
+from unnoise.denoise import (
+    ByLogSNR,
+    ClassifierFree,
+    Denoiser,
+    NetworkDenoiser,
+    Noise,
+    WholeNoise,
+)
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
 from unnoise.engine.options import Options
 from unnoise.fields import configured
-from unnoise.kernels import GaussianKernel, LearnedSchedule, Schedule
+from unnoise.kernels import Above, GaussianKernel, LearnedSchedule, Schedule
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import ConditionDropout, DataType, Objective
@@ -32,6 +39,7 @@ from unnoise_latent.configuration import Configuration
 from unnoise_latent.display import WHAT, Pictures
 from unnoise_latent.heads import head_of
 from unnoise_latent.inputs import Prepared, Source, labels, prepared
+from unnoise_latent.likelihood import Importance, Nelbo
 from unnoise_latent.methods import UNIFIED, method, schedule_of
 from unnoise_latent.mixed import Mixed
 from unnoise_latent.pictures import latents_of, pictures_of
@@ -49,6 +57,7 @@ class Latent(Trainable):
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
     display: ClassVar[Display[Trained]] = Pictures()
+    metrics: ClassVar[Mapping[str, type[BaseModel]]] = {"nelbo": Nelbo, "importance": Importance}
     demo: ClassVar[Mapping[str, Any]] = {
         "source": ["none", str(EXAMPLES[0]), str(EXAMPLES[0])],
         "source_b": ["none", "none", str(EXAMPLES[1])],
@@ -71,6 +80,8 @@ class Latent(Trainable):
             return NetworkDenoiser(_mixed(configuration, told), kernel, noise)
         schedule = schedule_of(configuration)
         kernel = GaussianKernel(Euclidean(), schedule)
+        if isinstance(schedule, Above):  # the whole noise is what such a network can tell at t -> 0
+            return NetworkDenoiser(_mixed(configuration, UNIFIED), kernel, WholeNoise())
         return NetworkDenoiser(_mixed(configuration, schedule), kernel, Noise())
 
     def codec(self, configuration: Configuration) -> Codec:

@@ -18,7 +18,7 @@ from unnoise.objectives import Batch, Continuous, ExactTrace, Hutchinson, Quanti
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import GaussianOracle
 from unnoise.testing.linear_codec import linear_codec
-from unnoise_latent.likelihood import importance_weighted, parts_of_nelbo
+from unnoise_latent.likelihood import Importance, Nelbo, importance_weighted, parts_of_nelbo
 
 STD = 0.4
 
@@ -138,3 +138,24 @@ def test_what_has_no_bound():
     )
     with pytest.raises(InputError, match="number of draws"):
         found.nats(3)
+
+
+@pytest.mark.parametrize("method", ["lsgm", "unified"])
+def test_the_metrics_of_a_model(method, make_model, folder):
+    """Parts add up to the whole, per picture and per number, and several draws lower it."""
+    model = make_model(method=method, held_out=6)
+    known = []
+    nelbo = Nelbo(num_samples=5, batch_size=3, evaluations=10)
+    found = nelbo.measure(model, folder, lambda what, part: known.append(part))
+    assert found["items"] == 5
+    assert known[-1] == 1.0
+    whole = found["reconstruction"] + found["divergence"]
+    assert found["nats"] == pytest.approx(whole)
+    assert found["divergence"] == pytest.approx(found["posterior"] + found["cross_entropy"])
+    assert found["bits_per_dimension"] == pytest.approx(found["nats"] / 120 / math.log(2))
+    assert "bits per dimension" in nelbo.text(found)
+    tight = Importance(num_samples=2, draws=3, tolerance=1e-3)
+    found = tight.measure(model, folder, lambda what, part: known.append(part))
+    assert found["nats"] < found["nats_by_one"]
+    assert "Hutchinson" in tight.text(found)
+    assert 1 <= found["effective"] <= 3
