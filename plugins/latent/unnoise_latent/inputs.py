@@ -13,7 +13,8 @@ from unnoise.domain import Trained, inputs_of
 from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel
-from unnoise.samplers.grids import FIRST, rho, time_at
+from unnoise.samplers.algebra import FIRST, rho
+from unnoise.samplers.grids import time_at
 from unnoise_latent.configuration import Configuration
 from unnoise_latent.pictures import latents_of, levels_of
 from unnoise_latent.request import NONE, Picture, Request

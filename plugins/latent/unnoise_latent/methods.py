@@ -8,7 +8,8 @@ from unnoise.codecs import Codec
 from unnoise.kernels import Above, Geometric, Schedule, VPCosine, VPLinear
 from unnoise.objectives import Objective
 from unnoise_latent.configuration import Configuration
-from unnoise_latent.objective import LSGM, VAE, Frozen, Prior, Unified
+from unnoise_latent.cross_entropy import Prior
+from unnoise_latent.objective import LSGM, VAE, Frozen, Unified
 from unnoise_latent.spectral import Spectral
 
 RATES: Final = {"denoiser.network.logit": 10.0}
