@@ -141,6 +141,8 @@ class Domain(ABC):
     display : what it shows of samples.
     adopt : names of the domains whose models it runs on, when it has none of its own; the shipped
         model of the first serves a request that names none.
+    metrics : what `unnoise evaluate` can measure, by name, beside the likelihoods of a domain that
+        has models of its own: subclasses of `unnoise.model.Metric`.
 
     The methods that are not abstract may be replaced where the default does not fit.
     """
@@ -150,6 +152,7 @@ class Domain(ABC):
     demo: ClassVar[Mapping[str, Any]] = {"num_samples": 8}
     display: ClassVar[Display[Trained]] = Listed()
     adopt: ClassVar[tuple[str, ...]] = ()
+    metrics: ClassVar[Mapping[str, type[BaseModel]]] = {}
 
     def prepare(self, request: Any, model: Trained, options: Options) -> Sequence[Any]:
         """The inputs of a request, each as its samples need it: files are read, texts encoded,
@@ -193,13 +196,10 @@ class Trainable(Domain):
     ----------
     Configuration : pydantic model of everything that `build` needs; saved in the bundle.
     bundle : folder of the trained model that ships with the plugin.
-    metrics : what `unnoise evaluate` can measure beside likelihoods, by name: subclasses of
-        `unnoise.model.Metric`.
     """
 
     Configuration: ClassVar[type[BaseModel]]
     bundle: ClassVar[Path | None] = None
-    metrics: ClassVar[Mapping[str, type[BaseModel]]] = {}
 
     @abstractmethod
     def build(self, configuration: Any) -> Denoiser:

@@ -12,13 +12,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from unnoise.api import load
+from unnoise.api import load, model_for
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import told
 from unnoise.cli.text import as_json
-from unnoise.discovery.domains import collated, trainable_named
-from unnoise.domain import Trainable
+from unnoise.discovery.domains import collated, domain_named
+from unnoise.domain import Domain, Trainable
 from unnoise.errors import InputError, nearest
 from unnoise.fields import requested
 from unnoise.kernels import ProductKernel
@@ -33,8 +33,8 @@ _FLAGS = [
         "metric",
         str,
         "of -log p(x): bound (the variational one), limit (that of infinitely many steps) or"
-        " likelihood (of the probability-flow ODE); or one of the domain's own",
-        "bound",
+        " likelihood (of the probability-flow ODE); or one of the domain's own; default: bound,"
+        " of a domain without models of its own the first that it has",
     ),
     flag("model", str, "a bundle folder or a hub id; default: the domain's shipped model"),
     flag("num_samples", int, "items of the validation part, evenly spaced over it", 64),
@@ -51,18 +51,21 @@ _COMMON: Final = tuple(parameter.name for parameter in _FLAGS)
 def evaluate(words: list[str]) -> int:
     """Run one command line."""
     about = "Evaluate a model on held-out data."
-    found = chosen("evaluate", about, words, _FLAGS, _own, trainable_named)
+    found = chosen("evaluate", about, words, _FLAGS, _own, domain_named)
     if found is None:
         return 0
     domain, given = found
-    metric, as_words = given.pop("metric", "bound"), not given.pop("json", False)
+    likelihoods = _LIKELIHOODS if isinstance(domain, Trainable) else {}
+    known = [*likelihoods, *domain.metrics]
+    if not known:
+        raise InputError(f"nothing can be measured of the domain {domain.name!r}")
+    metric, as_words = given.pop("metric", known[0]), not given.pop("json", False)
     if metric in domain.metrics:
         result, shown = _measured(domain, metric, given)
-    elif metric in _LIKELIHOODS:
+    elif metric in likelihoods and isinstance(domain, Trainable):
         result = _mean(domain, {**_defaults(), **_of(metric, _COMMON, given), "metric": metric})
         shown = _likelihood_text(result)
     else:
-        known = [*_LIKELIHOODS, *domain.metrics]
         raise InputError(
             f"the domain {domain.name!r} has no such metric",
             value=metric,
@@ -73,7 +76,7 @@ def evaluate(words: list[str]) -> int:
     return 0
 
 
-def _own(domain: Trainable) -> list[Parameter]:
+def _own(domain: Domain) -> list[Parameter]:
     """A flag for every field of the domain's metrics, in a section for each."""
     found: list[Parameter] = []
     for name, kind in domain.metrics.items():
@@ -82,7 +85,7 @@ def _own(domain: Trainable) -> list[Parameter]:
     return found
 
 
-def _measured(domain: Trainable, name: str, given: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _measured(domain: Domain, name: str, given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """One of the domain's own metrics: its result, and that as text."""
     kind = domain.metrics[name]
     asked = tidy(kind, _of(name, {"data", "model", *kind.model_fields}, given))
@@ -90,7 +93,7 @@ def _measured(domain: Trainable, name: str, given: dict[str, Any]) -> tuple[dict
     metric = requested(kind, asked)
     assert isinstance(metric, Metric)
     with told() as show:
-        found = metric.measure(_loaded(domain, model), source, show)
+        found = metric.measure(model_for(domain, model), source, show)
     result = {"domain": domain.name, "metric": name, **found}
     return result, metric.text(found)
 

@@ -41,6 +41,56 @@ def test_a_domain_measures_what_it_wants(install, here, tmp_path, capsys):
     assert main([*words, "--metric", "bound", "--steps", "5"]) == 0
 
 
+GUEST_PLUGIN = """
+from unnoise.specs import DomainSpec, hookimpl
+
+@hookimpl
+def unnoise_domains():
+    return [DomainSpec("guest", "a guest", "unnoise_guest.domain:Guest")]
+"""
+
+GUEST = """
+from pydantic import BaseModel
+from unnoise.domain import Domain
+from unnoise.model import Metric
+
+class Request(BaseModel):
+    pass
+
+class Owner(Metric):
+    def measure(self, model, source, report):
+        return {"owner": model.domain.name, "data": str(source)}
+
+class Guest(Domain):
+    name = "guest"
+    Request = Request
+    adopt = ("circle",)
+    metrics = {"owner": Owner}
+
+    def plan(self, inputs, model, draws):
+        raise NotImplementedError
+
+    def write(self, sample, folder, stem):
+        raise NotImplementedError
+"""
+
+
+def test_a_domain_measures_the_models_that_it_adopts(install, here, tmp_path, capsys):
+    install("circle", PLUGIN, domain=DOMAIN)
+    install("guest", GUEST_PLUGIN, domain=GUEST)
+    here.chdir(tmp_path)
+    Path("data.txt").write_text("40")
+    assert main([*TRAIN, *SHORT, "--out", "run"]) == 0
+    capsys.readouterr()
+    words = ["evaluate", "guest", "--data", "data.txt", "--model", "run"]
+    assert main([*words, "--metric", "owner"]) == 0
+    assert capsys.readouterr().out == "owner: circle\ndata: data.txt\n"
+    assert main(words) == 0  # its only metric
+    said = failed(capsys, *words, "--metric", "bound")
+    assert "has no such metric" in said
+    assert "owner" in said
+
+
 TABLE_PLUGIN = """
 from unnoise.specs import DomainSpec, hookimpl
 
