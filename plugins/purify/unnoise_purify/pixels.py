@@ -85,7 +85,8 @@ def check_unit(x: Tensor) -> None:
         )
     if not x.numel():
         return
-    least, most = float(x.min()), float(x.max())
+    seen = x.detach()
+    least, most = float(seen.min()), float(seen.max())
     if not (least >= -SLACK and most <= 1 + SLACK):  # NaN, too
         raise InputError(
             "pictures have values outside of [0, 1]",
