@@ -20,7 +20,8 @@ def preprocessor(
     purifier: Purifier, *, noise: Draws | None = None, gradient: Gradient | None = None
 ) -> PreprocessorPyTorch:
     """For `PyTorchClassifier(preprocessing_defences=[...])`, on pictures in [0, 1]."""
-    return Purification(PurifiedClassifier(purifier, nn.Flatten(), noise=noise, gradient=gradient))
+    alone = PurifiedClassifier(purifier, nn.Flatten(), noise=noise, gradient=gradient)
+    return Purification(alone)
 
 
 class Purification(PreprocessorPyTorch):  # type: ignore[misc]  # ART is not typed

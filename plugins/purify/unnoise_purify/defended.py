@@ -40,9 +40,10 @@ class PurifiedClassifier(nn.Module):
 
     Raises
     ------
-    InputError : the model is none of pictures; pictures of another size, outside of [0, 1], or a
-        classifier that returns no logits (B, classes) when it is called. ConfigError : the gradient
-        does not fit the purifier.
+    InputError : the model is none of pictures; the classifier does not take its pictures, or
+        returns no logits (B, classes); when it is called, pictures of another size, or outside of
+        [0, 1].
+    ConfigError : the gradient does not fit the purifier.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class PurifiedClassifier(nn.Module):
         own = replace(model, denoiser=self.denoiser, codec=self.codec)
         self.purifier = replace(purifier, model=own)
         self.train(False)
+        check_classifier(classifier, self.pixels.shape)
 
     def train(self, mode: bool = True) -> PurifiedClassifier:
         """Stays in eval mode: what is purified and what is classified is not being trained."""
@@ -131,6 +133,21 @@ def answers(classifier: nn.Module, x: Float[Tensor, "batch c h w"]) -> Tensor:
     return found
 
 
+@torch.no_grad()
+def check_classifier(classifier: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Raise InputError unless a classifier answers to a black picture (channels, height, width)."""
+    black = torch.zeros(1, *shape, device=device_of(classifier))
+    try:
+        answers(classifier, black)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # whatever a network raises
+        raise InputError(
+            "the classifier does not take pictures of the model's size",
+            value=str(error).split("\n")[0],
+            limit=f"{shape} (channels, height, width)",
+            fix="wrap it in a module that resizes them, or repeats their channel",
+        ) from error
+
+
 def logits_of(defence: nn.Module, x: Tensor, noise: NoiseSource) -> Tensor:
     """Logits of a defence under given noise, or of an undefended classifier, which draws none."""
     if isinstance(defence, PurifiedClassifier):
@@ -143,6 +160,6 @@ def votes_of(defence: nn.Module) -> int:
     return defence.votes if isinstance(defence, PurifiedClassifier) else 1
 
 
-def device_of(defence: nn.Module) -> torch.device:
+def device_of(module: nn.Module) -> torch.device:
     """Where it computes."""
-    return next((p.device for p in defence.parameters()), torch.device("cpu"))
+    return next((p.device for p in module.parameters()), torch.device("cpu"))

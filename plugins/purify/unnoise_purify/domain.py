@@ -18,10 +18,10 @@ from unnoise.engine.named import named_sampler
 from unnoise.engine.options import Options
 from unnoise.model import Metric
 from unnoise.samplers import Ancestral, Sampler
-from unnoise.spaces import tensor
+from unnoise.spaces import Layout, tensor
 from unnoise_purify import EXAMPLES
 from unnoise_purify.classifiers import load_classifier
-from unnoise_purify.defended import answers
+from unnoise_purify.defended import answers, check_classifier, device_of
 from unnoise_purify.display import Purifications
 from unnoise_purify.evaluation import Certified, Corruptions, Robustness
 from unnoise_purify.pictures import read_all, to_pil
@@ -43,6 +43,23 @@ class Prepared:
     steps: int | None
     sampler: Sampler | None
     classifier: nn.Module | None
+
+    @torch.no_grad()
+    def embedded(self, given: Tensor) -> tuple[Tensor, Layout]:
+        """The states of pictures, and their layout, on the CPU."""
+        x = given.to(device_of(self.purifier.model.codec))
+        told = self.pixels.condition(len(x), x.device)
+        layout = self.pixels.layout(len(x), x)
+        z, states = self.purifier.embedded(self.pixels.data(x), layout, told)
+        return z.cpu(), states.to("cpu")
+
+    @torch.no_grad()
+    def decoded(self, state: Tensor, layout: Layout) -> Tensor:
+        """The pictures behind states, on the CPU."""
+        z = state.to(device_of(self.purifier.model.codec))
+        told = self.pixels.condition(len(z), z.device)
+        data = self.purifier.decoded(z, layout.to(z.device), told)
+        return self.pixels.unit(data).cpu()
 
 
 @final
@@ -73,7 +90,7 @@ class Purify(Domain):
         classifier = None
         if request.classifier is not None:
             classifier = load_classifier(request.classifier)
-            answers(classifier, torch.zeros(1, *pixels.shape))
+            check_classifier(classifier.eval(), pixels.shape)
         return [
             Prepared(
                 picture[None],
@@ -91,20 +108,18 @@ class Purify(Domain):
         """One diffusion for each vote, one after the other."""
         own = [inputs[draw.input] for draw in draws]
         first, given = own[0], torch.cat([one.picture for one in own])
-        pixels, told = first.pixels, first.pixels.condition(len(own), given.device)
-        z, layout = first.purifier.embedded(
-            pixels.data(given), pixels.layout(len(own), given), told
-        )
+        told = first.pixels.condition(len(own), given.device)
+        z, layout = first.embedded(given)
         total, votes = torch.zeros_like(given), []
         for _ in range(first.votes):
             state = yield Task(
                 layout,
                 told,
-                start=first.purifier.start(z.detach()),
+                start=first.purifier.start(z),
                 sampler=first.sampler,
                 steps=first.steps,
             )
-            purified = pixels.unit(tensor(model.decode(state, layout, told)))
+            purified = first.decoded(tensor(state), layout)
             total += purified
             if first.classifier is not None:
                 votes.append(probabilities(first.classifier, purified))
@@ -135,8 +150,7 @@ class Purify(Domain):
 @torch.no_grad()
 def probabilities(classifier: nn.Module, x: Tensor) -> Tensor:
     """(B, classes) of pictures in [0, 1], on the CPU."""
-    where = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    return answers(classifier, x.to(where)).softmax(1).cpu()
+    return answers(classifier, x.to(device_of(classifier))).softmax(1).cpu()
 
 
 def _answer(found: Tensor | None, k: int) -> Answer | None:

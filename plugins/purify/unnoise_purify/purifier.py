@@ -123,8 +123,9 @@ class Purifier:
         return tensor(z), states
 
     def decoded(self, z: Tensor, layout: Layout, condition: Condition) -> Tensor:
-        """The most probable data behind states with this layout."""
-        return tensor(self.model.codec.decode(z, layout, condition).mode)
+        """The mean of the data behind states with this layout. (A decoder's most probable levels
+        would have no gradient.)"""
+        return tensor(self.model.codec.decode(z, layout, condition).mean)
 
     def begun(self, z: Tensor, layout: Layout, noise: NoiseSource) -> Tensor:
         """x_t* of clean states."""

@@ -26,13 +26,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from unnoise.errors import InputError
+from unnoise.storage.kept import Kept, keeping
 from unnoise.storage.tensors import digest
 from unnoise_purify.attacks import PGD, Attack, Norm, RandomNoise, Trace, Transfer, norm_named
 from unnoise_purify.defended import PurifiedClassifier, logits_of, votes_of
 from unnoise_purify.draws import numbered
-from unnoise_purify.gradients import GRADIENTS, Gradient
+from unnoise_purify.gradients import GRADIENTS, Full, Gradient
 from unnoise_purify.pixels import check_unit
-from unnoise_purify.record import Record
 from unnoise_purify.report import Report, Row
 from unnoise_purify.scoring import Scoring, scoring_named
 
@@ -75,7 +75,7 @@ def evaluate_robustness(
     Raises
     ------
     InputError : robust accuracy without its norm, eps, gradients, steps, eot or scoring; labels of
-        another length; pictures outside of [0, 1]; a record of another measurement.
+        another length; pictures outside of [0, 1]. ConfigError : a record of another measurement.
     """
     ball, size, modes, count, draws, how = _complete(norm, eps, gradients, steps, eot, scoring)
     _check_data(images, labels)
@@ -84,7 +84,7 @@ def evaluate_robustness(
     bare = not isinstance(defence, PurifiedClassifier)
     attacks: list[Attack] = [RandomNoise(ball, size)]
     if bare:  # it has one gradient and no noise
-        attacks.append(PGD(ball, size, modes[0], count, 1))
+        attacks.append(PGD(ball, size, Full(), count, 1))
     else:
         attacks.append(Transfer(ball, size, count))
         attacks += [PGD(ball, size, mode, count, draws) for mode in modes]
@@ -100,10 +100,10 @@ def evaluate_robustness(
         "batch_size": batch_size,
         "seed": seed,
     }
-    book = Record(None if record is None else Path(record), about)
-    job = _Job(defence, images, labels, how, batch_size, seed, book, progress, len(attacks) + 1)
-    clean = job.row(None)
-    return Report(ball.name, size, how, described(defence), clean, [job.row(a) for a in attacks])
+    with keeping(None if record is None else Path(record), about) as kept:
+        job = _Job(defence, images, labels, how, batch_size, seed, kept, progress, len(attacks) + 1)
+        clean, *rows = (job.row(attack) for attack in (None, *attacks))
+    return Report(ball.name, size, how, described(defence), clean, rows)
 
 
 def described(defence: nn.Module) -> str:
@@ -128,7 +128,7 @@ class _Job:
     scoring: Scoring
     batch: int
     seed: int
-    record: Record
+    kept: Kept
     progress: Progress | None
     attacks: int
     done: float = field(default=0.0)
@@ -141,11 +141,10 @@ class _Job:
             if self.progress is not None:
                 self.progress(f"{name}: picture {begin + 1}", self.done / self.attacks)
             key = f"{name} @ {begin}"
-            line = self.record.get(key)
-            if line is None:
-                line = self._measured(attack, begin)
-                self.record.put(key, line)
-            lines.append(line)
+            line = self.kept.get(key)
+            lines.append(
+                self.kept.add(key, self._measured(attack, begin)) if line is None else line
+            )
             self.done += self.batch / len(self.images)
         return Row.of(name, attack is not None and attack.black, lines)
 

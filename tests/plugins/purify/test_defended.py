@@ -95,7 +95,9 @@ def test_bad_pictures_are_refused(defence):
 def test_bad_classifiers_are_refused(defence):
     for classifier in (nn.Identity(), nn.Sequential(nn.Flatten(), nn.Linear(784, 1))):
         with pytest.raises(InputError, match=r"logits|classes"):
-            defence.like(classifier=classifier)(torch.rand(2, 1, 28, 28))
+            defence.like(classifier=classifier)
+    with pytest.raises(InputError, match="does not take"):
+        defence.like(classifier=nn.Sequential(nn.Flatten(), nn.Linear(3, 2)))
 
 
 def test_bad_settings_are_refused(digits_model, defence):

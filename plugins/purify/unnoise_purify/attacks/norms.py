@@ -83,13 +83,14 @@ class L2(Norm):
     name = "l_2"
 
     def size(self, d: Pictures) -> Float[Tensor, " batch"]:
-        return d.flatten(1).norm(dim=1)
+        return torch.linalg.vector_norm(d.flatten(1), dim=1)
 
     def project(self, d: Pictures, eps: float) -> Pictures:
         return self.scaled(d, eps)
 
     def ascent(self, grad: Pictures) -> Pictures:
-        return grad / self.size(grad).clamp(min=1e-30).view(-1, 1, 1, 1)
+        length: Tensor = self.size(grad).clamp(min=1e-30).view(-1, 1, 1, 1)
+        return grad / length
 
     def start(self, x: Pictures, eps: float, noise: NoiseSource) -> Pictures:
         return self.noise(x, eps, noise) / 2

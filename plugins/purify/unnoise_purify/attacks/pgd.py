@@ -105,7 +105,8 @@ class PGD(Attack):
         seed: int,
         step: int,
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch c h w"]]:
-        """Mean loss of each picture over `eot` draws, and its gradient."""
+        """Mean loss of each picture over `eot` draws, and its gradient: that of the defence, which
+        `run` has set, `through`."""
         total, grads = torch.zeros(len(x), device=x.device), torch.zeros_like(x)
         for j in range(self.eot):
             mine = x.detach().requires_grad_()
