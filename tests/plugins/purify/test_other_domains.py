@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import unnoise
 from unnoise.errors import InputError
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.samplers import Checkpointed
 from unnoise.spaces import Layout
+from unnoise_purify.certificate import Smoothed
+from unnoise_purify.defended import PurifiedClassifier
+from unnoise_purify.draws import Pinned
 from unnoise_purify.gradients import Full
 from unnoise_purify.pixels import pixels_of
 from unnoise_purify.purifier import Purifier
@@ -72,3 +77,54 @@ def test_gradients_reach_the_series(series):
 def test_a_model_of_series_is_none_of_pictures(series):
     with pytest.raises(InputError, match="data"):
         pixels_of(series[-1])
+
+
+@pytest.fixture(scope="module")
+def latent():
+    """An untrained model of pictures 10 x 12 through an autoencoder, whose output is not zero."""
+    pytest.importorskip("unnoise_latent")
+    from unnoise_latent.configuration import Configuration
+    from unnoise_latent.domain import Latent
+
+    configuration = Configuration(
+        height=10,
+        width=12,
+        picture_channels=1,
+        classes=("cat", "dog"),
+        held_out=0,
+        channels=4,
+        widths=(8, 16),
+        prior_width=16,
+        prior_layers=1,
+    )
+    torch.manual_seed(0)
+    domain = Latent()
+    denoiser, codec = domain.build(configuration), domain.codec(configuration)
+    with torch.no_grad():
+        for module in (denoiser, codec):
+            for parameter in module.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return Model(domain, denoiser.eval(), configuration, codec=codec.eval())
+
+
+def test_pictures_are_purified_in_their_codes(latent):
+    """Through the encoder, the diffusion of codes and the decoder: gradients, and `generate`."""
+    pixels = pixels_of(latent)
+    assert pixels.shape == (1, 10, 12)
+    assert (pixels.low, pixels.high) == (0.0, 255.0)
+    classifier = nn.Sequential(nn.Flatten(), nn.Linear(120, 3))
+    defence = PurifiedClassifier(Purifier(latent, 0.5, steps=3), classifier, noise=Pinned(0))
+    x = torch.rand(2, 1, 10, 12, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = defence(x)
+    (grad,) = torch.autograd.grad(found[:, 0].sum(), x)
+    assert found.shape == (2, 3)
+    assert float(grad.abs().max()) > 0
+    again = defence.like(gradient=Full(Checkpointed()))(x)
+    assert torch.equal(torch.autograd.grad(again[:, 0].sum(), x)[0], grad)
+    out = unnoise.generate("purify", model=latent, images=x.detach(), strength=0.5, steps=3)
+    assert [sample.size for sample in out.samples] == [(12, 10)] * 2
+    purified = defence.purified(x.detach(), NoiseSource(0, range(2)))
+    levels = np.array(out.samples[0], dtype=np.float32)
+    assert np.abs(levels - 255 * purified[0, 0].numpy()).max() < 0.51
+    with pytest.raises(InputError, match="codes"):
+        Smoothed(Purifier(latent, 0.5), classifier)
