@@ -97,7 +97,7 @@ def table(args: argparse.Namespace) -> None:
             )
             print(f"\n## {name}: {row}\n\n{report.text()}\n")
         print(f"{(time.process_time() - begun) / 3600:.2f} hours of one processor, this session")
-    certified = Certified(strength=args.strength, num_samples=args.pictures)
+    certified = Certified(strength=args.strength, num_samples=args.pictures, draws=args.draws)
     found = certified.measure(unnoise.load("images"), args.data, say)
     print(f"\n## certified\n\n{certified.text(found)}")
 
@@ -175,6 +175,7 @@ def main() -> None:
     words.add_argument("--steps", type=int, default=40)
     words.add_argument("--eot", type=int, default=10)
     words.add_argument("--queries", type=int, default=500)
+    words.add_argument("--draws", type=int, default=1000)
     words.add_argument("--adversarial", type=Path)
     args = words.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

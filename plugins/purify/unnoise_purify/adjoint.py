@@ -55,7 +55,8 @@ def walked(sampler: Sampler, run: Diffusion, x: Tensor, grid: Times, refinements
     check_sampler(sampler)
     eta = sampler.eta if isinstance(sampler, DDIM) else 1.0
     steps = [_Step.between(a, b, eta) for a, b in spans(schedule_of(run.kernel), grid)]
-    end: Tensor = _Adjoint.apply(x, _Walk(sampler, run, grid, steps, refinements))
+    own = _Walk(sampler, run, grid, steps, refinements)
+    end: Tensor = _Adjoint.apply(x, own)  # type: ignore[no-untyped-call]  # torch's
     return end
 
 
@@ -132,7 +133,7 @@ class _Adjoint(torch.autograd.Function):
         return own.forth(x.detach())
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch does not type it
+    @once_differentiable
     def backward(ctx: Any, a: Tensor) -> tuple[Tensor, None]:
         own: _Walk = ctx.own
         return own.back(a), None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -14,12 +14,13 @@ from unnoise.errors import InputError
 from unnoise.model import Metric
 from unnoise.training.data import read
 from unnoise_purify.attacks import PGD, Attack, LowFrequency, Margin, Square, norm_named
-from unnoise_purify.certificate import Smoothed, certify
+from unnoise_purify.certificate import Smoothed, certify, majority
 from unnoise_purify.check import check_defense
 from unnoise_purify.classifiers import load_classifier
 from unnoise_purify.corruptions import SEVERITIES, corrupted
 from unnoise_purify.defended import PurifiedClassifier, answers
 from unnoise_purify.draws import numbered
+from unnoise_purify.gradients import Full
 from unnoise_purify.pixels import pixels_of
 from unnoise_purify.purifier import Purifier
 from unnoise_purify.request import STEPS, STRENGTH
@@ -144,13 +145,20 @@ class Robustness(Defended):
 @final
 class Certified(Defended):
     """Accuracy that no l_2 perturbation of a size can lower: of the smoothed classifier, which is
-    noise at `strength`, one evaluation of the model, and the classifier."""
+    noise at `strength`, one evaluation of the model, and the classifier. It can be attacked, too:
+    what is left is never below what is certified, else one of the two is wrong."""
 
     radii: tuple[float, ...] = Field((0.25, 0.5, 1.0, 1.5), description="l_2, in units of [0, 1]")
     draws: int = Field(1000, ge=1, description="of the noise, for each picture")
     alpha: float = Field(1e-3, gt=0, lt=1, description="probability that a certificate is wrong")
+    attack_steps: int | None = Field(None, ge=1, description="steps of each attack")
+    eot: int | None = Field(None, ge=1, description="draws of the noise at each step")
 
     def measure(self, model: Model, source: Any, report: Report) -> Mapping[str, Any]:
+        if (self.attack_steps is None) != (self.eot is None):
+            raise InputError(
+                "an attack has steps and draws of the noise", value=(self.attack_steps, self.eot)
+            )
         smoothed = Smoothed(Purifier(model, self.strength), load_classifier(self.classifier))
         x, y = self.pictures(model, source)
 
@@ -167,26 +175,57 @@ class Certified(Defended):
             seed=self.seed,
             report=show,
         )
-        right = [one.answer == int(label) for one, label in zip(found, y, strict=True)]
-        shares = {
-            radius: Share(
-                sum(ok and one.radius >= radius for ok, one in zip(right, found, strict=True)),
-                len(found),
-            )
-            for radius in (0.0, *self.radii)
-        }
+        sure = [
+            one.radius if one.answer == int(label) else -1.0
+            for one, label in zip(found, y, strict=True)
+        ]
+        rows = [{"radius": 0.0, "certified": _share(size >= 0 for size in sure).json()}]
+        for done, radius in enumerate(self.radii):
+            kept = [size >= radius for size in sure]
+            row: dict[str, Any] = {"radius": radius, "certified": _share(kept).json()}
+            if self.attack_steps is not None:
+                report(f"attacking within {radius}", done / len(self.radii))
+                right = self._attacked(smoothed, x, y, radius)
+                row["empirical"] = _share(right).json()
+                row["below"] = sum(k and not r for k, r in zip(kept, right, strict=True))
+            rows.append(row)
         return {
             "sigma": smoothed.sigma,
             "draws": self.draws,
             "alpha": self.alpha,
             "abstained": sum(one.answer is None for one in found),
-            "certified": {str(radius): share.json() for radius, share in shares.items()},
+            "rows": rows,
         }
 
+    def _attacked(self, smoothed: Smoothed, x: Tensor, y: Tensor, radius: float) -> list[bool]:
+        """Whether the smoothed classifier is right about each picture after PGD."""
+        assert self.attack_steps is not None
+        assert self.eot is not None
+        attack = PGD(norm_named("l_2"), radius, Full(), self.attack_steps, self.eot)
+        right: list[bool] = []
+        for begin in range(0, len(x), self.batch_size):
+            some = slice(begin, begin + self.batch_size)
+            numbers = range(begin, begin + len(x[some]))
+            shown = attack.run(smoothed.defence, x[some], y[some], numbers, self.seed).pictures
+            said = majority(smoothed.noisy, shown, numbers=numbers, seed=self.seed + 1)
+            right += [answer == int(label) for answer, label in zip(said, y[some], strict=True)]
+        return right
+
     def text(self, result: Mapping[str, Any]) -> str:
-        lines = [f"| l_2 radius | certified accuracy, sigma {result['sigma']:.3g} |", "|---|---|"]
-        for radius, share in result["certified"].items():
-            lines.append(f"| {radius} | {Share(share['right'], share['total'])} |")
+        lines = [
+            f"smoothed by noise of {result['sigma']:.3g}, {result['draws']} draws a picture",
+            "",
+            "| l_2 radius | certified | left by PGD |",
+            "|---|---|---|",
+        ]
+        for row in result["rows"]:
+            cells = [
+                str(Share(row[key]["right"], row[key]["total"])) if key in row else ""
+                for key in ("certified", "empirical")
+            ]
+            lines.append(f"| {row['radius']} | {cells[0]} | {cells[1]} |")
+        if below := sum(row.get("below", 0) for row in result["rows"]):
+            lines.append(f"{below} certified answers were changed: attack or certificate is wrong")
         return "\n".join(lines)
 
 
@@ -227,3 +266,8 @@ class Corruptions(Defended):
             severity = row["severity"] or ""
             lines.append(f"| {row['corruption']} | {severity} | {shares[0]} | {shares[1]} |")
         return "\n".join(lines)
+
+
+def _share(right: Iterable[bool]) -> Share:
+    counted = list(right)
+    return Share(sum(counted), len(counted))

@@ -191,7 +191,7 @@ class Identity(Gradient):
 
 def _through(value: Tensor, x: Tensor) -> Tensor:
     """`value`, exactly, with the gradient of `x`."""
-    shown: Tensor = _Through.apply(value, x)
+    shown: Tensor = _Through.apply(value, x)  # type: ignore[no-untyped-call]  # torch's
     return shown
 
 

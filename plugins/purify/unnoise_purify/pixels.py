@@ -103,7 +103,7 @@ def pixels_of(model: Trained, **request: Any) -> Pixels:
     Raises InputError when it is no model of pictures.
     """
     domain = model.domain
-    asked = domain.prepare(requested(domain.Request, request), model, Options())
+    asked = domain.prepare(requested(domain.Request, request), model, requested(Options, {}))
     plan = domain.plan(asked, model, [Draw(0, 0, 0)])
     task = next(plan)
     plan.close()

@@ -61,11 +61,15 @@ def test_robustness(folder, capsys, tmp_path):
 def test_certified_and_corruptions(folder, capsys):
     data, model = folder
     words = ["evaluate", "purify", "--data", str(data), "--model", model, *FAST]
-    assert main([*words, "--metric", "certified", "--draws", "20", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["certified"]
-    assert [share["right"] for share in found.values()] == sorted(
-        (share["right"] for share in found.values()), reverse=True
-    )
+    certified = [*words, "--metric", "certified", "--draws", "20", "--radii", "0.05", "0.5"]
+    assert main([*certified, "--attack-steps", "1", "--eot", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    right = [row["certified"]["right"] for row in rows]
+    assert right == sorted(right, reverse=True)
+    assert all(row["empirical"]["right"] >= row["certified"]["right"] for row in rows[1:])
+    assert all(row["below"] == 0 for row in rows[1:])
+    assert main([*certified, "--eot", "1"]) == 2
+    assert "steps" in capsys.readouterr().err
     assert main([*words, "--metric", "corruptions", "--severities", "5", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["corruption"] for row in rows][:2] == ["none", "gaussian"]
