@@ -7,7 +7,7 @@ in eval mode; a `PreprocessorPyTorch` before its own classifier is the way that 
 from __future__ import annotations
 
 import torch
-from art.preprocessing.preprocessing import PreprocessorPyTorch
+from art.preprocessing.preprocessing import PreprocessorPyTorch  # type: ignore[import-not-found]
 from torch import Tensor, nn
 
 from unnoise_purify.defended import PurifiedClassifier

@@ -205,7 +205,7 @@ class _Through(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]  # torch says Any
+    def backward(ctx: object, grad: Tensor) -> tuple[None, Tensor]:
         return None, grad
 
 
