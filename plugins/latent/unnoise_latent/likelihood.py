@@ -13,8 +13,9 @@ More tightly, by k draws (Burda 2016),
     -log p(x) <= E -log 1/k sum_i p(x | z_i) p(z_i) / q(z_i | x),    z_i ~ q(z | x),
 
 which falls with k, with p(z) by the probability-flow ODE. Hutchinson's estimate of its divergence,
-from a probe that is fixed for a solve, is unbiased in log p(z) but not in p(z): its noise enters
-the mean over draws as other weights' would, and flatters the bound by about half its variance.
+from a probe that is fixed for a solve, is unbiased in log p(z) but not in p(z): noise that differs
+between the draws flatters the bound by about half its variance. All draws of a sample therefore
+share their probe, so that what is common to them, most of it, does no harm.
 """
 
 from __future__ import annotations
@@ -185,10 +186,10 @@ def importance_weighted(
     """
     if draws < 1:
         raise InputError("the bound needs a draw", value=draws, limit=">= 1")
-    weights, evaluations, estimator = [], 0, ""
+    weights, evaluations, estimator, probe = [], 0, "", noise.fork()
     for done in range(draws):
         gain, posterior, z, layout = _laws(codec, batch, noise, data)
-        run = Diffusion(denoiser, layout, noise, batch.condition)
+        run = Diffusion(denoiser, layout, probe.copy(), batch.condition)
         found = log_likelihood(run, z, trace=trace, eps=eps, tolerance=tolerance)
         weights.append(gain + found.nats - posterior)
         evaluations, estimator = evaluations + found.evaluations, found.estimator

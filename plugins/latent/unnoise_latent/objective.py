@@ -86,9 +86,8 @@ class _Trained(Objective):
 @final
 @dataclass(frozen=True, eq=False)
 class VAE(_Trained):
-    """The codec alone, with the prior N(0, I): the first stage. The denoiser that goes with it is a
-    `Mixed` whose network is zero yet, a prior that later stages start from: of
-    c = sigmoid(-6) there is left less than 1e-4 nats per latent."""
+    """The codec alone, with the prior N(0, I): the first stage. The denoiser that goes with it is
+    one that says the normal law until it is trained, so that later stages can start from both."""
 
     warmup: float = 0.3
     spectral: Spectral | None = None

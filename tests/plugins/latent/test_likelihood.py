@@ -110,6 +110,23 @@ def test_with_the_exact_posterior_every_weight_is_the_evidence(trace):
     torch.testing.assert_close(found.nats(), -truth(batch.x0), atol=1e-3, rtol=0)
 
 
+def test_draws_share_the_noise_of_the_trace():
+    """It would else be taken for weights, and flatter the bound."""
+    covariance = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=F64)
+    mean = torch.zeros(2, dtype=F64)
+    prior = GaussianOracle(GaussianKernel(Euclidean(), VPLinear()), mean, covariance)
+    batch, codec, noise = data(16), networks().codec, NoiseSource(0, range(16))
+    exact, guessed = (
+        importance_weighted(
+            prior, codec, batch, noise.copy(), data=Continuous(), draws=4, trace=trace
+        ).log_weights
+        for trace in (ExactTrace(), Hutchinson())
+    )
+    error = guessed - exact
+    assert float(error[0].abs().min()) > 0.1  # one probe knows little of correlated latents
+    torch.testing.assert_close(error, error[:1].expand(4, 16), atol=1e-3, rtol=0)
+
+
 def test_levels_have_probabilities():
     """The mass of a Gaussian decoder within a step in the place of its density."""
     n, step = 200, 0.5
