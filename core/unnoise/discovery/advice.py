@@ -20,7 +20,7 @@ from pluggy import PluginValidationError
 from unnoise.errors import PluginError, nearest
 from unnoise.specs import KINDS, normal
 
-OWN: Final = ("audio", "images", "molecules", "text", "timeseries")
+OWN: Final = ("audio", "images", "latent", "molecules", "purify", "text", "timeseries")
 """The plugins of this project, each the distribution unnoise-NAME and the domain NAME."""
 
 

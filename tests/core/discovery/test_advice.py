@@ -103,7 +103,7 @@ def test_a_missing_library_is_named_with_what_the_plugin_says_of_it(install, her
         ("image", "did you mean 'images'? to install it: pip install unnoise-images"),
         ("Images", "to install it: pip install unnoise-images"),
         ("text2image", "did you mean 'images'? to install it: pip install unnoise-images"),
-        ("purify", ""),
+        ("purify", "to install it: pip install unnoise-purify"),
         ("rm -rf; x", ""),
         ("anything-else", ""),
     ],
