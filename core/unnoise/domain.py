@@ -234,6 +234,12 @@ class Trainable(Domain):
         what is left out is chosen by the engine."""
         return {}
 
+    def trial(self, configuration: Any, held_out: Dataset[Any]) -> Mapping[str, Any] | None:
+        """The arguments of `generate` that show, in seconds, how far a model of this configuration
+        is while it is trained; `held_out` is the validation part of its data, which may be empty.
+        By default the demo, which is made for the shipped model; None where nothing is shown."""
+        return self.demo
+
     def objective(self, configuration: Any) -> Objective:
         """What to train on when the user does not say."""
         return Simple()

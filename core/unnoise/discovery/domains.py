@@ -104,6 +104,12 @@ def defaults_of(domain: Trainable, configuration: Any) -> dict[str, Any]:
     return dict(found)
 
 
+def trial_of(domain: Trainable, configuration: Any, held_out: Any) -> Mapping[str, Any] | None:
+    """`domain.trial`; PluginError where it is neither a mapping nor None."""
+    found = domain.trial(configuration, held_out)
+    return None if found is None else _of(domain, "trial", found, Mapping)
+
+
 def _of(domain: Domain, method: str, made: object, kind: type, fix: str = "") -> Any:
     if not isinstance(made, kind):
         raise PluginError(

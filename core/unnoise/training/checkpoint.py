@@ -35,6 +35,7 @@ from unnoise.storage.files import (
     write_file,
 )
 from unnoise.storage.tensors import file_digest, fit_weights, read_tensors, tensor_bytes
+from unnoise.training.samples import folder_of as samples_of
 
 FORMAT = 2
 Optimizer: TypeAlias = "tuple[Mapping[str, nn.Parameter], torch.optim.Optimizer]"
@@ -189,7 +190,7 @@ def optimizer_tensors(optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
 
 def clean(run: Path) -> None:
     """Remove what a killed run left half-written."""
-    for folder in (run, folder_of(run)):
+    for folder in (run, folder_of(run), samples_of(run)):
         remove_leftovers(folder)
 
 

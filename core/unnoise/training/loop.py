@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -40,6 +40,8 @@ def run_steps(run: Run, standing: Standing) -> Standing:
     if watch.used >= 1:
         return standing
     with StopRequest() as stop, _record(run, step) as record:
+        if run.samples.due(step):
+            _drawn(run, run.samples.complete, step, stop)
         meter = _Meter(run.accelerator)
         for batch in in_order(run.batches, step, options.steps, options.workers):
             clock = watch.used
@@ -49,7 +51,8 @@ def run_steps(run: Run, standing: Standing) -> Standing:
             reason = _GO_ON if last else watch.reason(stop)
             ending = last or reason != _GO_ON
             validating = last or step % options.validate_every == 0
-            logging = ending or validating or step % options.log_every == 0
+            drawing = run.samples.due(step)
+            logging = ending or validating or drawing or step % options.log_every == 0
             saving = ending or step % options.checkpoint_every == 0
             if record is not None:
                 record.advance(step)
@@ -73,6 +76,9 @@ def run_steps(run: Run, standing: Standing) -> Standing:
             standing = Standing(step, watch.seconds(), validation)
             if saving:
                 save(run, standing)
+            if drawing and reason == _GO_ON:
+                # after the checkpoint, which is not lost when a library ends the process
+                _drawn(run, run.samples.draw, step, stop)
             if ending:
                 break
     if reason > _TIME_IS_UP:
@@ -82,6 +88,14 @@ def run_steps(run: Run, standing: Standing) -> Standing:
             fix="continue with resume=True",
         )
     return replace(standing, seconds=watch.seconds())
+
+
+def _drawn(
+    run: Run, draw: Callable[[int, Callable[[], bool]], None], step: int, stop: StopRequest
+) -> None:
+    if run.accelerator.is_main_process:
+        draw(step, lambda: stop.number != 0)
+    run.accelerator.wait_for_everyone()
 
 
 def save(run: Run, standing: Standing) -> None:

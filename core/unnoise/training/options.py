@@ -21,6 +21,7 @@ _FREE = {
     "validation_batches",
     "bound_samples",
     "bound_evaluations",
+    "samples_every",
     "workers",
     "max_minutes",
     "resume",
@@ -78,6 +79,12 @@ class TrainingConfiguration(BaseModel):
     )
     bound_evaluations: int = Field(
         25, ge=1, le=10**5, description="times at which that bound calls the network"
+    )
+    samples_every: int = Field(
+        1000,
+        ge=0,
+        description="steps between samples of the averaged weights, written into OUT/samples; 0 for"
+        " none",
     )
     workers: int = Field(0, ge=0, le=256, description="processes that load data; 0 loads in line")
     max_minutes: float | None = Field(

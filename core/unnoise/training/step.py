@@ -22,6 +22,7 @@ from unnoise.training import checkpoint as checkpoints
 from unnoise.training.average import Average
 from unnoise.training.data import Batches, mix
 from unnoise.training.options import TrainingConfiguration
+from unnoise.training.samples import Samples
 from unnoise.training.turns import Optimised
 from unnoise.training.validate import Validation
 
@@ -41,8 +42,8 @@ class Standing:
 class Run:
     """All that a running training consists of.
 
-    `identity` is what a checkpoint says about the run; `deliver` writes the averaged weights as a
-    bundle.
+    `samples` draws what shows how far it is; `identity` is what a checkpoint says about the run;
+    `deliver` writes the averaged weights as a bundle.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Run:
     turns: Sequence[Optimised]
     batches: Batches
     validation: Validation | None
+    samples: Samples
     identity: Mapping[str, Any]
     deliver: Callable[[Standing], object]
 

@@ -4,6 +4,7 @@
                                           checkpoint on
     out/checkpoints/                      what `resume=True` continues from
     out/log.jsonl, out/tensorboard/       the curves
+    out/samples/                          what the model makes on its way
 
 The result is a function of data, configuration and seed. A run that was killed and resumed ends
 with the same bytes on the CPU; a run on several processes (`accelerate launch`) sees the same
@@ -32,12 +33,14 @@ from unnoise.storage.bundle import OTHERS, write_bundle
 from unnoise.storage.files import disk_errors, writable_folder
 from unnoise.storage.tensors import fit_weights
 from unnoise.training import checkpoint as checkpoints
+from unnoise.training import samples
 from unnoise.training.average import Average, rebound
 from unnoise.training.checkpoint import Checkpoint
 from unnoise.training.data import Batches, Shard, mix
 from unnoise.training.loop import run_steps
 from unnoise.training.options import TrainingConfiguration
 from unnoise.training.record import truncate
+from unnoise.training.samples import Samples
 from unnoise.training.setup import (
     Data,
     agree,
@@ -181,6 +184,7 @@ class _Undertaking:
             turns=turns,
             batches=Batches(self.domain, data.train, data.length, options.seed, shard),
             validation=self._validation(turns, average.module) if data.held_out_length else None,
+            samples=self._samples(average.module),
             identity=identity,
             deliver=lambda at: self._deliver(average.module, self._card(identity, at)),
         )
@@ -219,6 +223,22 @@ class _Undertaking:
             self.domain.data_type(self.data.configuration),
             self.options,
             self.accelerator,
+        )
+
+    def _samples(self, average: Networks) -> Samples:
+        model = Model(
+            self.domain,
+            average.denoiser,
+            self.data.configuration,
+            self.defaults,
+            codec=average.codec,
+        )
+        return Samples(
+            samples.folder_of(self.folder),
+            model,
+            self.data.held_out,
+            str(self.accelerator.device),
+            self.options.samples_every,
         )
 
     def _identity(self, good: Checkpoint | None, turns: Sequence[Turn]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from unnoise_audio.configuration import Configuration, Learned
 from unnoise_audio.mdct import MDCT
 from unnoise_audio.mel import log_envelope, mel_spectrogram
 from unnoise_audio.reading import load_mono
-from unnoise_audio.sound import SUFFIXES
+from unnoise_audio.sound import SUFFIXES, Audio
 
 MOST_BYTES: Final = 8 << 30
 """Largest part of a data set, decoded and held in memory, two bytes per sample."""
@@ -143,6 +143,17 @@ class Crops(Dataset[Item]):
         frames = mel_spectrogram(wave[None], mel)[0, :, before : before + own.crop].T
         crop = faded(wave[first - low : first - low + size], mel.hop // 2)
         return crop.view(own.crop, mel.hop), frames
+
+    def sentences(self, count: int, seconds: float) -> list[Audio]:
+        """Files, evenly spaced over all that are long enough for a mel, each from its begin for at
+        most so many seconds; at most `count` of them."""
+        rate, least = self.configuration.mel.sample_rate, self.configuration.mel.fft
+        found = [(a, b) for a, b in pairwise(self.starts) if b - a > least]
+        count = min(count, len(found))
+        ends = [found[k * len(found) // count] for k in range(count)]
+        most = round(seconds * rate)
+        waves = [self.samples[a : min(b, a + most)].astype(np.float32) / 32768 for a, b in ends]
+        return [Audio(torch.from_numpy(wave)[None], rate) for wave in waves]
 
     @property
     def fingerprint(self) -> str:

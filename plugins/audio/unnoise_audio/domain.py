@@ -32,6 +32,8 @@ from unnoise_audio.sound import Audio, joined
 from unnoise_audio.streaming import Chunking, chunking, speak
 from unnoise_audio.wavegrad import WaveGrad
 
+_SENTENCES, _SECONDS = 3, 6.0  # that are heard of a model in training
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,11 @@ class Vocoder(Trainable):
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """What the sound in the folder `source` says of itself."""
         return data.configure(source, options)
+
+    def trial(self, configuration: Configuration, held_out: data.Crops) -> Mapping[str, Any]:
+        """Sentences of the validation part, by the network alone."""
+        told = held_out.sentences(_SENTENCES, _SECONDS)
+        return {"source": told, "project": 0} if told else {**self.demo, "project": 0}
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         if configuration.method == "wavegrad":

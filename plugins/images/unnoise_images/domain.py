@@ -40,6 +40,7 @@ from unnoise_images.network import UNet
 from unnoise_images.pictures import levels, to_images
 from unnoise_images.request import Request
 
+_CLASSES = 10  # that are shown of a model in training
 RANGE = (-1.0, 1.0)
 """Black and white as states. Predictions of x_0 are clamped to it."""
 
@@ -84,6 +85,11 @@ class Images(Trainable):
             return objective
         none = {"label": torch.tensor([len(configuration.classes)])}
         return ConditionDropout(objective, configuration.label_dropout, none)
+
+    def trial(self, configuration: Configuration, held_out: Any) -> Mapping[str, Any]:
+        """A few pictures of each of the first classes."""
+        shown = list(range(len(configuration.classes or ())))[:_CLASSES]
+        return {"label": shown, "num_samples": 4} if shown else {"num_samples": 16}
 
     def _recipe(self, configuration: Configuration) -> Recipe:
         schedule = VPCosine() if configuration.schedule == "cosine" else VPLinear()

@@ -31,7 +31,7 @@ from unnoise_molecules.begin import started
 from unnoise_molecules.check import check
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.ensemble import ensemble, write_sdf
-from unnoise_molecules.evaluation import Conformers
+from unnoise_molecules.evaluation import Conformers, bare
 from unnoise_molecules.graph import batched, graph
 from unnoise_molecules.langevin import STEPS, geodiff
 from unnoise_molecules.molecules import read, sample, stereoisomers
@@ -108,6 +108,13 @@ class Molecules(Trainable):
         )
         kernel = GaussianKernel(ZeroCoM(), VE(configuration.sigma_min, configuration.sigma_max))
         return NetworkDenoiser(network, kernel, Preconditioned(configuration.sigma_data))
+
+    def trial(self, configuration: Configuration, held_out: data.Conformers) -> Mapping[str, Any]:
+        """Conformers of a molecule of the validation part; of the demo's where there is none."""
+        known = held_out.ensembles
+        if not known:
+            return {**self.demo, "num_samples": 4}
+        return {"mols": [bare(known[len(known) // 2])], "num_samples": 4}
 
     def objective(self, configuration: Configuration) -> Objective:
         if configuration.network == "geodiff":

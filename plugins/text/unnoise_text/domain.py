@@ -117,6 +117,10 @@ class Text(Trainable):
         absorbing = configuration.kernel == "absorbing"
         return {"steps": 128, "sampler": "first-hitting" if absorbing else "ancestral"}
 
+    def trial(self, configuration: Configuration, held_out: Any) -> Mapping[str, Any]:
+        """Texts of the vocabulary, with nothing given: that of the demo is of the shipped model."""
+        return {"num_samples": 4}
+
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         kernel = kernel_of(configuration)
         network = network_of(configuration)

@@ -143,6 +143,15 @@ class Windows(Dataset[Item]):
         condition = condition_of(values.masked_fill(~given, 0.0), given, self.configuration)
         return x0, target, condition
 
+    def middle(self) -> pd.DataFrame | None:
+        """The window in the middle of all, with the rows before it that its lags take."""
+        if not self.starts:
+            return None
+        k, start = self.starts[len(self) // 2]
+        rows = slice(start, start + self.configuration.length + self.extra)
+        columns = list(self.configuration.known.columns)
+        return pd.DataFrame(self.measured[k][rows], index=self.index[k][rows], columns=columns)
+
     @property
     def fingerprint(self) -> str:
         """A hash of all values and of where the windows are."""

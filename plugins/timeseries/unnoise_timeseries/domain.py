@@ -92,6 +92,17 @@ class TimeSeries(Trainable):
     def codec(self, configuration: Configuration) -> Codec:
         return codec_of(configuration)
 
+    def trial(
+        self, configuration: Configuration, held_out: data.Windows
+    ) -> Mapping[str, Any] | None:
+        """The last quarter of a held-out window from the rest, or by TimeGrad what follows it;
+        nothing where no window is held out."""
+        frame, rows = held_out.middle(), max(1, configuration.length // 4)
+        if frame is None:
+            return None
+        given = frame[:-rows] if configuration.method == "csdi" else frame
+        return {"data": given, "horizon": rows, "num_samples": 16}
+
     def data_type(self, configuration: Configuration) -> DataType:
         return Measurements()
 

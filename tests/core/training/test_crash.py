@@ -92,6 +92,10 @@ def check_kills(tmp_path: Path, kills: int) -> None:
     assert weights(whole) == weights(killed)
     assert read_bundle(killed).card["training"]["finished"] is True
     assert [row["step"] for row in rows(killed)] == [row["step"] for row in rows(whole)]
+    drawn = sorted(path.relative_to(whole) for path in whole.glob("samples/*/*.[th]*"))
+    assert len(drawn) == 10 * 4  # three samples and a page
+    assert sorted(path.relative_to(killed) for path in killed.glob("samples/*/*.[th]*")) == drawn
+    assert all((whole / name).read_bytes() == (killed / name).read_bytes() for name in drawn)
     for name in ("validation_loss", "bound"):
         assert rows(killed)[-1][name] == rows(whole)[-1][name]
     assert not list(killed.rglob(".tmp-*"))

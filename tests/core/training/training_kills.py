@@ -37,6 +37,7 @@ OPTIONS = {
     "checkpoint_every": 3,
     "log_every": 7,
     "validate_every": 20,
+    "samples_every": 6,
     "validation_batches": 1,
     "bound_evaluations": 1,
     "width": 8,

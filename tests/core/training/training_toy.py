@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from unnoise.denoise import NetworkDenoiser, Noise
-from unnoise.domain import Trainable
+from unnoise.domain import Task, Trainable
 from unnoise.errors import Cancelled
 from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.objectives import Batch, Objective, Simple
@@ -26,6 +26,12 @@ class Configuration(BaseModel):
     width: int = 16
     dropout: float = 0.0
     items: int = 50
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    label: int = 0
 
 
 class Ring(Dataset):
@@ -61,7 +67,7 @@ class Network(nn.Module):
 
 class Toy(Trainable):
     name = "toy"
-    Request = BaseModel
+    Request = Request
     Configuration = Configuration
     bundle = Path("nowhere")
 
@@ -82,12 +88,18 @@ class Toy(Trainable):
         label = torch.tensor([label for _, label in items])
         return Batch(x0, Layout.dense(len(items), (2,)), {"label": label})
 
+    def trial(self, configuration: Configuration, held_out: Dataset) -> dict | None:
+        return {"label": 1, "num_samples": 3, "steps": 2}
+
     def plan(self, inputs: list, model: object, draws: list):
-        raise NotImplementedError
-        yield
+        label = torch.full((len(draws),), inputs[0].label)
+        x = yield Task(Layout.dense(len(draws), (2,)), condition={"label": label})
+        return x.tolist()
 
     def write(self, sample: object, folder: Path, stem: str) -> Path:
-        raise NotImplementedError
+        path = folder / f"{stem}.txt"
+        path.write_text(str(sample))
+        return path
 
 
 class Stopped(Toy):

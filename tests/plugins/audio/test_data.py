@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from signals import speech
 from vocoders import QUICK
@@ -15,7 +16,17 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.training.train import train
 from unnoise_audio import Audio
 from unnoise_audio.configuration import Configuration
-from unnoise_audio.data import collate, configure, dataset, files_of, levelled, split, trimmed
+from unnoise_audio.data import (
+    Crops,
+    collate,
+    configure,
+    dataset,
+    files_of,
+    levelled,
+    split,
+    trimmed,
+)
+from unnoise_audio.domain import Vocoder
 from unnoise_audio.mel import mel_spectrogram
 
 OWN = Configuration(mel=QUICK, crop=16, held_out=0.0, gain=(0.0, 0.0), level=None, silence=None)
@@ -164,9 +175,37 @@ def test_a_trained_run_is_a_model(ljspeech, tmp_path):
     """While it trains, its folder is one, too: `generate --model RUN` hears how far it is."""
     own = {"mel": QUICK.model_dump(), "crop": 16, "width": 8, "layers": 1, "patch": 20}
     quick = {"steps": 4, "batch_size": 2, "bound_samples": 0, "device": "cpu"}
-    train("audio", ljspeech, tmp_path / "run", held_out=0.2, **own, **quick)
+    train("audio", ljspeech, tmp_path / "run", held_out=0.2, samples_every=2, **own, **quick)
     model = unnoise.load(tmp_path / "run")
+    held_out = dataset(ljspeech, model.configuration, "validation")
+    told = held_out.sentences(3, 6.0)
+    first, last = (tmp_path / "run" / "samples" / f"step-0000000{step}" for step in (2, 4))
+    for folder in (first, last):
+        kinds = sorted(path.suffix for path in folder.iterdir())
+        assert kinds == [".html", ".json", *[".png"] * len(told), *[".wav"] * len(told)]
+        assert (folder / "preview.html").read_text().count("<audio") == 2 * len(told)
+    again = model.generate(source=told, project=0)
+    heard, _ = soundfile.read(last / "00000.wav", dtype="int16")
+    assert np.abs(heard.astype(int) - again.samples[0].pcm()[:, 0]).max() <= 1
+    early, _ = soundfile.read(first / "00000.wav", dtype="int16")
+    assert (early != heard).any()
     assert model.configuration.mel == QUICK
     out = model.generate(source=str(ljspeech / "wavs" / "LJ001-0000.wav"), steps=2)
     assert out.samples[0].waveform.shape == (1, 4800)
     assert np.isfinite(out.samples[0].pcm()).all()
+
+
+def test_sentences_are_the_begins_of_files():
+    own = Configuration(mel=QUICK)
+    samples = np.arange(2000, dtype=np.int16)
+    crops = Crops(samples, [0, 600, 700, 1200, 2000], own)  # the second is shorter than a transform
+    found = crops.sentences(2, 0.05)
+    assert [sound.sample_rate for sound in found] == [8000, 8000]
+    assert [(sound.waveform * 32768).tolist() for sound in found] == [
+        [list(range(400))],
+        [list(range(700, 1100))],
+    ]
+    assert len(crops.sentences(9, 0.05)) == 3
+    assert Crops(samples[:0], [0], own).sentences(3, 1.0) == []
+    empty = Vocoder().trial(own, Crops(samples[:0], [0], own))
+    assert empty == {**Vocoder.demo, "project": 0}

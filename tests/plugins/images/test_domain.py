@@ -22,6 +22,7 @@ from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, ConditionDropout, Networks, Simple
 from unnoise.spaces import Layout
+from unnoise.training.train import train
 from unnoise_images.configuration import Configuration
 from unnoise_images.domain import Images
 from unnoise_images.pictures import enlarged, grid, strip, to_images
@@ -313,3 +314,15 @@ def test_the_bound_of_pictures_is_finite(model: Model, folder: Path) -> None:
     found = model.bound([pictures[0], pictures[15]], steps=10)
     assert torch.isfinite(found.total).all()
     assert (found.total > 0).all()  # minus the log of a probability: the pixels are 8-bit values
+
+
+def test_a_model_in_training_draws_of_its_own_classes(folder: Path, tmp_path: Path) -> None:
+    own = {"widths": (8, 8), "blocks": (1, 1), "held_out": 2, "device": "cpu"}
+    quick = {"steps": 2, "batch_size": 4, "bound_samples": 0, "samples_every": 2}
+    train(Images(), folder, tmp_path / "run", **own, **quick)
+    drawn = sorted((tmp_path / "run" / "samples" / "step-00000002").glob("*.png"))
+    assert len(drawn) == 2 * 4  # cats and dogs
+    with Image.open(drawn[0]) as picture:
+        assert picture.size == (12, 10)
+    plain = Images().trial(Configuration(height=10, width=12, channels=1), None)
+    assert plain == {"num_samples": 16}

@@ -20,6 +20,7 @@ from unnoise_molecules import domain as domain_module
 from unnoise_molecules.begin import embedded
 from unnoise_molecules.check import Check
 from unnoise_molecules.configuration import Configuration
+from unnoise_molecules.data import Conformers
 from unnoise_molecules.domain import Molecules
 
 ALANINE = "C[C@H](N)C(=O)O"
@@ -231,3 +232,14 @@ def test_dataset_parts_share_no_scaffold(ensembles: Path, capsys, caplog):
     graph, x, _ = train[0]
     assert x.shape == (graph.num_nodes, 3)
     assert x.mean(0).abs().max() < 1e-5
+
+
+def test_a_model_in_training_makes_conformers_of_a_held_out_molecule(model: Model, ensembles: Path):
+    # molecules without rings are one scaffold, none of which is held out
+    held_out = model.domain.dataset(ensembles, model.configuration, "train")
+    out = model.generate(**model.domain.trial(model.configuration, held_out), check="flag")
+    known = held_out.ensembles[len(held_out.ensembles) // 2].mol
+    assert len(out.samples) == 4
+    assert {Chem.MolToSmiles(mol) for mol in out.samples} == {Chem.MolToSmiles(known)}
+    nothing = Conformers([])
+    assert model.domain.trial(model.configuration, nothing)["smiles"] == ALANINE

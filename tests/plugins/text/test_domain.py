@@ -19,6 +19,7 @@ from unnoise.objectives import (
     Simple,
     VariationalBound,
 )
+from unnoise.training.train import train
 from unnoise_text.domain import Text, objective_of
 
 
@@ -258,3 +259,16 @@ def test_other_architectures(make_model):
     small = {"hidden_dropout_prob": "0.0"}  # as a command line says it
     out = make_model(architecture="bert", settings=small).generate(steps=2)
     assert len(out.samples[0]) == 24
+
+
+TINY = {"width": 16, "depth": 1, "heads": 2, "length": 24}
+
+
+def test_a_model_in_training_writes_in_its_own_vocabulary(folder, tmp_path):
+    quick = {"steps": 2, "batch_size": 4, "bound_samples": 0, "samples_every": 2, "device": "cpu"}
+    train("text", folder, tmp_path / "run", **TINY, **quick)
+    drawn = sorted((tmp_path / "run" / "samples" / "step-00000002").glob("*.txt"))
+    assert len(drawn) == 4
+    written = {path.read_text(encoding="utf-8") for path in drawn}
+    assert len(written) == 4
+    assert all(0 < len(text) <= TINY["length"] for text in written)

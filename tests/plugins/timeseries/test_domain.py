@@ -167,7 +167,9 @@ def test_evaluate(run, tmp_path, capsys):
 def test_timegrad_trains_and_needs_a_horizon(tmp_path):
     quick = {"steps": 10, "batch_size": 4, "bound_samples": 0, "device": "cpu"}
     own = {"method": "timegrad", "window": 10, "lags": (1, 2), "cells": 6, "hidden": 5}
+    own["held_out"], quick["samples_every"] = 0.2, 10
     model = train("timeseries", walk(80), tmp_path / "run", **own, **quick)
+    assert (tmp_path / "run" / "samples" / "step-00000010" / "quantiles.csv").is_file()
     with pytest.raises(InputError, match="needs a horizon"):
         model.generate(data=walk(40))
     loaded = unnoise.load(tmp_path / "run")
@@ -177,3 +179,17 @@ def test_timegrad_trains_and_needs_a_horizon(tmp_path):
     assert out.provenance["evaluations"] == 3 * 6
     with pytest.raises(InputError, match="fewer rows"):
         loaded.generate(data=walk(11), horizon=3)
+
+
+def test_a_model_in_training_fills_the_end_of_a_held_out_window(model):
+    domain, own = model.domain, model.configuration
+    held_out = domain.dataset(walk(200), own, "validation")
+    told = domain.trial(own, held_out)
+    assert told["data"].equals(walk(200).loc[told["data"].index])
+    assert told["data"].index[0] >= walk(200).index[160]
+    assert (len(told["data"]), told["horizon"]) == (9, 3)
+    out = model.generate(**{**told, "num_samples": 2, "steps": 2})
+    assert [sample.shape for sample in out.samples] == [(12, 2)] * 2
+    assert all(np.isfinite(sample.to_numpy()).all() for sample in out.samples)
+    none = own.model_copy(update={"held_out": 0.0})
+    assert domain.trial(none, domain.dataset(walk(200), none, "validation")) is None
