@@ -105,6 +105,10 @@ class Latent(Trainable):
         none = {"label": torch.tensor([len(configuration.classes)])}
         return ConditionDropout(objective, configuration.label_dropout, none)
 
+    def trial(self, configuration: Configuration, held_out: data.Levels) -> Mapping[str, Any]:
+        """Pictures from the prior: those of the demo have the size of the shipped model's."""
+        return {"num_samples": 16}
+
     def data_type(self, configuration: Configuration) -> DataType:
         return head_of(configuration).data_type
 
