@@ -34,6 +34,7 @@ from unnoise.testing.checks_training import (
     items_repeat,
     losses_follow_the_data,
     parts_are_apart,
+    trial_shows_a_fresh_model,
 )
 from unnoise.testing.domain_case import IDS, STEPS, DomainCase
 from unnoise.testing.json_schema import schema_problems
@@ -255,6 +256,7 @@ CHECKS: Final[tuple[Callable[[DomainCase], str | None], ...]] = (
     parts_are_apart,
     collate_keeps_the_order,
     losses_follow_the_data,
+    trial_shows_a_fresh_model,
 )
 
 

@@ -11,14 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unnoise.discovery.domains import defaults_of, trial_of
 from unnoise.domain import Batch, Trainable
+from unnoise.errors import UnnoiseError
+from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Elapsed, Networks, Objective
 from unnoise.spaces import State, tensor
-from unnoise.testing.domain_case import DomainCase
+from unnoise.testing.domain_case import STEPS, DomainCase
 from unnoise.testing.law_case import seeded, untouched
 from unnoise.testing.natives import difference, leaves
-from unnoise.testing.report import Skip, require, within
+from unnoise.testing.report import CheckFailed, Skip, require, within
 from unnoise.training.data import read
 from unnoise.training.validate import SEED
 
@@ -182,6 +185,33 @@ def losses_follow_the_data(case: DomainCase) -> str:
         gap = float((loss(one)[0] - first[0]).abs() / (1 + first[0].abs()))
         within(gap, _SAME, "loss of a sample alone and in a batch: relative difference")
     return f"{len(objective.turns(networks))} turns"
+
+
+def trial_shows_a_fresh_model(case: DomainCase) -> str:
+    """What is drawn while a model is trained can be drawn from the first step on: `trial` is a
+    request that fresh weights of this configuration serve."""
+    domain, configuration, _ = training(case)
+    held = domain.dataset(case.data, configuration, "validation")
+    try:
+        request = trial_of(domain, configuration, held)
+    except Exception as error:
+        raise CheckFailed(f"trial raises {type(error).__name__}: {error}") from error
+    if request is None:
+        return "nothing is shown"
+    networks = _networks(domain, configuration, domain.objective(configuration)).eval()
+    model = Model(
+        domain,
+        networks.denoiser,
+        configuration,
+        defaults_of(domain, configuration),
+        codec=networks.codec,
+    )
+    short = {"device": "cpu", **request, "steps": STEPS, "ids": [0]}
+    try:
+        out = model.generate(**short)
+    except UnnoiseError as error:
+        raise CheckFailed(f"trial cannot be served: {error}") from error
+    return f"a sample of type {type(out.samples[0]).__name__}"
 
 
 def _moved(x0: State) -> State:

@@ -167,6 +167,25 @@ class Unread(Points):
         return [torch.full((2,), torch.nan) for _ in source]
 
 
+class ForeignTrial(Points):
+    """As a demo that only the shipped model can serve."""
+
+    def trial(self, configuration, held_out):
+        return {"shift": float("nan")}
+
+
+class NoTrial(Points):
+    def trial(self, configuration, held_out):
+        return list(held_out)
+
+
+class LateTrial(Points):
+    """It takes an item that need not be there."""
+
+    def trial(self, configuration, held_out):
+        return {"shift": float(held_out[99][0])}
+
+
 def shifted(domain, by):
     """The domain's denoiser, its prediction moved."""
     denoiser = domain.build(Configuration())
@@ -195,4 +214,7 @@ DOMAINS = [
     ("a run that was not ended remembered", "deadline_and_cancel", Unfinished()),
     ("known values corrected", "observations_stay", Overwritten()),
     ("NaN in the data", "data_can_be_trained_on", Example(Unread(), {"data": ROWS})),
+    ("a refused trial", "trial_shows_a_fresh_model", Example(ForeignTrial(), {"data": ROWS})),
+    ("a trial of rows", "trial_shows_a_fresh_model", Example(NoTrial(), {"data": ROWS})),
+    ("a trial that fails", "trial_shows_a_fresh_model", Example(LateTrial(), {"data": ROWS})),
 ]
