@@ -32,7 +32,7 @@ from unnoise.distributions import Dirac
 from unnoise.kernels import BetaTable, GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers import DDIM, Diffusion, Sampler, UniPC
-from unnoise.samplers.grids import Custom, Grid, Uniform
+from unnoise.samplers.grids import Custom, Grid, LogSNR, Uniform
 from unnoise.samplers.optimised import optimised
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise_audio.configuration import Configuration, Learned
@@ -137,6 +137,8 @@ def schedules(args: argparse.Namespace) -> None:
     held = [1.0, *(Levels().time(level) for level in levels[-2::-1])]
     rows.append(("wg-6, its first level that of linear-1000", miss(exact, 6, Custom(held)), ""))
     for sampler in (DDIM(), UniPC()):
+        own = miss(exact, 6, LogSNR(), sampler)
+        rows.append((f"{type(sampler).__name__}, equal steps in log SNR", own, ""))
         start = time.process_time()
         run = Diffusion(exact, layout, NoiseSource(0, range(64)))
         fitted = optimised(run, 6, sampler=sampler, candidates=32)

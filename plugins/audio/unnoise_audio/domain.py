@@ -58,7 +58,9 @@ class Vocoder(Trainable):
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
         if configuration.method == "wavegrad":
-            return {"steps": 6, "sampler": "ddim", "grid": "log-snr"}
+            # of the exact denoiser of a resonance it loses a twentieth of what DDIM does, and comes
+            # near the grid that `optimised`, which fits for the same sampler, finds in seconds
+            return {"steps": 6, "sampler": "unipc", "grid": "log-snr"}
         return {"steps": 6, "sampler": "ddim", "grid": "uniform"}
 
     def objective(self, configuration: Configuration) -> Objective:

@@ -53,8 +53,11 @@ def figure_of(sample: Audio) -> Figure:
     elif original is not None:
         panels.append(("mel", original.numpy(), "band", float(original.shape[0])))
     panels.append(("result", made, "kHz", top))
-    figure = Figure(figsize=(9, 2.6 * len(panels)), layout="constrained")
+    height = 2.6 * len(panels)
+    figure = Figure(figsize=(9, height))
     FigureCanvasAgg(figure)
+    # inches, for texts of this size: a layout that measures them takes as long as the picture
+    figure.subplots_adjust(0.06, 0.45 / height, 0.99, 1 - 0.25 / height, hspace=0.22)
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     loudest = max(float(values.max()) for _, values, unit, _ in panels if unit == "kHz")
     for axis, (name, values, unit, high) in zip(axes, panels, strict=True):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unnoise.denoise import Denoiser
 from unnoise.distributions import Dirac
-from unnoise.kernels import BetaTable, GaussianKernel
+from unnoise.kernels import BetaTable, GaussianKernel, Schedule
 from unnoise.spaces import Euclidean
 from unnoise_audio.levels import SCHEDULES
 
@@ -24,7 +24,7 @@ POWER = 0.01 / _WHITEN.abs() ** 2
 class Wiener(Denoiser):
     """E[x_0 | x_t] = alpha P / (alpha^2 P + sigma^2) x_t, at each frequency."""
 
-    def __init__(self, table: BetaTable) -> None:
+    def __init__(self, table: Schedule) -> None:
         super().__init__()
         self.kernel = GaussianKernel(Euclidean(), table)
 
