@@ -11,8 +11,9 @@ and a run that is stopped goes on from it.
 table      for each budget (l_inf .1, .2, .3 and l_2 1.5) the classifier undefended, behind the
            purifier, and, with --adversarial WEIGHTS (what `train_classifier.py --adversarial`
            wrote), the reference that was trained on attacked pictures; certified accuracy of the
-           smoothed classifier. PGD of 40 steps with 10 draws through the full gradient, a surrogate
-           and BPDA, low frequencies, the margin, a random search, one answer and ten with control.
+           smoothed classifier. PGD of 40 steps with 10 draws through the full gradient, that of
+           unclamped predictions, a surrogate and BPDA, low frequencies, the margin, a random
+           search, one answer and ten with control.
 strength   clean and attacked accuracy at strengths from .2 to .9: strength.csv and strength.png.
 converged  accuracy under the full gradient by steps and by draws.
 """
@@ -31,7 +32,7 @@ from unnoise_purify.attacks import PGD, LowFrequency, Margin, Square, norm_named
 from unnoise_purify.classifiers import load_classifier
 from unnoise_purify.digits import DigitsNet
 from unnoise_purify.evaluation import Certified, Robustness
-from unnoise_purify.gradients import Full, Surrogate
+from unnoise_purify.gradients import Full, Surrogate, Unclamped
 from unnoise_purify.robustness import evaluate_robustness
 
 BUDGETS = {
@@ -64,7 +65,7 @@ def setting(args: argparse.Namespace, **own: object) -> tuple:
 
 def table(args: argparse.Namespace) -> None:
     _, defence, x, y = setting(args)
-    gradients = [Full(), Surrogate(max(1, args.purify_steps // 4)), "bpda"]
+    gradients = [Full(), Unclamped(), Surrogate(max(1, args.purify_steps // 4)), "bpda"]
     for name in args.budgets:
         norm, eps = BUDGETS[name]
         ball = norm_named(norm)

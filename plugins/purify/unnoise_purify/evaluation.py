@@ -20,7 +20,7 @@ from unnoise_purify.classifiers import load_classifier
 from unnoise_purify.corruptions import SEVERITIES, corrupted
 from unnoise_purify.defended import PurifiedClassifier, answers
 from unnoise_purify.draws import numbered
-from unnoise_purify.gradients import Full
+from unnoise_purify.gradients import Full, Unclamped
 from unnoise_purify.pixels import pixels_of
 from unnoise_purify.purifier import Purifier
 from unnoise_purify.request import STEPS, STRENGTH
@@ -76,7 +76,9 @@ class Robustness(Defended):
     norm: Literal["l_inf", "l_2"] | None = Field(None, description="of perturbations")
     eps: float | None = Field(None, gt=0, description="radius of the ball, in units of [0, 1]")
     gradients: tuple[str, ...] | None = Field(
-        None, description="of full, checkpointed, adjoint, surrogate, bpda: an attack for each"
+        None,
+        description="an attack through each of these: full, checkpointed, unclamped, adjoint,"
+        " surrogate, bpda",
     )
     attack_steps: int | None = Field(None, ge=1, description="steps of each attack")
     eot: int | None = Field(None, ge=1, description="draws of the noise at each step")
@@ -84,7 +86,9 @@ class Robustness(Defended):
         None, description="answers to a picture that must be right: one, or each of ten"
     )
     adaptive: bool = Field(
-        False, description="also attack low frequencies and the margin, through the first gradient"
+        False,
+        description="also attack low frequencies and the margin, through the first gradient, and"
+        " take the gradient of predictions that are not clamped",
     )
     square: int = Field(0, ge=0, description="also a random search of this many queries (l_inf)")
     undefended: bool = Field(True, description="also the classifier without the purifier")
@@ -130,6 +134,8 @@ class Robustness(Defended):
         if self.adaptive:
             own = (norm, self.eps, way, self.attack_steps, self.eot)
             found += [PGD(*own, subspace=LowFrequency()), PGD(*own, loss=Margin())]
+            if "unclamped" not in self.gradients:
+                found.append(PGD(norm, self.eps, Unclamped(), self.attack_steps, self.eot))
         if self.square:
             if self.norm != "l_inf":
                 raise InputError("the square search is one of l_inf", value=self.norm)

@@ -7,15 +7,18 @@ in the matrix:
     Full          dz / dx of P itself, by automatic differentiation through every step.
     Adjoint       the same, by solving a differential equation backwards (Li 2020), which
                   remembers no state; see `unnoise_purify.adjoint`.
+    Unclamped     that of P with predictions of x_0 that are not clamped to the range of the data:
+                  where they are, the gradient of P is 0 and an attack sees nothing.
     Surrogate     that of a purification with fewer steps and the same first noise (Lee & Kim 2023).
     Identity      the identity (Athalye 2018, BPDA: z is close to x).
 
-Only `Full` is the gradient. The others are cheaper, and published defences were broken by it after
-they had withstood them: what is reported must say which it was.
+Only `Full` is the gradient. Most of the others are cheaper, and published defences were broken by
+it after they had withstood them: what is reported must say which it was.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import final
@@ -23,7 +26,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from unnoise.denoise import Condition
+from unnoise.denoise import Condition, Denoiser, NetworkDenoiser
 from unnoise.errors import ConfigError
 from unnoise.noise import NoiseSource
 from unnoise.samplers import Checkpointed, Memory, Plain
@@ -33,7 +36,8 @@ from unnoise_purify.purifier import Purifier
 
 
 class Gradient(ABC):
-    """How a purification is differentiated. Closed: `Full`, `Adjoint`, `Surrogate`, `Identity`."""
+    """How a purification is differentiated. Closed: `Full`, `Unclamped`, `Adjoint`, `Surrogate`,
+    `Identity`."""
 
     @property
     @abstractmethod
@@ -90,6 +94,36 @@ class Full(Gradient):
         noise: NoiseSource,
     ) -> Tensor:
         return purifier(x, layout, condition, noise=noise, memory=self.memory)
+
+
+@final
+@dataclass(frozen=True)
+class Unclamped(Gradient):
+    """Through every step, predictions of x_0 left as the network makes them."""
+
+    memory: Memory = field(default_factory=Plain)
+
+    @property
+    def name(self) -> str:
+        return "full, unclamped"
+
+    def check(self, purifier: Purifier) -> None:
+        _unclamped(purifier.model.denoiser)
+
+    def differentiable(
+        self,
+        purifier: Purifier,
+        x: Tensor,
+        layout: Layout,
+        condition: Condition,
+        noise: NoiseSource,
+    ) -> Tensor:
+        model = replace(purifier.model, denoiser=_unclamped(purifier.model.denoiser))
+        free = replace(purifier, model=model)
+        near = free(x, layout, condition, noise=noise.copy(), memory=self.memory)
+        with torch.no_grad():
+            value = purifier(x, layout, condition, noise=noise)
+        return _through(value, near)
 
 
 @final
@@ -189,6 +223,20 @@ class Identity(Gradient):
         return _through(value, x)
 
 
+def _unclamped(denoiser: Denoiser) -> NetworkDenoiser:
+    """A denoiser with the same network that clamps nothing; ConfigError where it clamps nothing
+    anyway, or is no network."""
+    if not isinstance(denoiser, NetworkDenoiser) or denoiser.clip is None:
+        raise ConfigError(
+            "this denoiser does not clamp its predictions",
+            value=type(denoiser).__name__,
+            fix="take the full gradient",
+        )
+    twin = copy.copy(denoiser)
+    twin.clip = None
+    return twin
+
+
 def _through(value: Tensor, x: Tensor) -> Tensor:
     """`value`, exactly, with the gradient of `x`."""
     shown: Tensor = _Through.apply(value, x)  # type: ignore[no-untyped-call]  # torch's
@@ -212,6 +260,7 @@ class _Through(torch.autograd.Function):
 GRADIENTS = {
     "full": Full(),
     "checkpointed": Full(Checkpointed()),
+    "unclamped": Unclamped(),
     "adjoint": Adjoint(),
     "surrogate": Surrogate(),
     "bpda": Identity(),

@@ -63,7 +63,7 @@ def evaluate_robustness(
     ----------
     images, labels : in [0, 1], and what they show.
     norm, eps : "l_inf" or "l_2", and the radius of the ball in units of [0, 1].
-    gradients : through the purifier, of full, checkpointed, adjoint, surrogate, bpda, or
+    gradients : through the purifier, of full, checkpointed, unclamped, adjoint, surrogate, bpda, or
         `unnoise_purify.gradients`: one PGD with expectation over transformation for each.
     steps, eot : of these, and draws of the noise at each step.
     scoring : "one-shot", "repeated" (10 answers) or `unnoise_purify.scoring`.

@@ -48,7 +48,7 @@ def test_robustness(folder, capsys, tmp_path):
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     names = [row["attack"] for row in found["defended"]["attacks"]]
-    assert len(names) == 6
+    assert len(names) == 7
     assert any("low frequency" in name for name in names)
     assert any("Square" in name for name in names)
     least = min(row["one_shot"]["right"] for row in found["defended"]["attacks"])

@@ -14,7 +14,8 @@ from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
 from unnoise.noise import NoiseSource
 from unnoise.samplers import DDIM, Ancestral, Checkpointed, Heun, grids
 from unnoise.spaces import Euclidean, Layout
-from unnoise_purify.gradients import GRADIENTS, Adjoint, Full, Identity, Surrogate
+from unnoise_purify.gradients import GRADIENTS, Adjoint, Full, Identity, Surrogate, Unclamped
+from unnoise_purify.pixels import pixels_of
 from unnoise_purify.purifier import Purifier
 
 F = torch.float64
@@ -118,11 +119,30 @@ def test_surrogate_and_identity_keep_the_value():
         Surrogate(20).check(purifier)
 
 
+def test_clamped_predictions_hide_nothing_from_the_unclamped_gradient(digits_model, pictures):
+    """On a black background the prediction is clamped, and the gradient there is 0."""
+    purifier = Purifier(digits_model, 0.3, steps=2)
+    pixels = pixels_of(digits_model)
+    data, grads, values = pixels.data(pictures[0][:1]), [], []
+    for mode in (Full(), Unclamped()):
+        x = data.clone().requires_grad_()
+        told, layout = pixels.condition(1, x.device), pixels.layout(1, x)
+        out = mode.purified(purifier, x, layout, told, NoiseSource(0, range(1)))
+        values.append(out.detach())
+        grads.append(torch.autograd.grad(out[:, :, :3].sum(), x)[0])
+    assert torch.equal(*values)
+    assert float(grads[0].norm()) < 0.5 * float(grads[1].norm())
+    with pytest.raises(ConfigError, match="does not clamp"):
+        Unclamped().check(purifier_of())
+
+
 def test_without_a_gradient_all_modes_are_the_defence():
     purifier = purifier_of()
     x, _ = inputs()
     expected = purifier(x, LAYOUT, noise=NoiseSource(4, range(3)))
     for mode in GRADIENTS.values():
+        if isinstance(mode, Unclamped):
+            continue  # nothing is clamped here
         found = mode.purified(purifier, x, LAYOUT, None, NoiseSource(4, range(3)))
         assert torch.equal(found, expected)
 
