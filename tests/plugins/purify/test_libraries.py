@@ -83,7 +83,7 @@ def test_art_preprocessor(defence, pictures):
     x, y = pictures
     first = preprocessor(defence.purifier, noise=Pinned(0))
     classifier = art_classifier(art, digits(), preprocessing_defences=[first])
-    found = classifier.loss_gradient(x.numpy(), y.numpy())
+    found = classifier.loss_gradient(x.numpy(), np.eye(10, dtype=np.float32)[y.numpy()])
     mine = x.clone().requires_grad_()
     # the mean over the batch of the loss, as torch's default has it
     torch.nn.functional.cross_entropy(defence(mine), y).backward()
