@@ -11,7 +11,9 @@ import pytest
 EXPECTED = {"molecules": {"recovers_the_data"}}
 
 
-@pytest.mark.parametrize("name", ["audio", "images", "molecules", "purify", "text", "timeseries"])
+@pytest.mark.parametrize(
+    "name", ["audio", "images", "latent", "molecules", "purify", "text", "timeseries"]
+)
 def test_plugin(name):
     pytest.importorskip(f"unnoise_{name}")
     words = [sys.executable, "-m", "unnoise", "plugins", "check", name, "--json"]

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from unnoise.compat import without_broken_torchaudio
+
 transformers = pytest.importorskip("transformers")
+without_broken_torchaudio()  # for the folders that are written here
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 BROKEN = "raise OSError('libtorchaudio.so: undefined symbol')\n"
@@ -27,22 +30,25 @@ TORCHAUDIO = {
 LOADERS = {
     "masked_lm": "load_masked_lm(masked_lm).generate(num_samples=1, length=4, steps=2)",
     "diffusers": "load_diffusers(unet).generate(num_samples=1, steps=2)",
+    "latent": "load_autoencoder_kl(vae)",
     "without the cure": "from diffusers import UNet2DModel",
 }
 CASES = [
     ("broken", ["masked_lm"]),
     ("broken", ["diffusers"]),
-    ("broken outright", ["masked_lm", "diffusers"]),
-    ("healthy", ["diffusers", "masked_lm"]),
-    ("none", ["masked_lm", "diffusers"]),
+    ("broken", ["latent"]),
+    ("broken outright", ["masked_lm", "diffusers", "latent"]),
+    ("healthy", ["latent", "diffusers", "masked_lm"]),
+    ("none", ["masked_lm", "latent", "diffusers"]),
     ("broken", ["without the cure"]),
 ]
 PROGRAM = """
 import os, sys, traceback
 from unnoise_images.diffusers_adapter import load_diffusers
+from unnoise_latent.adapters import load_autoencoder_kl
 from unnoise_text.masked_lm import load_masked_lm
 assert not {{"transformers", "diffusers", "torchaudio"}} & set(sys.modules)
-masked_lm, unet, site = {paths!r}
+masked_lm, unet, vae, site = {paths!r}
 for kind, names, lines in {cases!r}:
     sys.stdout.flush()
     if os.fork():
@@ -104,13 +110,22 @@ def unet(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_folders_load_beside_any_torchaudio(masked_lm, unet, tmp_path):
+@pytest.fixture
+def vae(tmp_path: Path) -> Path:
+    diffusers = pytest.importorskip("diffusers")
+    diffusers.AutoencoderKL(
+        in_channels=1, out_channels=1, block_out_channels=(8,), norm_num_groups=4, sample_size=8
+    ).save_pretrained(tmp_path / "vae")
+    return tmp_path / "vae"
+
+
+def test_folders_load_beside_any_torchaudio(masked_lm, unet, vae, tmp_path):
     """Each in a fresh process (a fork, before any of the libraries was imported)."""
     for kind, files in TORCHAUDIO.items():
         (tmp_path / kind / "torchaudio").mkdir(parents=True)
         for name, source in files.items():
             (tmp_path / kind / "torchaudio" / name).write_text(source)
-    paths = (str(masked_lm), str(unet), str(tmp_path))
+    paths = (str(masked_lm), str(unet), str(vae), str(tmp_path))
     cases = [(kind, ", ".join(names), [LOADERS[n] for n in names]) for kind, names in CASES]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(paths=paths, cases=cases)],

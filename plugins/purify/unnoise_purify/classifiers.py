@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unnoise.compat import without_broken_torchaudio
 from unnoise.errors import InputError
 from unnoise.storage.tensors import fit_weights, read_tensors
 from unnoise_purify.digits import digits
@@ -174,6 +175,7 @@ def _transformers(folder: Path) -> nn.Module:
             f"there is no {_CONFIG} in {str(folder)!r}",
             limit="a folder written by save_pretrained",
         )
+    without_broken_torchaudio()
     try:
         from transformers import AutoModelForImageClassification
     except ImportError as error:

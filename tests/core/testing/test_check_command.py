@@ -91,7 +91,7 @@ def test_a_healthy_plugin(installed, command):
         assert f"passed   {name}" in run.stdout
     assert "skipped  listings_tell_the_truth" in run.stdout
     assert "it provides no samplers" in run.stdout
-    assert run.stdout.rstrip().splitlines()[-1].startswith("points: 45 checks: ")
+    assert run.stdout.rstrip().splitlines()[-1].startswith("points: 46 checks: ")
     assert " 0 failed" in run.stdout
 
 

@@ -62,7 +62,8 @@ def test_a_square_is_hidden():
 def test_damage_belongs_to_a_picture_and_grows(kind):
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     whole = corrupted(x, kind, 3, numbers=[5, 6, 7], seed=1)
-    assert torch.equal(corrupted(x[1:2], kind, 3, numbers=[6], seed=1), whole[1:2])
+    alone = corrupted(x[1:2], kind, 3, numbers=[6], seed=1)
+    torch.testing.assert_close(alone, whole[1:2], atol=1e-6, rtol=0)  # a convolution rounds
     sizes = [float((damaged(kind, k, x) - x).norm()) for k in (1, 3, 5)]
     assert sizes == sorted(sizes)
     assert float(whole.min()) >= 0
