@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from unnoise.compat import without_broken_torchaudio
 from unnoise.errors import BundleError, InputError
 from unnoise.storage.tensors import tensor_bytes
 from unnoise_purify.classifiers import load_classifier
@@ -102,6 +103,7 @@ def test_what_is_none_is_refused(tmp_path):
 
 def test_a_transformers_folder_is_read(tmp_path):
     transformers = pytest.importorskip("transformers")
+    without_broken_torchaudio()
     configuration = transformers.ResNetConfig(
         num_channels=1,
         embedding_size=4,
