@@ -43,6 +43,11 @@ class Frame:
         """The most probable x_0 of all samples."""
         return concatenated([part.x0 for part in self.parts])
 
+    @property
+    def batch(self) -> int:
+        """Samples in it. A plan may make others without a diffusion, of which it knows nothing."""
+        return sum(part.layout.batch for part in self.parts)
+
     def sample(self, k: int) -> State:
         """x of sample `k` alone, without padding, see `Layout.sample`."""
         part, place = self._of(k)
@@ -65,8 +70,7 @@ class Frame:
             if 0 <= place < part.layout.batch:
                 return part, place
             place -= part.layout.batch
-        total = sum(part.layout.batch for part in self.parts)
-        raise InputError("no such sample", value=k, limit=f"0 to {total - 1}")
+        raise InputError("no such sample", value=k, limit=f"0 to {self.batch - 1}")
 
 
 @final

@@ -158,7 +158,7 @@ def _strip(domain: Domain, model: Model, output: Output) -> Strip | None:
     if not output.trajectory:
         return None
     frames = moments(output.trajectory)
-    found = domain.display.moments(frames, spread(len(output.samples)), model)
+    found = domain.display.moments(frames, spread(min(frame.batch for frame in frames)), model)
     if not found:
         return None
     origin = f"{type(domain.display).__name__}.moments"
