@@ -161,7 +161,8 @@ def _torchscript(path: Path) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            return cast(nn.Module, torch.jit.load(path, map_location="cpu"))
+            found = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+            return cast(nn.Module, found)
     except RuntimeError as error:
         raise InputError(
             f"{str(path)!r} is no TorchScript",

@@ -83,7 +83,8 @@ class L2(Norm):
     name = "l_2"
 
     def size(self, d: Pictures) -> Float[Tensor, " batch"]:
-        return torch.linalg.vector_norm(d.flatten(1), dim=1)
+        size: Tensor = torch.linalg.vector_norm(d.flatten(1), dim=1)
+        return size
 
     def project(self, d: Pictures, eps: float) -> Pictures:
         return self.scaled(d, eps)
