@@ -128,7 +128,7 @@ class Images(Trainable):
         _check_guidance(request, classes)
         observation = _observation(request, model)
         return [
-            Prepared(_checked_label(one["label"], classes), observation, request.guidance_scale)
+            Prepared(checked_label(one["label"], classes), observation, request.guidance_scale)
             for one in inputs_of(label=request.label)
         ]
 
@@ -185,7 +185,9 @@ def _guide(model: Trained, scale: float) -> Denoiser:
     return ClassifierFree(model.denoiser, scale, none, clip=RANGE)
 
 
-def _checked_label(label: int | None, classes: Sequence[str]) -> int:
+def checked_label(label: int | None, classes: Sequence[str]) -> int:
+    """The number that a network is told of a label, the one after the last class for none. Raises
+    InputError for a label that `classes` does not have."""
     if label is None:
         return len(classes)
     if not classes:

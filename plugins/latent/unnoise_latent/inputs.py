@@ -13,8 +13,8 @@ from unnoise.domain import Trained, inputs_of
 from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel
-from unnoise.samplers.algebra import FIRST, rho
-from unnoise.samplers.grids import time_at
+from unnoise.samplers.strength import time_of_strength
+from unnoise_images.domain import checked_label
 from unnoise_latent.configuration import Configuration
 from unnoise_latent.pictures import latents_of, levels_of
 from unnoise_latent.request import NONE, Picture, Request
@@ -84,7 +84,7 @@ def prepared(request: Request, model: Trained, options: Options) -> list[Prepare
     start = None if request.strength is None else _time(request.strength, model)
     found = []
     for one in inputs_of(label=request.label, source=request.source, source_b=request.source_b):
-        label = _checked_label(one["label"], classes)
+        label = checked_label(one["label"], classes)
         source = _source(one["source"], model, "source")
         end = _source(one["source_b"], model, "source_b")
         if end is not None and source is None:
@@ -117,36 +117,10 @@ def _source(picture: Picture | None, model: Trained, name: str) -> Source | None
 
 
 def _time(strength: float, model: Trained) -> float:
-    """Where the share of noise is `strength` in a state of variance 1: sigma / alpha of it is
-    strength / sqrt(1 - strength^2)."""
     kernel = model.denoiser.kernel
     if not isinstance(kernel, GaussianKernel):
         raise InputError("a strength is one of Gaussian noise", value=type(kernel).__name__)
-    level = strength / (1 - strength**2) ** 0.5
-    low, high = (rho(kernel.schedule, t) for t in (FIRST, 1.0))
-    if not low <= level <= high:
-        shares = tuple(round(r / (1 + r**2) ** 0.5, 6) for r in (low, high))
-        raise InputError(
-            "the prior has no such noise level",
-            value=strength,
-            limit=f"{shares[0]} to {shares[1]}",
-        )
-    return time_at(kernel, level)
-
-
-def _checked_label(label: int | None, classes: Sequence[str]) -> int:
-    if label is None:
-        return len(classes)
-    if not classes:
-        raise InputError("this model has no classes", value=label, fix="leave label out")
-    if not 0 <= label < len(classes):
-        shown = ", ".join(f"{k} ({name})" for k, name in enumerate(classes[:12]))
-        raise InputError(
-            "label is out of range",
-            value=label,
-            limit=f"0 to {len(classes) - 1}: {shown}{', ...' if len(classes) > 12 else ''}",
-        )
-    return label
+    return time_of_strength(kernel, strength)
 
 
 def labels(own: Sequence[Prepared]) -> dict[str, Tensor]:

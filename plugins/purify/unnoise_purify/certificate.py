@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from unnoise.errors import InputError
 from unnoise.noise import NoiseSource
 from unnoise.samplers import DDIM
+from unnoise.samplers.strength import level_of, strength_of
 from unnoise.spaces import tensor
 from unnoise_purify.defended import PurifiedClassifier
 from unnoise_purify.draws import draws_of
 from unnoise_purify.pixels import Pixels
 from unnoise_purify.purifier import Purifier
 from unnoise_purify.statistics import lower
-from unnoise_purify.strength import level_of, strength_of
 
 Noisy = Callable[[Tensor, NoiseSource], Tensor]
 """f(x + delta): logits of pictures under given noise."""

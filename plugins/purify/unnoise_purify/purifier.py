@@ -21,7 +21,8 @@ from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
 from unnoise.domain import Trained
-from unnoise.kernels import GaussianKernel
+from unnoise.errors import InputError
+from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.samplers import (
     Ancestral,
@@ -34,8 +35,8 @@ from unnoise.samplers import (
     walk,
 )
 from unnoise.samplers.gradient import Memory, Plain
+from unnoise.samplers.strength import strength_at, time_of_strength
 from unnoise.spaces import Layout, tensor
-from unnoise_purify.strength import gaussian, strength_at, time_of_strength
 
 
 @final
@@ -46,7 +47,7 @@ class Purifier:
     Attributes
     ----------
     model : a trained model.
-    strength : sigma of a variance-preserving state, see `unnoise_purify.strength`.
+    strength : sigma of a variance-preserving state, see `unnoise.samplers.strength`.
     sampler : the way back; ancestral sampling is DiffPure's reverse SDE. A deterministic one is
         random through the noise that was added alone.
     steps : of the way back; one is a single evaluation, E[x_0 | x_t*].
@@ -154,3 +155,15 @@ class Purifier:
         """One use of the model's denoiser."""
         denoiser: Denoiser = self.model.denoiser
         return Diffusion(denoiser, layout, noise, condition)
+
+
+def gaussian(kernel: TransitionKernel) -> GaussianKernel:
+    """The kernel, which must be Gaussian; InputError otherwise."""
+    if not isinstance(kernel, GaussianKernel):
+        raise InputError(
+            "purification needs a model whose noise is Gaussian",
+            value=type(kernel).__name__,
+            limit="GaussianKernel",
+            fix="use a model of pictures, codes, series or sound",
+        )
+    return kernel

@@ -11,9 +11,9 @@ from exact_mixture import Mixture, accuracy, posterior, trained
 from unnoise.kernels import VE, GaussianKernel, Linear, VPCosine, VPLinear
 from unnoise.noise import NoiseSource
 from unnoise.samplers import DDIM, grids
+from unnoise.samplers.strength import limits, time_of_strength
 from unnoise.spaces import Euclidean, Layout
 from unnoise_purify.purifier import Purifier
-from unnoise_purify.strength import limits, time_of_strength
 
 F = torch.float64
 VP = GaussianKernel(Euclidean(), VPLinear())

@@ -1,4 +1,4 @@
-"""Strength: how much noise a purification adds, whatever the schedule.
+"""Strength: how much noise is put on a clean state before it is walked back, whatever the schedule.
 
 A clean state x_0 becomes alpha x_0 + sigma eps, and what tells one schedule from another is
 rho = sigma / alpha alone. The strength s is the sigma of the variance-preserving state with that
@@ -16,9 +16,9 @@ from __future__ import annotations
 import math
 
 from unnoise.errors import InputError
-from unnoise.kernels import GaussianKernel, TransitionKernel
-from unnoise.samplers import time_at
+from unnoise.kernels import GaussianKernel
 from unnoise.samplers.algebra import FIRST, rho
+from unnoise.samplers.grids import time_at
 
 
 def level_of(strength: float) -> float:
@@ -29,18 +29,6 @@ def level_of(strength: float) -> float:
 def strength_of(level: float) -> float:
     """The strength at sigma / alpha."""
     return level / math.hypot(1.0, level) if math.isfinite(level) else 1.0
-
-
-def gaussian(kernel: TransitionKernel) -> GaussianKernel:
-    """The kernel, which must be Gaussian; InputError otherwise."""
-    if not isinstance(kernel, GaussianKernel):
-        raise InputError(
-            "purification needs a model whose noise is Gaussian",
-            value=type(kernel).__name__,
-            limit="GaussianKernel",
-            fix="use a model of pictures, codes, series or sound",
-        )
-    return kernel
 
 
 def limits(kernel: GaussianKernel) -> tuple[float, float]:
@@ -58,10 +46,9 @@ def time_of_strength(kernel: GaussianKernel, strength: float) -> float:
     low, high = limits(kernel)
     if not low <= strength <= high or strength >= 1:
         raise InputError(
-            "the strength is out of range",
+            "the strength is out of range, there is no such noise level",
             value=strength,
             limit=f"{low:.2g} to {min(high, 1.0):.6g}, below 1, for this model's schedule",
-            fix="attacks on pictures are removed by about 0.3",
         )
     return time_at(kernel, level_of(strength))
 
