@@ -86,7 +86,7 @@ def train(args: argparse.Namespace, out: Path, steps: int, **options: Any) -> Mo
         if model.card["training"]["finished"]:
             return model
     told = {"held_out": args.held_out, "likelihood": "bernoulli", **TRAINING, **args.set, **options}
-    told |= {"threads": 1, "seed": args.seed, "device": "cpu", "resume": True}
+    told |= {"threads": 1, "seed": args.seed, "device": args.device, "resume": True}
     return unnoise.train("latent", args.data, out, steps=steps, **told)
 
 
@@ -247,6 +247,9 @@ def main() -> None:
     one.add_argument("--only", nargs="*", default=[*METHODS, *pixels])
     one.add_argument("--set", nargs="*", default=[], help="NAME=VALUE, options of all trainings")
     one.add_argument("--seed", type=int, default=0)
+    one.add_argument(
+        "--device", default="cpu", help="auto: an accelerator takes the steps that --minutes buy"
+    )
     one.add_argument("--guidance", type=float, default=1.5)
     one.add_argument("--probe", type=int, default=10, help="steps that measure what one costs")
     one.add_argument("--times", type=int, default=50, help="times of the NELBO, for each digit")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from digits import CLASSES, Classifier, accuracy, classifier, features, frechet, states
 from PIL import Image
 from torch import Tensor
@@ -110,25 +111,28 @@ def quality(args: argparse.Namespace, model: Model, judge: Judge, normal: bool) 
 @torch.no_grad()
 def likelihoods(args: argparse.Namespace, model: Model, normal: bool) -> dict[str, Any]:
     """NELBO of all held-out digits by parts, and the importance-weighted bound of some of them."""
+    device = Accelerator(cpu=args.device == "cpu").device
+    model.denoiser.to(device)
+    model.codec.to(device)
     held_out = model.domain.dataset(args.data, model.configuration, "validation")
     kind = model.domain.data_type(model.configuration)
     items = [read(held_out, k, 0, k) for k in range(len(held_out))]  # the same for all models
     rows = []
     for first in range(0, len(items), BATCH):
-        batch = model.domain.collate(items[first : first + BATCH])
+        batch = model.domain.collate(items[first : first + BATCH]).to(device)
         noise = NoiseSource(args.seed, range(first, first + batch.layout.batch))
         if normal:
             gain, z = _drawn(model, batch, noise)
-            rows.append(torch.stack([-gain - z, -gain]))
+            rows.append(torch.stack([-gain - z, -gain]).cpu())
             continue
         found = parts_of_nelbo(
             model.denoiser, model.codec, batch, noise, data=kind, evaluations=args.times
         )
-        rows.append(torch.stack([found.nats, found.reconstruction]))
+        rows.append(torch.stack([found.nats, found.reconstruction]).cpu())
     nelbo, missed = torch.cat(rows, 1)
     # some of each class, in order of which they come
     chosen = torch.linspace(0, len(items) - 1, args.digits).round().long().tolist()
-    batch = model.domain.collate([items[k] for k in chosen])
+    batch = model.domain.collate([items[k] for k in chosen]).to(device)
     noise = NoiseSource(args.seed, chosen)
     if normal:
         logs = torch.stack([sum(_drawn(model, batch, noise)) for _ in range(args.draws)])
@@ -144,6 +148,8 @@ def likelihoods(args: argparse.Namespace, model: Model, normal: bool) -> dict[st
             trace=Hutchinson(args.probes),
             tolerance=1e-3,
         ).nats()
+    model.denoiser.to("cpu")
+    model.codec.to("cpu")
     return {
         "digits": len(items),
         "nelbo": float(nelbo.mean()),
