@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,17 @@ from pydantic import ValidationError
 
 from unnoise.denoise.wrappers import wrapped
 from unnoise.discovery.domains import built, codec_of, domain_named
-from unnoise.discovery.registry import domains
+from unnoise.discovery.registry import domains, specs_of
 from unnoise.discovery.reloading import loaded, reimport, unchanged
-from unnoise.domain import Domain, Trainable
+from unnoise.domain import Domain, Trainable, Trained
 from unnoise.engine.options import described, signature
 from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter as run
-from unnoise.errors import BundleError
+from unnoise.errors import BundleError, PluginError
 from unnoise.model import Model
 from unnoise.objectives import Networks
 from unnoise.specs import PluginInfo
-from unnoise.storage.bundle import CONFIG, OTHERS, read_bundle
+from unnoise.storage.bundle import CONFIG, OTHERS, is_bundle, read_bundle
 from unnoise.storage.tensors import fit_weights
 
 __all__ = ["Output", "domain_named", "generate", "generate_iter", "load", "reload"]
@@ -86,11 +87,15 @@ generate_iter.__signature__ = signature(generate_iter)  # type: ignore[attr-defi
 
 
 def load(source: str | Path) -> Model:
-    """Load a model: a bundle folder, the name of a domain (its shipped model), or a hub id.
+    """Load a model: a bundle folder, the name of a domain (its shipped model), a hub id, or a
+    folder of another library that an installed domain reads.
 
     Raises BundleError when there is no such model, or when it is damaged, unsafe or newer.
     """
-    bundle = read_bundle(_folder(source))
+    folder = _folder(source)
+    if not is_bundle(folder) and (foreign := _foreign(folder)) is not None:
+        return foreign
+    bundle = read_bundle(folder)
     domain = domain_named(bundle.domain)
     if not isinstance(domain, Trainable):
         raise BundleError(f"the domain {domain.name!r} has no models of its own", value=str(source))
@@ -120,6 +125,19 @@ def load(source: str | Path) -> Model:
         networks.codec,
         others,
     )
+
+
+def _foreign(folder: Path) -> Model | None:
+    """What a domain makes of a folder that another library has written."""
+    for name in specs_of("domains"):
+        try:
+            domain = domain_named(name)
+        except PluginError:  # a broken one is a row in a list, and reads nothing
+            continue
+        found = domain.foreign(folder) if isinstance(domain, Trainable) else None
+        if found is not None:
+            return Model(**{field.name: getattr(found, field.name) for field in fields(Trained)})
+    return None
 
 
 def reload(name: str | None = None) -> list[PluginInfo]:

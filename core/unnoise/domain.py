@@ -183,6 +183,11 @@ class Domain(ABC):
             )
         return parts[0]
 
+    def notes(self, inputs: Sequence[Any]) -> Sequence[str]:
+        """What whoever reads the result should know of how its prepared inputs were taken, in a
+        sentence each: parts that the model does not see, for instance."""
+        return []
+
     def counts(self, samples: Sequence[Any]) -> Mapping[str, int]:
         """What a record should say of finished samples, in numbers that add up over batches: how
         many failed a check, were drawn again or dropped."""
@@ -204,6 +209,16 @@ class Trainable(Domain):
     @abstractmethod
     def build(self, configuration: Any) -> Denoiser:
         """A denoiser with fresh weights."""
+
+    def foreign(self, folder: Path) -> Trained | None:
+        """The model that another library has written into `folder`, as one of this domain, for
+        `unnoise.load` and `--model`; None where it is none that this domain reads. Errors of ours
+        where it is one, and cannot be used."""
+        return None
+
+    def check_save(self, model: Trained) -> None:
+        """ConfigError for a model that no bundle could make again: what is saved can be loaded."""
+        return
 
     def codec(self, configuration: Any) -> Codec:
         """What makes states of the data, with fresh weights where it learns; by default they are

@@ -88,6 +88,7 @@ class Model(Trained):
     ) -> Path:
         """Write the model as a bundle folder; in float16, float32 weights are rounded to it."""
 
+        self.domain.check_save(self)
         state = dict(Networks(self.denoiser, self.codec).state_dict())
         state |= {f"{OTHERS}{name}": value for name, value in self.others.items()}
         if precision == "float16":

@@ -44,9 +44,9 @@ from unnoise.spaces import tensor
 from unnoise.training.optimizers import optimizer_of
 from unnoise.training.train import TrainingConfiguration
 from unnoise_text import data
+from unnoise_text.characters import Characters, Vocabulary
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.domain import Text, objective_of
-from unnoise_text.vocabulary import Characters, Vocabulary
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 
@@ -147,7 +147,8 @@ def configuration_of(options: argparse.Namespace, **asked: Any) -> Configuration
     if options.tokenizer == "characters":
         asked["alphabet"] = LETTERS
     settings = {**near(options.depth), "attn_implementation": "eager"}
-    asked = {"tokenizer": options.tokenizer, "settings": settings, **own, **asked}
+    closed = {"outside": "fold"}  # the letters of text8 alone
+    asked = {"tokenizer": options.tokenizer, "settings": settings, **closed, **own, **asked}
     return data.configure(options.data, asked)
 
 
@@ -269,7 +270,11 @@ def samplers(options: argparse.Namespace) -> None:
         f" trigram {entropy(texts, 3):.2f}"
     )
     print("sampler, steps: evaluations, seconds, bits/char, unigram, trigram (bits)")
-    for name in ("ancestral", "cached", "first-hitting", "order-agnostic", "confidence"):
+    adaptive = [f"entropy-bound(bound={b})" for b in (0.1, 0.3, 1.0, 3.0)]
+    adaptive += [f"threshold(probability={p})" for p in (0.9, 0.6)]
+    adaptive += ["remdm(eta=0.02)"]
+    fixed = ("ancestral", "cached", "first-hitting", "order-agnostic", "confidence")
+    for name in options.samplers.split(";") if options.samplers else (*fixed, *adaptive):
         for steps in (8, 32, 128, 512):
             begun = time.process_time()
             out = model.generate(num_samples=number, steps=steps, sampler=name, seed=1)
@@ -319,6 +324,7 @@ def main() -> None:
     parser.add_argument("--networks", default="autoregressive,absorbing,uniform,nearest")
     parser.add_argument("--tokenizer", default="characters", help="or bpe:SIZE")
     parser.add_argument("--nets", type=Path, help="folder of the trained networks")
+    parser.add_argument("--samplers", help="names, ';' between them; default: all of them")
     parser.add_argument("--learning-rate", type=float, default=6e-3)
     for name, default in {
         "steps": 1000, "width": 128, "depth": 4, "heads": 2, "length": 128, "batch-size": 16,

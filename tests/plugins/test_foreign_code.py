@@ -15,6 +15,8 @@ pytest.importorskip("transformers")
 LOADERS = {
     "tokenizer": "from unnoise_text.vocabulary import read_tokenizer; read_tokenizer(F, 'error')",
     "masked_lm": "from unnoise_text.masked_lm import load_masked_lm; load_masked_lm(F)",
+    "model": "import unnoise; unnoise.load(F)",
+    "command line": "import unnoise; unnoise.generate('text', model=F)",
     "training": "import unnoise; unnoise.train('text', data=T, out=O, tokenizer=F, steps=1)",
     "hub kernel": "from unnoise_text.network import build; "
     "build('bert', {'attn_implementation': 'owner/kernel'})",
@@ -85,7 +87,7 @@ def test_it_is_refused_without_a_question(folder):
     said, printed = run(folder, LOADERS)
     assert not (folder.parent / "ran").exists()
     assert "[y/N]" not in printed
-    for name in ("tokenizer", "masked_lm", "training"):
+    for name in ("tokenizer", "masked_lm", "model", "command line", "training"):
         assert said[name].startswith("BundleError: this folder brings code of its own"), said
     assert said["hub kernel"].startswith("ConfigError: this implementation of attention"), said
 
@@ -103,3 +105,14 @@ def test_a_folder_of_diffusers(tmp_path, folder):
     assert not (tmp_path / "ran").exists()
     assert "[y/N]" not in printed
     assert said["diffusers"].startswith("BundleError: this folder brings code of its own"), said
+
+
+def test_a_folder_of_an_autoencoder(tmp_path, folder):
+    pytest.importorskip("diffusers")
+    fields = {"_class_name": "AutoencoderKL", "auto_map": {"AutoencoderKL": "own.OwnModel"}}
+    (folder / "config.json").write_text(json.dumps(fields))
+    line = "from unnoise_latent.adapters import load_autoencoder_kl; load_autoencoder_kl(F)"
+    said, printed = run(folder, {"latent": line})
+    assert not (tmp_path / "ran").exists()
+    assert "[y/N]" not in printed
+    assert said["latent"].startswith("BundleError: this folder brings code of its own"), said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import ExitStack
 from itertools import chain, count
@@ -73,6 +74,8 @@ def generate(words: list[str]) -> int:
                 replace_file(folder / "provenance.json", json.dumps(record, indent=2).encode())
                 gathered(domain, files, folder)
     number = len(merged(done)["ids"])
+    for note in merged(done).get("notes", ()):
+        print(f"note: {note}", file=sys.stderr)
     print(f"{number} samples in {folder}, {time.monotonic() - begun:.1f} s")
     return 0
 

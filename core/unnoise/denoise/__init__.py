@@ -7,7 +7,7 @@ from unnoise.denoise.categorical import Ratio, entropy_rate, score_entropy
 from unnoise.denoise.features import fourier_features
 from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
 from unnoise.denoise.labels import ByLogSNR
-from unnoise.denoise.network import NetworkDenoiser
+from unnoise.denoise.network import NetworkDenoiser, TokenNetwork
 from unnoise.denoise.parametrizations import (
     Clean,
     Coefficients,
@@ -48,6 +48,7 @@ __all__ = [
     "Ratio",
     "Score",
     "Tempered",
+    "TokenNetwork",
     "UnitVariance",
     "V",
     "WholeNoise",

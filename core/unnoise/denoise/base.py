@@ -14,9 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unnoise.distributions import Dirac, Distribution, Gaussian, Implicit
+from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian, Implicit
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.spaces import Euclidean, Layout, State, Time
@@ -80,6 +81,26 @@ class Denoiser(nn.Module, ABC):
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
     ) -> Distribution:
         """The law of x_0 for each sample, given its state at time t in (0, 1]."""
+
+    def at(
+        self,
+        x_t: State,
+        t: Time,
+        layout: Layout,
+        where: Bool[Tensor, "*rows"],
+        condition: Condition = None,
+    ) -> Float[Tensor, "some k"]:
+        """log p(x_0 | x_t) of the tokens at `where` alone, in their order; one evaluation. A
+        denoiser that can leave the work of the other tokens out does so here.
+
+        Raises InputError where the law is not categorical.
+        """
+        law = self(x_t, t, layout, condition)
+        if not isinstance(law, Categorical):
+            raise InputError(
+                "this sampler needs a Categorical prediction of x_0", value=type(law).__name__
+            )
+        return law.log_probs[where]
 
     if TYPE_CHECKING:
 

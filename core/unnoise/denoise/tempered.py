@@ -9,7 +9,7 @@ import math
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unnoise.denoise.base import Condition, Denoiser
@@ -74,14 +74,26 @@ class Tempered(Denoiser):
         law = self.denoiser(x_t, t, layout, condition)
         if not isinstance(law, Categorical):
             raise ConfigError("a temperature needs a Categorical law", value=type(law).__name__)
-        table = law.log_probs
+        return Categorical(self._tempered(law.log_probs), law.layout)
+
+    def at(
+        self,
+        x_t: State,
+        t: Time,
+        layout: Layout,
+        where: Bool[Tensor, "*rows"],
+        condition: Condition = None,
+    ) -> Float[Tensor, "some k"]:
+        return self._tempered(self.denoiser.at(x_t, t, layout, where, condition))
+
+    def _tempered(self, table: Float[Tensor, "*rows k"]) -> Float[Tensor, "*rows k"]:
         k = table.shape[-1]
         flat = table.reshape(-1, k)
         done = flat.clone()
         undecided = ((flat > -math.inf).sum(-1) > 1).nonzero().flatten()
         for rows in torch.split(undecided, max(1, _CHUNK // k)):
             done[rows] = self._sharper(flat[rows].double()).to(table.dtype)
-        return Categorical(done.view(table.shape), law.layout)
+        return done.view(table.shape)
 
     def _sharper(self, table: Float[Tensor, "rows k"]) -> Float[Tensor, "rows k"]:
         if self.mask is not None:

@@ -206,6 +206,33 @@ def unnoise_samplers() -> list[SamplerSpec]:
             1,
             stochastic=True,
         ),
+        _sampler(
+            "entropy-bound",
+            "as many tokens at once as a bound on the error, in nats, lets",
+            "EntropyBound",
+            masked,
+            0,
+            1,
+            stochastic=True,
+        ),
+        _sampler(
+            "threshold",
+            "all tokens at once that the network is so sure of",
+            "Threshold",
+            masked,
+            0,
+            1,
+            stochastic=True,
+        ),
+        _sampler(
+            "remdm",
+            "ancestral, but tokens may be taken back",
+            "ReMDM",
+            masked,
+            0,
+            1,
+            stochastic=True,
+        ),
     ]
 
 

@@ -40,6 +40,7 @@ class _Job:
     inputs: Sequence[Any]
     setting: Setting
     versions: Mapping[str, str]
+    notes: Sequence[str]
 
     @property
     def origin(self) -> str:
@@ -64,7 +65,8 @@ def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator
     rows = {draw.number: row for row, draw in enumerate(draws)}
     setting = Setting(model, options, sampler, device, rows, until, len(batches))
     took = versions(domain, model.denoiser, model.codec, sampler, options.observation)
-    job = _Job(domain, own, inputs, setting, took)
+    notes = list(dict.fromkeys(domain.notes(inputs)))
+    job = _Job(domain, own, inputs, setting, took, notes)
     return (output for i, batch in enumerate(batches) for output in _run_batch(job, batch, i))
 
 
@@ -187,6 +189,8 @@ def _output(
             **dict(sorted({**job.versions, **record.versions}.items())),
         },
     }
+    if job.notes:
+        provenance["notes"] = list(job.notes)
     counts = job.domain.counts(samples)
     if counts:
         provenance["counts"] = dict(counts)

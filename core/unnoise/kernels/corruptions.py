@@ -34,7 +34,7 @@ Indices: TypeAlias = Int64[Tensor, "*rows"]
 LogTable: TypeAlias = Float[Tensor, "*rows k"]
 Uniforms: TypeAlias = Float64[Tensor, "*rows"]
 
-_HALVINGS = 60
+_TINY = 1e-300
 
 
 class Corruption(ABC):
@@ -181,16 +181,10 @@ class Absorbing(Corruption):
         return 1 - float(self.schedule.alpha(t))
 
     def time_hidden(self, hidden: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
-        """The time in (0, 1] at which a token is masked with probability `hidden` in (0, 1], by
-        bisection; the latest where that is reached late or never. On the steps i / T of a table,
-        rounded up."""
-        low, high = torch.zeros_like(hidden), torch.ones_like(hidden)
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            below = 1 - torch.as_tensor(self.schedule.alpha(middle)) < hidden
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        steps = self.schedule.steps
-        return high if steps is None else torch.ceil(high * steps - 1e-6) / steps
+        """The time in (0, 1] at which a token is masked with probability `hidden` in (0, 1]; the
+        latest where that is reached late or never. On the steps i / T of a table, rounded up."""
+        t, steps = self.schedule.time_at(1 - hidden), self.schedule.steps
+        return t.clamp(min=_TINY) if steps is None else torch.ceil(t * steps - 1e-6) / steps
 
     def log_rows(self, x_s: Indices, s: Time, t: Time, k: int, layout: Layout) -> LogTable:
         a = _survival(self.schedule, s, t, x_s.ndim, layout).expand(x_s.shape)

@@ -29,11 +29,14 @@ from functools import cached_property
 from typing import final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor, nn
 
 from unnoise.errors import ConfigError
 from unnoise.kernels.elementary import clean_at_zero, cos, exp, expm1, log, sin, sqrt
 from unnoise.spaces import Time
+
+_HALVINGS = 60
 
 
 class Schedule(ABC):
@@ -63,6 +66,17 @@ class Schedule(ABC):
     @abstractmethod
     def d_sigma(self, t: Time) -> Time:
         """d sigma / dt."""
+
+    def time_at(self, alpha: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
+        """The time in (0, 1] at which alpha(t) has fallen to `alpha` in [0, 1); the latest where
+        that is reached late or never, and 0 or the next number for 1. By bisection, where no
+        closed form is at hand."""
+        low, high = torch.zeros_like(alpha), torch.ones_like(alpha)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            below = torch.as_tensor(self.alpha(middle)) > alpha
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return high
 
     def modules(self) -> Iterable[nn.Module]:
         """None; a schedule with parameters is a module, and has torch's `modules`."""
@@ -230,6 +244,9 @@ class Linear(Schedule):
 
     def alpha(self, t: Time) -> Time:
         return 1 - (1 - self.alpha_1) * t
+
+    def time_at(self, alpha: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
+        return ((1 - alpha) / (1 - self.alpha_1)).clamp(0, 1)
 
     def sigma(self, t: Time) -> Time:
         return (1 - self.alpha_1) * t

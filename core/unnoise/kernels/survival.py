@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from unnoise.errors import ConfigError
@@ -51,6 +52,10 @@ class CosineSurvival(Survival):
             cosine = torch.where(t == 1, 0.0, torch.cos(0.5 * math.pi * t))
             return self.alpha_1 + (1 - self.alpha_1) * cosine
         return self.alpha_1 + (1 - self.alpha_1) * (0.0 if t == 1 else math.cos(0.5 * math.pi * t))
+
+    def time_at(self, alpha: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
+        cosine = (alpha - self.alpha_1) / (1 - self.alpha_1)
+        return torch.acos(cosine.clamp(0, 1)) * (2 / math.pi)
 
     def d_alpha(self, t: Time) -> Time:
         slope = -0.5 * math.pi * (1 - self.alpha_1)
@@ -104,6 +109,12 @@ class SurvivalTable(Survival):
         left = (torch.ceil(t * n - 1e-9) - 1).clamp(0, n - 1)
         j, share = left.long(), (t * n - left).clamp(0, 1)
         return torch.where((share - 1).abs() < 1e-9, v[j + 1], v[j] + (v[j + 1] - v[j]) * share)
+
+    def time_at(self, alpha: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
+        n, v = len(self.values) - 1, self._values.to(alpha.device)
+        j = torch.searchsorted(v.flip(0), alpha.contiguous()).neg().add(n).clamp(0, n - 1)
+        share = ((v[j] - alpha) / (v[j] - v[j + 1])).clamp(0, 1)
+        return (j + share) / n
 
     def d_alpha(self, t: Time) -> Time:
         n = len(self.values) - 1

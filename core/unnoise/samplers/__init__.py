@@ -26,7 +26,9 @@ from unnoise.samplers.observe import (
 )
 from unnoise.samplers.optimised import optimised
 from unnoise.samplers.order import Confidence, Order, OrderAgnostic, parallel_schedule
+from unnoise.samplers.parallel import EntropyBound, Threshold
 from unnoise.samplers.pndm import PNDM, Pseudo
+from unnoise.samplers.remdm import ReMDM
 from unnoise.samplers.restart import Restart
 from unnoise.samplers.reverse_diffusion import PredictorCorrector, ReverseDiffusion
 from unnoise.samplers.sa_solver import SASolver
@@ -46,6 +48,7 @@ __all__ = [
     "Custom",
     "DPMSolverPP",
     "Diffusion",
+    "EntropyBound",
     "Euler",
     "FirstHitting",
     "Fitted",
@@ -58,6 +61,7 @@ __all__ = [
     "Plain",
     "PredictorCorrector",
     "Pseudo",
+    "ReMDM",
     "RePaint",
     "Replacement",
     "Restart",
@@ -69,6 +73,7 @@ __all__ = [
     "Start",
     "Step",
     "Steps",
+    "Threshold",
     "Times",
     "UniPC",
     "Warmup",

@@ -13,11 +13,11 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from unnoise.distributions import Dirac, Distribution
+from unnoise.distributions import Dirac
 from unnoise.kernels import Absorbing, CategoricalKernel
 from unnoise.samplers.base import Sampler, Step, Steps, Times, intervals
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.reveal import absorbing, counts, masked, per_row, predicted, shown
+from unnoise.samplers.reveal import absorbing, counts, masked, per_row, shown
 from unnoise.spaces import Layout, State, tensor
 
 _TINY = 1e-300
@@ -44,14 +44,12 @@ class Cached(Sampler):
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
         corruption, layout = absorbing(run.kernel), run.layout
-        x, law = tensor(x), _nothing(x)
+        x = tensor(x)
         for t, s in intervals(grid):
             stay = corruption.hidden(s) / max(corruption.hidden(t), _TINY)
-            appear = masked(corruption, x, layout) & (run.noise.uniform(layout) >= stay)
-            changed = counts(appear, layout) > 0
-            law = predicted(run, x, t, changed, law)
-            x = shown(law, x, appear, run)
-            sent = yield Step(s, x, law)
+            appear = masked(run, x) & (run.noise.uniform(layout) >= stay)
+            x = shown(run, x, t, appear)
+            sent = yield Step(s, x, Dirac(x, layout))
             x = x if sent is None else tensor(sent)
 
 
@@ -81,7 +79,7 @@ class FirstHitting(Sampler):
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
         corruption, layout = absorbing(run.kernel), run.layout
-        x, law = tensor(x), _nothing(x)
+        x = tensor(x)
         pairs = list(intervals(grid))
         first, last = corruption.hidden(pairs[0][0]), corruption.hidden(pairs[-1][1])
         now = torch.full((layout.batch,), first, dtype=torch.float64, device=layout.device)
@@ -90,7 +88,7 @@ class FirstHitting(Sampler):
             # tokens that were hidden anew, from outside, appear later than now
             level = per_row(now, clock, layout)
             clock = torch.where(clock < level, clock, level * run.noise.uniform(layout))
-            due = masked(corruption, x, layout) & (clock >= last)
+            due = masked(run, x) & (clock >= last)
             number = counts(due, layout)
             group = torch.ceil(number / left)
             place = layout.ranks(torch.where(due, -clock, torch.inf))
@@ -98,17 +96,11 @@ class FirstHitting(Sampler):
             changed = number > 0
             top = _largest(torch.where(appear, clock, 0.0), layout)
             t = corruption.time_hidden(torch.where(changed, top, 1.0))
-            law = predicted(run, x, t, changed, law)
-            x = shown(law, x, appear, run)
+            x = shown(run, x, t, appear)
             bottom = -_largest(torch.where(appear, -clock, -1.0), layout)
             now = torch.where(changed, bottom, now)
-            sent = yield Step(s, x, law)
+            sent = yield Step(s, x, Dirac(x, layout))
             x = x if sent is None else tensor(sent)
-
-
-def _nothing(x: State) -> Distribution:
-    """The prediction before there is one."""
-    return Dirac(x)
 
 
 def _largest(v: Tensor, layout: Layout) -> Tensor:

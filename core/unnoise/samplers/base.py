@@ -24,7 +24,8 @@ Times: TypeAlias = Float64[Tensor, " times"]
 @final
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A state `x` at time `t`, and the prediction of x_0 that led to it."""
+    """A state `x` at time `t`, and the prediction of x_0 that led to it: as much of it as the
+    sampler has asked for, which for those of the absorbing kernel is what they show."""
 
     t: float
     x: State

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import final
 
-from jaxtyping import Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
@@ -34,6 +34,7 @@ class Diffusion:
     layout : of the states.
     noise : what the run draws from.
     condition : what the denoiser knows besides the state.
+    held : True for tokens that stay masked in this run, for samplers of the absorbing kernel.
     """
 
     def __init__(
@@ -47,12 +48,18 @@ class Diffusion:
         self.layout = layout
         self.noise = noise
         self.condition = condition
+        self.held: Tensor | None = None
         self._tally = _Tally()
 
     def __call__(self, x_t: State, t: Time) -> Distribution:
         """The law of x_0, given the states at time t in (0, 1]."""
         self._tally.evaluations += self.denoiser.evaluations
         return self.denoiser(x_t, t, self.layout, self.condition)
+
+    def at(self, x_t: State, t: Time, where: Bool[Tensor, "*rows"]) -> Float[Tensor, "some k"]:
+        """log p(x_0 | x_t) of the tokens at `where` alone; see `Denoiser.at`."""
+        self._tally.evaluations += self.denoiser.evaluations
+        return self.denoiser.at(x_t, t, self.layout, where, self.condition)
 
     @property
     def kernel(self) -> TransitionKernel:
@@ -74,6 +81,12 @@ class Diffusion:
         """This run with another denoiser or other noise; what it evaluates counts here."""
         return self._part(denoiser or self.denoiser, self.layout, noise or self.noise)
 
+    def holding(self, held: Bool[Tensor, "*rows"]) -> Diffusion:
+        """This run, in which the tokens at `held` stay masked; what it evaluates counts here."""
+        part = self._part(self.denoiser, self.layout, self.noise)
+        part.held = held
+        return part
+
     def take(self, samples: Int64[Tensor, " some"]) -> tuple[Diffusion, Tensor]:
         """The run of some of the samples, by their places, and the rows of their states; what it
         evaluates counts here."""
@@ -81,11 +94,13 @@ class Diffusion:
         part = self._part(self.denoiser, layout, self.noise.of(samples.tolist()))
         if self.condition is not None:
             part.condition = {name: value[samples] for name, value in self.condition.items()}
+        if self.held is not None:
+            part.held = self.held[rows]
         return part, rows
 
     def _part(self, denoiser: Denoiser, layout: Layout, noise: NoiseSource) -> Diffusion:
         part = Diffusion(denoiser, layout, noise, self.condition)
-        part._tally = self._tally
+        part.held, part._tally = self.held, self._tally
         return part
 
 

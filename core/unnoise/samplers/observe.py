@@ -149,7 +149,8 @@ class Observation:
     ----------
     value : a clean state; entries outside the mask are ignored.
     mask : bool, True where known; broadcasts against the state. For products both are dicts, and a
-        part that the mask leaves out is unknown.
+        part that the mask leaves out is unknown. A token that is known to be the mask of an
+        absorbing kernel stays hidden, and samplers of that kernel do not show it.
     method : Replacement(), RePaint() or Reveal().
     paste : put the known part into the final state exactly as given.
     """
@@ -223,6 +224,7 @@ def walk(
     observation.check(layout, kernel.space)
     times = grid.tolist()
     path = observation.method.path(len(times) - 1)
+    run = _holding(run, observation)
     own = run.noise.fork()  # with nothing known, the run is the unconditional one, bit for bit
     x = observation.put(x, times[0], kernel, layout, own)
     for start, stop in _runs(path):
@@ -245,6 +247,15 @@ def walk(
                 step = steps.send(x)
             except StopIteration:
                 step = None
+
+
+def _holding(run: Diffusion, observation: Observation) -> Diffusion:
+    """The run that shows no token which is known to be hidden."""
+    corruption, value, mask = corruption_of(run.kernel), observation.value, observation.mask
+    if not isinstance(corruption, Absorbing) or not isinstance(value, Tensor):
+        return run
+    held = (tensor(mask) & (value == corruption.mask)).expand(value.shape)
+    return run.holding(held) if bool(held.any()) else run
 
 
 def _masks(kernel: TransitionKernel) -> bool:

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from unnoise.distributions import Categorical, Dirac, Distribution
+from unnoise.distributions import Dirac
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import Absorbing, CategoricalKernel
 from unnoise.samplers.base import Sampler, Step, Steps, Times, intervals
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.reveal import absorbing, counts, masked, per_row, predicted, shown
+from unnoise.samplers.reveal import absorbing, asked, counts, drawn, masked, per_row
 from unnoise.spaces import State, Time, tensor
 
 _CHUNK = 1 << 22  # entries of a table worked on at a time
@@ -42,6 +42,8 @@ class Order(Enum):
     MARGIN = "margin"
     ENTROPY = "entropy"
 
+
+_BLIND = (Order.RANDOM, Order.LEFT_TO_RIGHT)
 
 Pick: TypeAlias = Callable[[int, Tensor], tuple[Tensor, Time]]
 """(step, hidden tokens of each sample) -> (how many stay hidden, the time given to the network)."""
@@ -77,7 +79,7 @@ class Confidence(Sampler):
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
             raise ConfigError("a temperature is not negative", value=self.temperature, limit=">= 0")
-        if self.temperature > 0 and self.by in (Order.RANDOM, Order.LEFT_TO_RIGHT):
+        if self.temperature > 0 and self.by in _BLIND:
             raise ConfigError(
                 "a temperature needs an order by the network's law",
                 value=self.by.value,
@@ -200,79 +202,92 @@ def parallel_schedule(losses: Float[Tensor, " tokens"], evaluations: int) -> lis
 def _in_order(run: Diffusion, x: State, grid: Times, rule: Confidence, plan: Pick) -> Steps:
     corruption, layout = absorbing(run.kernel), run.layout
     x = tensor(x)
-    law: Distribution = Dirac(x)
     own = torch.zeros_like(x, dtype=torch.bool)  # shown by this run, with what log probability
     certainty = torch.zeros_like(x, dtype=torch.float64)
     expected = torch.zeros(layout.batch, dtype=torch.float64, device=layout.device)
     for i, (_, s) in enumerate(intervals(grid)):
-        hidden = masked(corruption, x, layout)
+        hidden = masked(run, x)
         number = counts(hidden, layout).double()
         expected = torch.where(expected.round() == number, expected, number)
         expected, t = plan(i, expected)
         left = expected.round()
         again = torch.minimum((rule.remask * counts(own, layout)).round(), left)
-        show = number + again - left
-        changed = show > 0
-        law = predicted(run, x, t, changed, law)
-        choice = hidden & (per_row(show, certainty, layout) > 0)
-        first = rule.by is Order.CONFIDENCE  # its score is that of the token drawn
-        drawn = shown(law, x, choice, run) if first else x
-        score = _scores(rule, law, drawn, choice, run)
-        place = layout.ranks(torch.where(choice, -score, torch.inf))
-        appear = choice & (place < per_row(show, certainty, layout))
-        drawn = drawn if first else shown(law, x, appear, run)
+        show = per_row(number + again - left, certainty, layout)
+        choice = hidden & (show > 0)
+        if rule.by in _BLIND:  # the network is asked about those that appear alone
+            appear = choice & (layout.ranks(_scored(choice, _blind(rule, run))) < show)
+            table = asked(run, x, t, appear)
+            found = drawn(table, x, appear, run)
+        else:
+            table = asked(run, x, t, choice)
+            first = rule.by is Order.CONFIDENCE  # its score is that of the token drawn
+            found = drawn(table, x, choice, run) if first else x
+            score = _scores(rule, table, found, choice, run)
+            appear = choice & (layout.ranks(_scored(choice, score)) < show)
+            table = table[appear[choice]]
+            found = found if first else drawn(table, x, appear, run)
         place = layout.ranks(torch.where(own, certainty, torch.inf))
         back = own & (place < per_row(again, certainty, layout))
-        x = torch.where(appear, drawn, x).masked_fill(back, corruption.mask)
+        x = torch.where(appear, found, x).masked_fill(back, corruption.mask)
         own = (own & ~back) | appear
-        certainty = torch.where(appear, _log_probs(law, drawn, appear), certainty)
-        sent = yield Step(s, x, law)
+        certainty = torch.where(appear, _log_probs(table, found, appear), certainty)
+        sent = yield Step(s, x, Dirac(x, layout))
         if sent is not None:
             own = own & (x == tensor(sent))
             x = tensor(sent)
 
 
-def _scores(
-    rule: Confidence,
-    law: Distribution,
-    drawn: Tensor,
-    where: Tensor,
-    run: Diffusion,
-) -> Float64[Tensor, "*rows"]:
-    """What is shown first is highest."""
-    zeros = torch.zeros(drawn.shape, dtype=torch.float64, device=drawn.device)
+def _scored(choice: Tensor, score: Tensor) -> Tensor:
+    """What `Layout.ranks` puts in order: the highest scores of the choice first."""
+    return torch.where(choice, -score, torch.inf)
+
+
+def _blind(rule: Confidence, run: Diffusion) -> Float64[Tensor, "*rows"]:
+    """Scores that do not look at the network's law."""
     if rule.by is Order.RANDOM:
         return run.noise.uniform(run.layout)
-    if rule.by is Order.LEFT_TO_RIGHT:
-        return -run.layout.ranks(zeros).double()
+    zeros = torch.zeros(run.layout.shape, dtype=torch.float64, device=run.layout.device)
+    return -run.layout.ranks(zeros).double()
+
+
+def _scores(
+    rule: Confidence, table: Tensor, found: Tensor, where: Tensor, run: Diffusion
+) -> Float64[Tensor, "*rows"]:
+    """What is shown first is highest. `table` has a row for each token at `where`."""
     if rule.by is Order.CONFIDENCE:
-        score = _log_probs(law, drawn, where)
-    elif isinstance(law, Categorical):
-        table = law.log_probs[where]
-        pieces = torch.split(table, max(1, _CHUNK // table.shape[-1]))
-        measure = _margin if rule.by is Order.MARGIN else _certainty
-        score = zeros.masked_scatter(where, torch.cat([measure(p.double()) for p in pieces]))
+        score = _log_probs(table, found, where)
     else:
-        score = zeros
+        measure = margin if rule.by is Order.MARGIN else certainty_of
+        zeros = torch.zeros(found.shape, dtype=torch.float64, device=found.device)
+        score = zeros.masked_scatter(where, by_rows(measure, table))
     if rule.temperature > 0:
         score = score - rule.temperature * torch.log(-torch.log(run.noise.uniform(run.layout)))
     return score
 
 
-def _margin(log_probs: Tensor) -> Tensor:
+def by_rows(measure: Callable[[Tensor], Tensor], table: Float[Tensor, "some k"]) -> Tensor:
+    """(some,) a measure of log probabilities, in float64, of a bounded number of rows at a time."""
+    pieces = torch.split(table, max(1, _CHUNK // table.shape[-1]))
+    return torch.cat([measure(piece.double()) for piece in pieces])
+
+
+def margin(log_probs: Tensor) -> Tensor:
+    """The difference of the two highest probabilities of each row."""
+    if log_probs.shape[-1] < 2:
+        return log_probs.new_ones(len(log_probs))
     top = log_probs.topk(2, -1).values.exp()
     return top[:, 0] - top[:, 1]
 
 
-def _certainty(log_probs: Tensor) -> Tensor:
+def certainty_of(log_probs: Tensor) -> Tensor:
+    """Minus the entropy of each row, nats."""
     entropy: Tensor = torch.special.entr(log_probs.exp()).sum(-1)
     return -entropy
 
 
-def _log_probs(law: Distribution, x: Tensor, where: Tensor) -> Float64[Tensor, "*rows"]:
-    """log p of the tokens `x` at `where`, else 0."""
+def _log_probs(table: Tensor, x: Tensor, where: Tensor) -> Float64[Tensor, "*rows"]:
+    """log p of the tokens `x` at `where`, a row of `table` for each, else 0."""
     zeros = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-    if not isinstance(law, Categorical):
+    if len(table) == 0:
         return zeros
-    found = law.log_probs[where].gather(-1, x[where][:, None])[:, 0]
-    return zeros.masked_scatter(where, found.double())
+    return zeros.masked_scatter(where, table.gather(-1, x[where][:, None])[:, 0].double())

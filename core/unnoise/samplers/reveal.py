@@ -1,4 +1,8 @@
-"""What samplers of the absorbing kernel share: hidden tokens, and predictions of some samples."""
+"""What samplers of the absorbing kernel share: hidden tokens, and the laws of those that appear.
+
+Only these laws are asked for: of 128 tokens that a network has rows over 4096 values for, one step
+needs one row. What such a sampler yields as its prediction of x_0 is therefore what is visible.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from unnoise.distributions import Categorical, Dirac, Distribution, inverse_cdf, one_hot_log
-from unnoise.errors import InputError
+from unnoise.distributions import inverse_cdf
 from unnoise.kernels import Absorbing, TransitionKernel, corruption_of
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.spaces import Layout, Time
@@ -20,56 +23,45 @@ def absorbing(kernel: TransitionKernel) -> Absorbing:
     return corruption
 
 
-def masked(corruption: Absorbing, x: Int64[Tensor, "*rows"], layout: Layout) -> Bool[Tensor, "..."]:
-    """Where tokens are hidden; nowhere in the padding."""
-    hidden = x == corruption.mask
-    return layout.zero_padding(hidden)
+def masked(run: Diffusion, x: Int64[Tensor, "*rows"]) -> Bool[Tensor, "*rows"]:
+    """Where tokens are hidden that this run may show; nowhere in the padding."""
+    hidden = x == absorbing(run.kernel).mask
+    if run.held is not None:
+        hidden = hidden & ~run.held
+    return torch.as_tensor(run.layout.zero_padding(hidden))
 
 
-def predicted(
-    run: Diffusion,
-    x: Int64[Tensor, "*rows"],
-    t: Time,
-    changed: Bool[Tensor, " batch"],
-    law: Distribution,
-) -> Distribution:
-    """`law` with the samples that `changed` evaluated at (x, t): no call when there are none.
-
-    `law` is a Dirac before the first evaluation.
-    """
-    samples = changed.nonzero().flatten()
+def asked(
+    run: Diffusion, x: Int64[Tensor, "*rows"], t: Time, where: Bool[Tensor, "*rows"]
+) -> Float[Tensor, "some k"]:
+    """log p(x_0 | x_t) of the tokens at `where`, in order, at time t of each sample. One call, for
+    the samples that have one; none, and a table without rows, when there is none at all."""
+    samples = counts(where, run.layout).nonzero().flatten()
     if len(samples) == 0:
-        return law
+        return torch.zeros(0, 1, device=x.device)
     if len(samples) == run.layout.batch:
-        return _categorical(run(x, t))
+        return run.at(x, t, where)
     some, rows = run.take(samples)
-    new = _categorical(some(x[rows], t[samples] if isinstance(t, Tensor) else t)).log_probs
-    old = law.log_probs if isinstance(law, Categorical) else None
-    if old is None:
-        old = one_hot_log(x, new.new_empty(1).expand(*x.shape, new.shape[-1]))
-    return Categorical(old.index_copy(0, rows, new.to(old.dtype)), run.layout)
+    return some.at(x[rows], t[samples] if isinstance(t, Tensor) else t, where[rows])
 
 
-def shown(
-    law: Distribution,
+def drawn(
+    table: Float[Tensor, "some k"],
     x: Int64[Tensor, "*rows"],
     where: Bool[Tensor, "*rows"],
     run: Diffusion,
 ) -> Int64[Tensor, "*rows"]:
-    """`x` with tokens drawn from `law` at `where`: one float64 uniform per token of the layout."""
+    """`x` with tokens drawn from `table`, a row for each token at `where`: one float64 uniform per
+    token of the layout, so that noise does not depend on what is shown."""
     u = run.noise.uniform(run.layout)
-    if isinstance(law, Dirac) or not bool(where.any()):
-        return x
-    tokens = inverse_cdf(_categorical(law).log_probs[where], u[where])
-    return x.masked_scatter(where, tokens)
+    return x.masked_scatter(where, inverse_cdf(table, u[where])) if len(table) else x
 
 
-def _categorical(law: Distribution) -> Categorical:
-    if not isinstance(law, Categorical):
-        raise InputError(
-            "this sampler needs a Categorical prediction of x_0", value=type(law).__name__
-        )
-    return law
+def shown(
+    run: Diffusion, x: Int64[Tensor, "*rows"], t: Time, where: Bool[Tensor, "*rows"]
+) -> Int64[Tensor, "*rows"]:
+    """`x` with tokens drawn from the law at (x, t) at `where`."""
+    return drawn(asked(run, x, t, where), x, where, run)
 
 
 def counts(where: Bool[Tensor, "*rows"], layout: Layout) -> Int64[Tensor, " batch"]:

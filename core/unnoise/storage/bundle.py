@@ -136,6 +136,18 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return content  # type: ignore[no-any-return]
 
 
+def is_bundle(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder says that it is a bundle, good or damaged: its config.json has a schema, or
+    is no JSON object at all."""
+    try:
+        content = json.loads(_file(Path(folder), CONFIG).read_bytes())
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(content, dict) or "schema" in content
+
+
 def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
     """Open a bundle and check all of it: configuration, no pickle, weights against their hash.
 

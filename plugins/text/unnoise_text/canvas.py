@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final, final
 
@@ -16,34 +16,72 @@ import torch
 from torch import Tensor
 
 from unnoise.errors import InputError
-from unnoise_text.vocabulary import Vocabulary
+from unnoise_text.characters import Vocabulary
+from unnoise_text.units import UNITS, tokens_for, weights_of
 
-GAP: Final = re.compile(r"_{4,}(?::(\d+))?")
+GAP: Final = re.compile(r"(\\*)(_{4,})(?::(\d+)([wc](?!\w))?)?")
 LONGEST: Final = 1 << 16
 """Tokens of one text."""
+_SHOWN: Final = 60  # characters of a text that a message shows
 
 
 @final
 @dataclass(frozen=True)
 class Piece:
-    """A part of a canvas: given `text`, or a gap (None) of `size` tokens."""
+    """A part of a canvas.
+
+    Attributes
+    ----------
+    text : what is given; None for a gap.
+    tokens : of the given text, as the model reads it.
+    size : number of tokens.
+    spaced : of a gap: the space before it, which the text before it ends with, belongs to its first
+        token.
+    note : what the model does not see of the given text.
+    unit : of a gap that is measured in words ("w") or characters ("c"), of which it has `amount`.
+    """
 
     text: str | None
     tokens: tuple[int, ...]
     size: int
+    spaced: bool = False
+    note: str = ""
+    unit: str = ""
+    amount: int = 0
+
+
+FREE: Final = Piece(None, (), 0)
+"""A gap that takes its share of what is left."""
 
 
 @final
 @dataclass(frozen=True)
 class Canvas:
-    """Pieces in a row; gaps and given text take turns."""
+    """Pieces in a row; gaps and given text take turns.
+
+    Attributes
+    ----------
+    open : whether the last gap, which nothing follows, had no size of its own.
+    """
 
     pieces: tuple[Piece, ...]
+    open: bool = False
 
     @property
     def size(self) -> int:
         """Number of tokens."""
         return sum(piece.size for piece in self.pieces)
+
+    @property
+    def notes(self) -> list[str]:
+        """What whoever reads the result should know of it."""
+        found = [piece.note for piece in self.pieces if piece.note]
+        if self.open:
+            found.append(
+                f"the last gap has {self.pieces[-1].size} tokens, all that is left of"
+                f" {self.size}: ____:20 has 20, and length is that of the whole text"
+            )
+        return found
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """(L,) int64 tokens, 0 in gaps, and (L,) bool, True where given."""
@@ -56,91 +94,152 @@ class Canvas:
         ends = list(accumulate(piece.size for piece in self.pieces))
         return [(p, end - p.size, end) for p, end in zip(self.pieces, ends, strict=True)]
 
-    def text(self, tokens: Sequence[int], vocabulary: Vocabulary) -> str:
-        """The whole text: what was given, and the decoded gaps between."""
-        return "".join(text for text, _ in self.parts(tokens, vocabulary))
+    def text(self, tokens: Sequence[int], vocabulary: Vocabulary, end: int | None = None) -> str:
+        """The whole text: what was given, and the decoded gaps between; up to a token `end`, if
+        the last gap has one."""
+        return "".join(text for text, _ in self.parts(tokens, vocabulary, end))
 
-    def parts(self, tokens: Sequence[int], vocabulary: Vocabulary) -> list[tuple[str, bool]]:
+    def parts(
+        self, tokens: Sequence[int], vocabulary: Vocabulary, end: int | None = None
+    ) -> list[tuple[str, bool]]:
         """(text, whether it was given), in order."""
         found: list[tuple[str, bool]] = []
-        for piece, start, end in self.spans():
+        for piece, start, stop in self.spans():
             if piece.text is not None:
                 found.append((piece.text, True))
                 continue
-            text = vocabulary.decode_after(tokens[:start], tokens[start:end])
-            if vocabulary.glued and found and found[-1][0][-1:].isspace():
-                text = text.removeprefix(" ")  # the space was given already
-            found.append((text, False))
+            own = list(tokens[start:stop])
+            if stop == self.size and end in own:
+                own = own[: own.index(end)]
+            text = vocabulary.decode_after(tokens[:start], own)
+            found.append((text.removeprefix(" ") if piece.spaced else text, False))
         return found
 
 
 def canvas(template: str, length: int, vocabulary: Vocabulary) -> Canvas:
-    """A template with `____` (its share of what is left of `length`) and `____:12` gaps.
+    r"""A template with `____` (its share of what is left of `length`) and `____:12` gaps; `\____`
+    is no gap, and `\\____` a backslash and a gap.
 
     Raises InputError: no gap, nothing left for a free one, longer than `length`.
     """
-    return filled(_pieces(template, vocabulary), length)
+    return filled(pieces_of(template, vocabulary), length)
 
 
 def fixed(template: str, vocabulary: Vocabulary) -> int:
     """Tokens of all but free gaps; 0 where a free gap fills the rest."""
-    pieces = _pieces(template, vocabulary)
-    return 0 if None in pieces else sum(piece.size for piece in pieces if piece is not None)
+    pieces = pieces_of(template, vocabulary)
+    return 0 if FREE in pieces else sum(piece.size for piece in pieces)
 
 
-def _pieces(template: str, vocabulary: Vocabulary) -> list[Piece | None]:
-    """Given text and gaps in order; None is a free gap."""
-    found = list(GAP.finditer(template))
-    if not found:
+def pieces_of(template: str, vocabulary: Vocabulary) -> list[Piece]:
+    """Given text and gaps in order."""
+    words: list[str | Piece] = [""]
+    at = 0
+    for gap in GAP.finditer(template):
+        escapes = len(gap[1])
+        literal = escapes % 2 == 1
+        text = template[at : gap.start()] + "\\" * (escapes // 2) + gap[2] * literal
+        words[-1] = f"{words[-1]}{text}"
+        at = gap.end(2) if literal else gap.end()
+        if not literal:
+            words += [_gap(gap), ""]
+    words[-1] = f"{words[-1]}{template[at:]}"
+    if len(words) == 1:
         raise InputError(
             "the template has no gap",
-            value=template[:60],
-            limit="____ of free length, or ____:12 of 12 tokens",
+            value=template[:_SHOWN],
+            limit="____ of free length, ____:12 of 12 tokens, ____:12w of words, ____:90c of"
+            " characters",
         )
-    pieces: list[Piece | None] = []
-    at = 0
-    for gap in found:
-        if gap.start() > at:
-            pieces.append(_given(template[at : gap.start()], vocabulary, True))
-        size = gap[1]
-        if size is not None and not 1 <= int(size) <= LONGEST:
-            raise InputError("tokens of a gap", value=int(size), limit=f"1 to {LONGEST}")
-        pieces.append(None if size is None else Piece(None, (), int(size)))
-        at = gap.end()
-    if at < len(template):
-        pieces.append(_given(template[at:], vocabulary, False))
-    return pieces
+    return _joined(words, vocabulary)
 
 
 def given(prompt: str | None, suffix: str | None, length: int, vocabulary: Vocabulary) -> Canvas:
     """A free gap after `prompt` and before `suffix`."""
-    pieces: list[Piece | None] = [None]
-    if prompt:
-        pieces.insert(0, _given(prompt, vocabulary, True))
-    if suffix:
-        pieces.append(_given(suffix, vocabulary, False))
-    return filled(pieces, length)
+    pieces = _joined([prompt or "", FREE, suffix or ""], vocabulary)
+    return replace(filled(pieces, length), open=False)
 
 
-def filled(pieces: Sequence[Piece | None], length: int) -> Canvas:
+def filled(pieces: Sequence[Piece], length: int) -> Canvas:
     """A canvas in which free gaps share what is left of `length`."""
-    taken = sum(piece.size for piece in pieces if piece is not None)
-    free = sum(piece is None for piece in pieces)
+    taken = sum(piece.size for piece in pieces)
+    free = [piece for piece in pieces if piece.text is None and not piece.size]
     left = length - taken
-    if left < free:
+    if left < len(free):
         raise InputError(
             "what is given does not fit into the length",
-            value=f"{taken} tokens" + (f" and {free} free gap(s)" if free else ""),
+            value=f"{taken} tokens" + (f" and {len(free)} free gap(s)" if free else ""),
             limit=f"{length} tokens",
             fix="shorten it, or pass a larger length=",
         )
-    shares = iter([left // max(free, 1) + (k < left % max(free, 1)) for k in range(free)])
-    return Canvas(tuple(Piece(None, (), next(shares)) if p is None else p for p in pieces))
+    shares = iter([left // len(free) + (k < left % len(free)) for k in range(len(free))])
+    sized = [
+        piece if piece.text is not None or piece.size else replace(piece, size=next(shares))
+        for piece in pieces
+    ]
+    return Canvas(tuple(sized), not pieces[-1].size and len(pieces) > 1)
 
 
-def _given(text: str, vocabulary: Vocabulary, before_gap: bool) -> Piece:
-    # Where a space belongs to the token after it, a space at the end of what is given belongs to
-    # the first token of the gap.
-    read = text.rstrip() if vocabulary.glued and before_gap else text
-    tokens = tuple(vocabulary.encode(read))
-    return Piece(text, tokens, len(tokens))
+def _gap(found: re.Match[str]) -> Piece:
+    size, unit = found[3], found[4] or ""
+    if size is None:
+        return FREE
+    if not 1 <= int(size) <= LONGEST:
+        what = UNITS.get(unit, "tokens")
+        raise InputError(f"{what} of a gap", value=int(size), limit=f"1 to {LONGEST}")
+    return Piece(None, (), int(size), unit=unit, amount=int(size))
+
+
+def _joined(words: Sequence[str | Piece], vocabulary: Vocabulary) -> list[Piece]:
+    """Pieces of given texts and gaps in turn, empty texts left out."""
+    found: list[Piece] = []
+    spaced = False
+    given = " ".join(word for word in words if isinstance(word, str))
+    for place, word in enumerate(words):
+        if isinstance(word, Piece):
+            spaced = spaced or (word.unit == "w" and vocabulary.glued and not found)
+            sized = _measured(word, given, spaced, vocabulary) if word.unit else word
+            found.append(replace(sized, spaced=spaced))
+        elif word:
+            # Where a space belongs to the token after it, one at the end of what is given belongs
+            # to the first token of the gap.
+            before_gap = vocabulary.glued and place < len(words) - 1
+            spaced = before_gap and word.endswith(" ")
+            found.append(_given(word, word[:-1] if spaced else word, vocabulary, before_gap))
+            continue
+        spaced = False
+    return found
+
+
+def _measured(gap: Piece, given: str, spaced: bool, vocabulary: Vocabulary) -> Piece:
+    """A gap of words or characters, with the tokens that these usually are."""
+    amount = gap.amount + (spaced and gap.unit == "c")  # its first space is one that is given
+    weights = weights_of(vocabulary, vocabulary.size, gap.unit)
+    size = tokens_for(vocabulary, given, amount, gap.unit)
+    what = f"____:{gap.amount}{gap.unit}"
+    if weights is None:
+        about = f"{what} has {size} tokens, about {gap.amount} {UNITS[gap.unit]}: this vocabulary"
+        return replace(gap, size=size, unit="", note=f"{about} has no tokens that begin words")
+    own = weights[weights >= 0]
+    low, high = int(own.min()), int(own.max())
+    size = max(size, -(-amount // max(high, 1)))
+    size = min(size, amount // low) if low else size
+    note = f"{what} has {gap.amount} {UNITS[gap.unit]} in {size} tokens"
+    return replace(gap, size=size, amount=amount, note=note)
+
+
+def _given(text: str, read: str, vocabulary: Vocabulary, before_gap: bool) -> Piece:
+    reading = vocabulary.read(read)
+    seen, tokens = reading.text, reading.tokens
+    if before_gap and seen != read and seen.endswith(" "):  # what was no space became one
+        seen = seen[:-1]
+        tokens = tuple(vocabulary.encode(seen))
+    notes = [f"reads {_short(read)} as {_short(seen)}"] if seen != read else []
+    if reading.unseen:
+        notes.append(f"sees nothing of {reading.unseen!r} in {_short(read)}")
+    note = f"the model {' and '.join(notes)}" if notes else ""
+    return Piece(text, tokens, len(tokens), note=note)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, TypeAlias
+from dataclasses import replace
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from unnoise.errors import BundleError, ConfigError
 from unnoise.specs import FromData
-from unnoise_text.vocabulary import Characters, Outside, Subwords, Vocabulary
+from unnoise_text.characters import Characters, Outside
+from unnoise_text.vocabulary import Subwords
+
+CALLER: Final = "(handed in)"
+"""The architecture of a network that the caller has built."""
 
 KernelName: TypeAlias = Literal["absorbing", "uniform", "nearest", "matrix"]
 ScheduleName: TypeAlias = Literal["linear", "cosine", "information"]
@@ -28,6 +34,9 @@ class Learned(BaseModel):
     mask, unknown, end : numbers of its special tokens.
     hash : SHA-256 of the vocabulary; a bundle whose vocabulary was changed is refused.
     vocab : number of tokens of the network, the mask included.
+    padding : whether the network was seen to read a text beside padding as it does alone; unknown
+        until one with weights that were there before is probed.
+    ends : whether the model has learned that the token `end` ends a text.
     frame : tokens that the network expects before and after a text.
     adjacency : of the letter graph, as rows of weights.
     transitions : one-step matrices, (1 or T, K, K).
@@ -41,6 +50,8 @@ class Learned(BaseModel):
     mask: int | None = None
     unknown: int | None = None
     end: int | None = None
+    ends: bool = False
+    padding: bool | None = None
     hash: str
     vocab: int = Field(ge=2)
     frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
@@ -56,16 +67,18 @@ class Configuration(BaseModel):
 
     tokenizer: str = Field(
         "characters",
-        description="characters; bpe:SIZE learns byte pairs from the training part; or a folder of"
-        " transformers with tokenizer.json",
+        description="characters; bpe:SIZE learns byte pairs from the training part, beginning with"
+        " all bytes, or with those of that part where outside is not error; or a tokenizer.json, or"
+        " a folder of transformers with one",
     )
     alphabet: str | None = Field(
         None, description="the characters of a character model; default: those of the data"
     )
     outside: Outside = Field(
         "error",
-        description="characters that the vocabulary lacks: stop, leave them out, or map them to"
-        " replacement (a tokenizer's unknown token)",
+        description="characters that the vocabulary lacks: stop, or fold them (case, accents,"
+        " digits as words) and make of the rest a space, nothing (drop) or replacement (map; a"
+        " tokenizer's unknown token)",
     )
     replacement: str = Field(" ", description="what outside='map' writes, for characters")
     field: str | None = Field(
@@ -160,9 +173,16 @@ class Configuration(BaseModel):
         return self.learned
 
     @property
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> Characters | Subwords:
         """The vocabulary. BundleError when it is not the one that the model was made with."""
         return _vocabulary(self)
+
+    def reading(self, outside: Outside) -> Configuration:
+        """This, with another way to read what the vocabulary lacks: for one request."""
+        own = self.vocabulary
+        changed = replace(own, outside=outside)  # which checks the replacement
+        known = self.known.model_copy(update={"hash": changed.hash})
+        return self.model_copy(update={"outside": outside, "learned": known})
 
 
 def _value(value: Any) -> Any:
@@ -172,13 +192,20 @@ def _value(value: Any) -> Any:
         return value
 
 
-def _vocabulary(configuration: Configuration) -> Vocabulary:
+@lru_cache(maxsize=4)  # reading a tokenizer takes as long as some steps of a small network
+def _subwords(
+    content: str, mask: int | None, unknown: int | None, end: int | None, outside: Outside
+) -> Subwords:
+    return Subwords(content, mask, unknown, end, outside)
+
+
+def _vocabulary(configuration: Configuration) -> Characters | Subwords:
     known, outside = configuration.known, configuration.outside
-    found: Vocabulary
+    found: Characters | Subwords
     if known.alphabet is not None:
         found = Characters(known.alphabet, outside, configuration.replacement)
     elif known.tokenizer is not None:
-        found = Subwords(known.tokenizer, known.mask, known.unknown, known.end, outside)
+        found = _subwords(known.tokenizer, known.mask, known.unknown, known.end, outside)
     else:
         raise ConfigError("the configuration has neither an alphabet nor a tokenizer")
     if found.hash != known.hash:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,21 +17,16 @@ from torch.utils.data import Dataset
 from unnoise.errors import ConfigError, InputError, LimitExceeded
 from unnoise.fields import configured
 from unnoise.storage.tensors import digest
+from unnoise_text.characters import Characters, Vocabulary
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.documents import documents
 from unnoise_text.noise import adjacency_of, frequencies, informed, transitions_of
-from unnoise_text.vocabulary import (
-    BPE,
-    Characters,
-    Subwords,
-    Vocabulary,
-    learned_tokenizer,
-    pieces,
-    read_tokenizer,
-)
+from unnoise_text.vocabulary import BPE, Subwords, learned_tokenizer, pieces, read_tokenizer
 
 MOST_TOKENS: Final = 1 << 31
 """Largest part of a data set, held in memory with 4 bytes a token."""
+
+_SHOWN: Final = 8  # characters that a warning names
 
 Part = Literal["train", "validation"]
 
@@ -55,6 +52,7 @@ def complete(source: str | Path, configuration: Configuration) -> Configuration:
         mask=vocabulary.mask,
         unknown=getattr(vocabulary, "unknown", None),
         end=getattr(vocabulary, "end", None),
+        ends=number > 1 and getattr(vocabulary, "end", None) is not None,
         hash=vocabulary.hash,
         vocab=vocabulary.size + extra,
     )
@@ -144,16 +142,35 @@ def _tokens(source: str | Path, configuration: Configuration, part: Part) -> np.
     vocabulary = configuration.vocabulary
     number = sum(1 for _ in documents(source, configuration.field))
     found = array("i")
+    lost, total = Counter[str](), 0
     for text in _texts(source, configuration, part, number):
         if found:
             found.extend(vocabulary.separator)
         for piece in pieces([text]):
-            found.extend(vocabulary.encode(piece))
+            reading = vocabulary.read(piece)
+            found.extend(reading.tokens)
+            total += len(piece)
+            lost.update({c: piece.count(c) for c in reading.unseen})
         if len(found) > MOST_TOKENS:
             raise LimitExceeded("too much text", value=len(found), limit=f"{MOST_TOKENS} tokens")
     if part == "train" and not found:
         raise InputError("not one token is left of the data", value=str(source))
+    if lost:
+        _warn(lost, total, part)
     return np.frombuffer(found, dtype=np.int32) if found else np.empty(0, np.int32)
+
+
+def _warn(lost: Counter[str], total: int, part: Part) -> None:
+    """Say what share of the data a model does not see: its bits are of the rest."""
+    number = sum(lost.values())
+    shown = "".join(c for c, _ in lost.most_common(_SHOWN))
+    more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+    warnings.warn(
+        f"{number / total:.1%} of the characters of the {part} part are outside the vocabulary"
+        f" ({shown!r}{more}): the model does not see them, and bits per character are of what"
+        " it sees",
+        stacklevel=2,
+    )
 
 
 def _texts(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from unnoise.errors import InputError
 
-SUFFIXES: Final = (".txt", ".jsonl", ".parquet")
+SUFFIXES: Final = (".txt", ".md", ".jsonl", ".csv", ".tsv", ".parquet")
 _FIELDS: Final = ("text", "content", "document")
 """Where the text is looked for when no field is named."""
 
@@ -17,8 +19,9 @@ _FIELDS: Final = ("text", "content", "document")
 def documents(source: str | Path, field: str | None = None) -> Iterator[str]:
     """The texts of a file or folder, without the empty ones.
 
-    A .txt file is one document; each line of .jsonl and each row of .parquet is one, its text in
-    `field`. A folder is its files in order of names, or a saved data set of Hugging Face.
+    A .txt or .md file is one document; each line of .jsonl and each row of .csv, .tsv and .parquet
+    is one, its text in `field`. A folder is its files in order of names, or a saved data set of
+    Hugging Face.
 
     Raises InputError, naming the file: nothing to read, not UTF-8, damaged, no such field.
     """
@@ -73,6 +76,22 @@ def _lines(path: Path, field: str | None) -> Iterator[str]:
         raise InputError(f"{str(path)!r} is not UTF-8", value=f"byte {error.start}") from error
 
 
+def _table(path: Path, field: str | None) -> Iterator[str]:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    csv.field_size_limit(min(sys.maxsize, 1 << 31))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, delimiter=separator, strict=True)
+            names = list(rows.fieldnames or ())
+            name = _field(names, field, repr(str(path)))
+            for row in rows:
+                yield _string(row[name], name, f"{str(path)!r}, line {rows.line_num}")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is not UTF-8", value=f"byte {error.start}") from error
+    except csv.Error as error:
+        raise InputError(f"{str(path)!r} is no table: {error}") from error
+
+
 def _row(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
@@ -119,7 +138,10 @@ def _saved(path: Path, field: str | None) -> Iterator[str]:
 
 _READERS: dict[str, Callable[[Path, str | None], Iterator[str]]] = {
     ".txt": _plain,
+    ".md": _plain,
     ".jsonl": _lines,
+    ".csv": _table,
+    ".tsv": _table,
     ".parquet": _parquet,
     "": _saved,
 }
@@ -127,7 +149,7 @@ _READERS: dict[str, Callable[[Path, str | None], Iterator[str]]] = {
 
 def _text(row: Any, field: str | None, where: str) -> str:
     if isinstance(row, str) and field is None:
-        return row
+        return whole(row, where)
     if not isinstance(row, dict):
         raise InputError(f"{where} is not an object with a field of text", value=type(row).__name__)
     name = _field(list(row), field, where)
@@ -151,4 +173,19 @@ def _string(value: Any, name: str, where: str) -> str:
         return ""
     if not isinstance(value, str):
         raise InputError(f"{where}: field {name!r} is not text", value=type(value).__name__)
-    return value
+    return whole(value, where)
+
+
+def whole(text: str, where: str) -> str:
+    """`text`. InputError where it holds half of a character, a lone surrogate, which no file can
+    say: what "\\ud83d" without its other half makes of a JSON file."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{where} holds half of a character",
+            value=f"{text[error.start]!a} at place {error.start}",
+            limit="text that can be written as UTF-8",
+            fix="write it again, as a whole character or without it",
+        ) from error
+    return text

@@ -22,9 +22,9 @@ from unnoise.denoise import (
     Tempered,
 )
 from unnoise.display import Display
-from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
+from unnoise.domain import Batch, Draw, Plan, Trainable, Trained
 from unnoise.engine.options import Options
-from unnoise.errors import InputError
+from unnoise.errors import ConfigError, InputError
 from unnoise.objectives import (
     CHAIN,
     Categories,
@@ -38,33 +38,37 @@ from unnoise.objectives import (
     VariationalBound,
 )
 from unnoise.samplers import (
-    Conditioning,
     Confidence,
-    Observation,
+    FirstHitting,
     Order,
-    Replacement,
-    Reveal,
     Sampler,
 )
 from unnoise.spaces import Layout, State, tensor
 from unnoise.trajectory import Frame
-from unnoise.windows import Segment, block
+from unnoise.windows import block
 from unnoise_text import data, pages
 from unnoise_text.canvas import Canvas, canvas, fixed, given
-from unnoise_text.configuration import Configuration
+from unnoise_text.configuration import CALLER, Configuration
+from unnoise_text.guided import GuidedByText
+from unnoise_text.lm_folders import is_folder, read_folder
 from unnoise_text.network import network_of
 from unnoise_text.noise import kernel_of, mask_of
 from unnoise_text.request import Request
+from unnoise_text.rows import Row, measuring, task_of
+from unnoise_text.sayable import Sayable, rules_of
+from unnoise_text.units import UNITS, Measured, weights_of
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An input: its canvas, what else was asked for, and the sampler that this needs."""
+    """An input: its canvas, what else was asked for, the sampler that this needs, and whether gaps
+    of the request are measured in words or characters."""
 
     canvas: Canvas
     request: Request
     sampler: Sampler | None
+    measured: bool
 
 
 @final
@@ -121,10 +125,25 @@ class Text(Trainable):
         """Texts of the vocabulary, with nothing given: that of the demo is of the shipped model."""
         return {"num_samples": 4}
 
+    def check_save(self, model: Trained) -> None:
+        if model.configuration.architecture == CALLER:
+            raise ConfigError(
+                "the network of this model was handed in, and a bundle could not build it again",
+                fix="save the network by itself, and call masked_lm(network, tokenizer) with it",
+            )
+
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         kernel = kernel_of(configuration)
         network = network_of(configuration)
         return NetworkDenoiser(network, kernel, _parametrization(configuration))
+
+    def foreign(self, folder: Path) -> Trained | None:
+        """A masked language model of transformers with its tokenizer."""
+        if not is_folder(folder):
+            return None
+        found = read_folder(folder)
+        defaults = self.defaults(found.configuration)
+        return Trained(self, found.denoiser, found.configuration, defaults, found.card, found.hash)
 
     def objective(self, configuration: Configuration) -> Objective:
         return objective_of(configuration)
@@ -146,6 +165,8 @@ class Text(Trainable):
     def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
         """The canvas of each input, encoded once."""
         configuration: Configuration = model.configuration
+        if request.outside is not None:
+            configuration = configuration.reading(request.outside)
         found = [canvas_of(configuration, **one) for one in request.inputs]
         size = max(one.size for one in found)
         if request.block is None and size > configuration.length:
@@ -162,33 +183,54 @@ class Text(Trainable):
                 limit=f"1 to {configuration.length}",
             )
         sampler = _sampler(request, model)
-        return [Prepared(one, request, sampler) for one in found]
+        measured = any(piece.unit for one in found for piece in one.pieces)
+        if measured:
+            sampler = _one_by_one(request, model)
+        return [Prepared(one, request, sampler, measured) for one in found]
 
     def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
         configuration: Configuration = model.configuration
         own = [inputs[draw.input] for draw in draws]
         request, sampler = own[0].request, own[0].sampler
         denoiser = _denoiser(request, model)
-        rows = [Row(*one.canvas.tensors()) for one in own]
+        if own[0].measured:
+            units = [
+                weights_of(configuration.vocabulary, configuration.known.vocab, u) for u in UNITS
+            ]
+            some = next(w for w in units if w is not None)
+            denoiser = Measured(denoiser, torch.stack([some if w is None else w for w in units]))
+        end = configuration.known.end if configuration.known.ends else None
+        mask = _mask(configuration)
+        rows = [Row.of(one.canvas, end is not None) for one in own]
         size = max(one.canvas.size for one in own)
         step = request.block or size
         for start in range(0, size, step):
             parts = [block(len(r.tokens), start, start + step, configuration.length) for r in rows]
-            windows = [row.window(part) for row, part in zip(rows, parts, strict=True)]
-            task = _task(windows, configuration.kernel == "absorbing")
+            if mask is not None:
+                both = zip(rows, parts, strict=True)
+                parts = [row.beyond(part, configuration.length) for row, part in both]
+            windows = [row.window(part, mask) for row, part in zip(rows, parts, strict=True)]
+            task = task_of(windows, mask is not None, request.guidance_scale is not None)
+            if own[0].measured:
+                task = measuring(task, [one.canvas for one in own], size)
             state = yield replace(task, denoiser=denoiser, sampler=sampler)
             assert isinstance(state, Tensor)
             for row, part, tokens in zip(rows, parts, state, strict=True):
-                row.tokens[part.start : part.end] = tokens[: part.length]
+                fresh = slice(part.fresh - part.start, part.keep - part.start)
+                row.tokens[part.fresh : part.keep] = tokens[fresh]
         return [
-            one.canvas.text(row.tokens.tolist(), configuration.vocabulary)
+            one.canvas.text(row.tokens.tolist(), configuration.vocabulary, end)
             for one, row in zip(own, rows, strict=True)
         ]
+
+    def notes(self, inputs: Sequence[Prepared]) -> list[str]:
+        """What the model sees of what is given in another way, or not at all."""
+        return [note for one in inputs for note in one.canvas.notes]
 
     def units(self, configuration: Configuration, items: Sequence[Tensor]) -> Mapping[str, int]:
         """Tokens, and the characters that they decode to."""
         vocabulary = configuration.vocabulary
-        characters = sum(len(vocabulary.decode(item.tolist())) for item in items)
+        characters = sum(vocabulary.characters(item.tolist()) for item in items)
         return {"token": sum(map(len, items)), "character": characters}
 
     def data_type(self, configuration: Configuration) -> DataType:
@@ -200,32 +242,18 @@ class Text(Trainable):
         return path
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Row:
-    """A text as it is written: (L,) tokens, and True where they were given."""
-
-    tokens: Tensor
-    given: Tensor
-
-    def window(self, part: Segment) -> Row:
-        """What the network sees of it: what lies before the fresh tokens is known."""
-        own = slice(part.start, part.end)
-        written = torch.arange(part.start, part.end) < part.fresh
-        return Row(self.tokens[own], self.given[own] | written)
-
-
-def _task(windows: Sequence[Row], absorbing: bool) -> Task:
-    """The windows, padded to the longest, as one diffusion."""
-    x = pad_sequence([w.tokens for w in windows], batch_first=True)
-    known = pad_sequence([w.given for w in windows], batch_first=True)
-    lengths = torch.tensor([len(w.tokens) for w in windows])
-    real = torch.arange(x.shape[1]) < lengths[:, None]
-    layout = Layout.dense(
-        len(x), x.shape[1:], mask=None if bool(real.all()) else real, dtype=torch.int64
-    )
-    method: Conditioning = Reveal() if absorbing else Replacement()
-    return Task(layout, observation=Observation(x, known, method))
+def _one_by_one(request: Request, model: Trained) -> Sampler:
+    """What gaps of words or characters need: InputError where something else was asked for."""
+    for name, asked in (("order", request.order), ("block", request.block)):
+        if asked is not None:
+            raise InputError(
+                "gaps that are measured in words or characters are filled a token at a time",
+                value=f"{name}={asked}",
+                fix=f"leave {name} out, or say the gap in tokens, ____:20",
+            )
+    sampler = FirstHitting()
+    sampler.check(model.denoiser.kernel)
+    return sampler
 
 
 def canvas_of(
@@ -242,17 +270,21 @@ def canvas_of(
     if template is None:
         return given(prompt, suffix, asked, vocabulary)
     # without a length, gaps of given sizes may make a text of any length
-    return canvas(
-        template, asked if length else max(asked, fixed(template, vocabulary)), vocabulary
-    )
+    if length:
+        return replace(canvas(template, length, vocabulary), open=False)
+    return canvas(template, max(asked, fixed(template, vocabulary)), vocabulary)
 
 
-def _denoiser(request: Request, model: Trained) -> Denoiser | None:
+def _denoiser(request: Request, model: Trained) -> Denoiser:
+    configuration: Configuration = model.configuration
+    scale = request.guidance_scale
+    own = model.denoiser if scale is None else GuidedByText(model.denoiser, scale)
+    found: Denoiser = Sayable(own, rules_of(configuration))
     asked = request.temperature
-    temperature = model.configuration.temperature if asked is None else asked
+    temperature = configuration.temperature if asked is None else asked
     if temperature == 1 and request.top_p == 1:
-        return None
-    return Tempered(model.denoiser, temperature, request.top_p)
+        return found
+    return Tempered(found, temperature, request.top_p)
 
 
 def _sampler(request: Request, model: Trained) -> Sampler | None:

@@ -7,35 +7,32 @@ A network that predicts masked tokens from the others is p(x_0 | x_t) of the abs
 needs no time. The folder holds what `save_pretrained` writes: config.json, model.safetensors and
 the tokenizer's files. The tokens that the network expects around a text ([CLS] and [SEP]) are put
 there inside the denoiser. `model.save(folder)` writes a bundle that needs the folder no more.
+
+    model = masked_lm(network, tokenizer, length=512, mask="<|mdm_mask|>")
+
+is one around a network that you have built: LLaDA, Dream (`shift=True`), your own.
 """
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+import torch
 from torch import nn
 
-from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Masked, NetworkDenoiser
-from unnoise.errors import BundleError, InputError
+from unnoise.errors import InputError
 from unnoise.model import Model
-from unnoise_text.configuration import Configuration, Learned
+from unnoise.spaces import Layout
+from unnoise_text.called import Called
+from unnoise_text.characters import Outside
+from unnoise_text.configuration import CALLER, Configuration, Learned
 from unnoise_text.domain import Text
-from unnoise_text.network import Encoder, attention_of
+from unnoise_text.lm_folders import read_folder
 from unnoise_text.noise import kernel_of
-from unnoise_text.vocabulary import Outside, not_loaded, read_tokenizer
-
-_LONGEST: Final = 1024
-_NOT_SETTINGS: Final = (
-    "_name_or_path",
-    "architectures",
-    "model_type",
-    "transformers_version",
-    "auto_map",
-)
-_DTYPES: Final = ("dtype", "torch_dtype")
+from unnoise_text.vocabulary import tokenizer_of
 
 
 def load_masked_lm(
@@ -54,113 +51,75 @@ def load_masked_lm(
         vocabulary than the network, a length beyond the network.
     BundleError : weights that are missing, damaged or pickled.
     """
-    path = Path(folder)
-    if not (path / "config.json").is_file():
-        raise InputError("this folder holds no model of transformers", value=str(folder))
-    vocabulary = read_tokenizer(path, outside)
-    if vocabulary.mask is None:
-        raise InputError("the tokenizer has no mask token", value=str(folder))
-    network = _network(path)
-    settings = _settings(network)
-    size = settings["vocab_size"]
-    if vocabulary.size > size:
+    found, domain = read_folder(folder, length, outside), Text()
+    defaults = domain.defaults(found.configuration)
+    return Model(domain, found.denoiser, found.configuration, defaults, found.card, found.hash)
+
+
+def masked_lm(
+    network: nn.Module,
+    tokenizer: Any,
+    *,
+    length: int,
+    mask: int | str | None = None,
+    shift: bool = False,
+    outside: Outside = "error",
+) -> Model:
+    """A model around a network that predicts masked tokens from all others.
+
+    It computes in its own dtype, on its own device, and is never changed; no mask of attention is
+    passed. It cannot be saved as a bundle.
+
+    Parameters
+    ----------
+    network : called as network(tokens), (B, L) int64; returns logits (B, L, K), or an object that
+        has them as `.logits`.
+    tokenizer : of transformers, with a fast version; a `tokenizers.Tokenizer`; or its folder.
+    length : tokens that the network sees at once.
+    mask : the mask token, by number or name; by default the tokenizer's.
+    shift : the logits at place i - 1 are those of token i.
+    outside : what happens to characters that the tokenizer does not know.
+
+    Raises
+    ------
+    InputError : no such mask, or a tokenizer of more tokens than the network.
+    ConfigError : the network returns something else.
+    """
+    found = tokenizer_of(tokenizer, outside)
+    number = found.number(mask) if isinstance(mask, str) else found.mask if mask is None else mask
+    called = Called(network.eval(), shift)
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    probe = torch.zeros(1, 2, dtype=torch.int64, device=device)
+    with torch.no_grad():
+        vocab = called(probe, probe, Layout.dense(1, (2,), dtype=probe.dtype)).shape[-1]
+    if number is None or not 0 <= number < vocab:
         raise InputError(
-            "the tokenizer has more tokens than the network",
-            value=vocabulary.size,
-            limit=f"{size} tokens",
-            fix="take the tokenizer that the network was trained with",
+            "the network needs a mask token",
+            value=mask,
+            limit=f"one of its {vocab} tokens",
+            fix='pass mask=, for instance mask="<|mdm_mask|>"',
         )
-    frame = vocabulary.frame
-    most = _positions(network, settings) - sum(map(len, frame))
-    asked = min(most, _LONGEST) if length is None else length
-    if not 2 <= asked <= most:
-        raise InputError("the length is beyond the network", value=asked, limit=f"2 to {most}")
+    if found.size > vocab:
+        raise InputError(
+            "the tokenizer has more tokens than the network", value=found.size, limit=vocab
+        )
+    vocabulary = replace(found, mask=number)
+    learned = Learned(
+        tokenizer=vocabulary.content,
+        mask=number,
+        unknown=vocabulary.unknown,
+        end=vocabulary.end,
+        ends=vocabulary.end is not None,
+        hash=vocabulary.hash,
+        vocab=vocab,
+    )
     configuration = Configuration(
-        tokenizer=path.name,
-        outside=outside,
-        length=asked,
-        architecture=network.config.model_type,
-        settings={k: v for k, v in settings.items() if k not in (*_NOT_SETTINGS, *_DTYPES)},
-        learned=Learned(
-            tokenizer=vocabulary.content,
-            mask=vocabulary.mask,
-            unknown=vocabulary.unknown,
-            end=vocabulary.end,
-            hash=vocabulary.hash,
-            vocab=size,
-            frame=frame,
-        ),
+        outside=outside, length=length, architecture=CALLER, learned=learned
     )
-    domain = Text()
-    denoiser = NetworkDenoiser(
-        Encoder(network, None, frame), kernel_of(configuration), Masked(vocabulary.mask)
-    )
-    digest = hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
-    card = {"data": "see the folder of transformers that it was made from", "source": path.name}
-    defaults = domain.defaults(configuration)
-    return Model(domain, denoiser.eval(), configuration, defaults, card, digest)
+    domain, kernel = Text(), kernel_of(configuration)
+    denoiser = NetworkDenoiser(called, kernel, Masked(number))
+    card = {"data": "see the network that was handed in"}
+    return Model(domain, denoiser.eval(), configuration, domain.defaults(configuration), card)
 
 
-def _network(path: Path) -> Any:
-    without_broken_torchaudio()
-    from transformers import AutoConfig, AutoModelForMaskedLM  # slow to import
-
-    try:
-        configuration = AutoConfig.from_pretrained(
-            str(path), local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        what = "transformers cannot read this config.json"
-        raise not_loaded(path, what, error) from error
-    attention_of(configuration)
-    names = " ".join(configuration.architectures or ())
-    causal = "CausalLM" in names or "LMHead" in names or getattr(configuration, "is_decoder", False)
-    if causal or type(configuration) not in AutoModelForMaskedLM._model_mapping:
-        raise InputError(
-            "this is no masked language model: it cannot see what comes after a gap"
-            if causal
-            else "this is no masked language model",
-            value=names or configuration.model_type,
-            limit="an AutoModelForMaskedLM, for instance BertForMaskedLM",
-        )
-    try:
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            str(path),
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            trust_remote_code=False,
-        )
-    except Exception as error:  # whatever transformers and safetensors raise on what they find
-        raise BundleError(
-            "the weights cannot be read",
-            value=str(path),
-            fix=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}",
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise BundleError(
-            "weights of the masked language model are missing",
-            value=f"{len(missing)}: {', '.join(missing[:4])}",
-            fix="save the model with its head, for instance as BertForMaskedLM",
-        )
-    return model.float()
-
-
-def _settings(network: Any) -> dict[str, Any]:
-    found: dict[str, Any] = network.config.to_dict()
-    return {name: value for name, value in found.items() if value is not None} | {
-        "vocab_size": network.config.vocab_size
-    }
-
-
-def _positions(network: nn.Module, settings: dict[str, Any]) -> int:
-    """Tokens that the network has positions for; RoBERTa and its kin begin after the padding."""
-    most = int(settings.get("max_position_embeddings", _LONGEST))
-    for name, module in network.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            skipped = -1 if module.padding_idx is None else int(module.padding_idx)
-            return module.num_embeddings - skipped - 1
-    return most
-
-
-__all__ = ["load_masked_lm"]
+__all__ = ["load_masked_lm", "masked_lm"]

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import Final
 
-from unnoise_text.vocabulary import Vocabulary
+from unnoise_text.characters import Vocabulary
 
 HIDDEN: Final = "░"
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from unnoise.domain import inputs_of
 from unnoise.errors import InputError
 from unnoise_text.canvas import LONGEST
+from unnoise_text.characters import Outside
+from unnoise_text.documents import whole
 
 Order: TypeAlias = Literal["random", "left-to-right", "confidence", "margin", "entropy"]
 
@@ -22,7 +24,9 @@ class Request(BaseModel):
     suffix: str | list[str] | None = Field(None, description="how the text ends")
     template: str | list[str] | None = Field(
         None,
-        description="text with gaps: ____ takes what is left of length, ____:12 has 12 tokens",
+        description="text with gaps: ____ takes what is left of length, ____:12 has 12 tokens,"
+        " ____:12w 12 words, ____:90c 90 characters;"
+        " \\____ is no gap",
     )
     length: int | list[int] | None = Field(
         None, description="tokens in all; default: what the network sees at once"
@@ -36,16 +40,27 @@ class Request(BaseModel):
     top_p: float = Field(
         1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability in all"
     )
+    guidance_scale: float | None = Field(
+        None,
+        ge=0,
+        description="how closely what is given is followed: 1 is the model's own law, more follows"
+        " it more closely, at two evaluations for one; for the absorbing kernel",
+    )
     order: Order | None = Field(
         None,
         description="in which gaps are filled, in place of a sampler: random, left-to-right, or the"
         " surest tokens first by confidence, margin or entropy; for the absorbing kernel",
     )
+    outside: Outside | None = Field(
+        None,
+        description="what is given and the vocabulary lacks: error, fold, drop or map, see"
+        " `unnoise train text --help`; it comes back as it was written; default: the model's",
+    )
     block: int | None = Field(
         None,
         ge=1,
-        description="fill text block by block of so many tokens, each seeing what is left of it;"
-        " what a text longer than the network sees needs",
+        description="fill text block by block of so many tokens, each seeing what is left of it,"
+        " and what is given right of it as far as the network sees; for texts longer than that",
     )
 
     @model_validator(mode="after")
@@ -58,7 +73,9 @@ class Request(BaseModel):
         lengths = self.length if isinstance(self.length, list) else [self.length]
         if any(n is not None and not 1 <= n <= LONGEST for n in lengths):
             raise InputError("length is out of range", value=self.length, limit=f"1 to {LONGEST}")
-        _ = self.inputs  # lists of other lengths are refused here
+        for one in self.inputs:  # lists of other lengths are refused here
+            for name in ("prompt", "suffix", "template"):
+                whole(one[name] or "", name)
         return self
 
     @property

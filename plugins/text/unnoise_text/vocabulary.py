@@ -1,131 +1,45 @@
-"""Vocabularies: text to token numbers and back.
-
-A vocabulary is stored whole in the bundle, as text: a model can never be used with another one.
-"""
+"""Vocabularies of pieces of words: tokenizers of the `tokenizers` library."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor
 
 from unnoise.compat import without_broken_torchaudio
 from unnoise.errors import BundleError, ConfigError, InputError, UnnoiseError
-
-Outside: TypeAlias = Literal["error", "drop", "map"]
+from unnoise_text.characters import Outside, Reading, Vocabulary, lacking
+from unnoise_text.folding import Folding
 
 BPE: Final = "bpe:"
 LARGEST: Final = 1 << 18
-_SHOWN = 8  # characters that a message names
 
 
-class Vocabulary(ABC):
-    """Numbers 0 .. size - 1 for pieces of text.
-
-    Attributes
-    ----------
-    mask : the number of a mask token of its own, if it has one.
-    separator : numbers that stand between two documents.
-    glued : whether a space belongs to the token that follows it.
-    """
-
-    mask: int | None
-    separator: tuple[int, ...]
-    glued: bool
-
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """Number of tokens."""
-
-    @property
-    @abstractmethod
-    def hash(self) -> str:
-        """SHA-256 of everything that decides what `encode` and `decode` do."""
-
-    @abstractmethod
-    def encode(self, text: str) -> list[int]:
-        """Token numbers. InputError for what the vocabulary cannot say, if it refuses that."""
-
-    @abstractmethod
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token numbers."""
-
-    def decode_after(self, before: Sequence[int], tokens: Sequence[int]) -> str:
-        """The text that `tokens` add to that of `before`: some tokens begin with a space only
-        where something stands before them."""
-        start = self.decode(before)
-        whole = self.decode([*before, *tokens])
-        return whole[len(start) :] if whole.startswith(start) else self.decode(tokens)
+def _byte_level() -> dict[str, int]:
+    """The byte that each character stands for in tokens of the byte level (Radford 2019): itself
+    where it can be seen, else one from 256 on."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in seen]
+    return {chr(b): b for b in seen} | {chr(256 + k): b for k, b in enumerate(others)}
 
 
-@final
-@dataclass(frozen=True)
-class Characters(Vocabulary):
-    """One token per character of `alphabet`.
-
-    Parameters
-    ----------
-    outside : other characters are an error, are dropped, or become `replacement`.
-    """
-
-    alphabet: str
-    outside: Outside = "error"
-    replacement: str = " "
-    mask: int | None = None
-    glued: bool = False
-
-    def __post_init__(self) -> None:
-        if len(set(self.alphabet)) != len(self.alphabet) or len(self.alphabet) < 2:
-            raise ConfigError(
-                "an alphabet is two different characters or more", value=self.alphabet[:40]
-            )
-        if self.outside == "map" and (
-            len(self.replacement) != 1 or self.replacement not in self.alphabet
-        ):
-            raise ConfigError(
-                "replacement is one character of the alphabet",
-                value=self.replacement,
-                fix="pass replacement= or outside='drop'",
-            )
-
-    @cached_property
-    def _number(self) -> dict[str, int]:
-        return {character: i for i, character in enumerate(self.alphabet)}
-
-    @property
-    def separator(self) -> tuple[int, ...]:  # type: ignore[override]
-        """A new line, or a space, or nothing: the first that the alphabet has."""
-        return next(((self._number[c],) for c in "\n " if c in self._number), ())
-
-    @property
-    def size(self) -> int:
-        return len(self.alphabet)
-
-    @property
-    def hash(self) -> str:
-        rule = f"characters\0{self.alphabet}\0{self.outside}\0{self.replacement}"
-        return hashlib.sha256(rule.encode()).hexdigest()
-
-    def encode(self, text: str) -> list[int]:
-        number = self._number
-        if self.outside == "error":
-            try:
-                return [number[c] for c in text]
-            except KeyError:
-                raise _outside(sorted({c for c in text if c not in number})) from None
-        if self.outside == "map":
-            other = number[self.replacement]
-            return [number.get(c, other) for c in text]
-        return [number[c] for c in without(text, [c in number for c in text])]
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        size = self.size
-        return "".join(self.alphabet[i] for i in tokens if i < size)
+_PART: Final = "\ufffd"  # what a decoder makes of a part of a character
+_CONFIGS: Final = ("config.json", "tokenizer_config.json")
+_ROLES: Final = (
+    ("[MASK]", "<mask>", "<|mask|>", "<MASK>", "[ MASK ]"),
+    ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[EOS]", "<end>"),
+)
+_BYTES: Final = _byte_level()
+_BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 @final
@@ -137,7 +51,10 @@ class Subwords(Vocabulary):
     ----------
     content : tokenizer.json.
     mask, unknown, end : numbers of special tokens, where it has them.
-    outside : text that becomes the unknown token is an error, is dropped, or stays it.
+    outside : text that becomes the unknown token is an error; or it is folded, as for `Characters`,
+        and what is unknown still becomes a space, is left out, or stays the unknown token ("map").
+
+    Special tokens are no text: a text that holds "[MASK]" is read letter by letter.
     """
 
     content: str
@@ -157,7 +74,24 @@ class Subwords(Vocabulary):
             raise ConfigError("this is not a tokenizer.json", value=str(error)[:200]) from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True  # as text, that is
         return tokenizer
+
+    @cached_property
+    def special(self) -> frozenset[int]:
+        """Numbers of the tokens that are no text."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        own = {self.mask, self.unknown, self.end} - {None}
+        return frozenset({i for i, token in added.items() if token.special} | own)
+
+    def number(self, token: str) -> int | None:
+        """The number of a token by its name."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def name(self, number: int) -> str:
+        """The name of a token."""
+        return str(self._tokenizer.id_to_token(number))
 
     @property
     def separator(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -193,24 +127,93 @@ class Subwords(Vocabulary):
         rule = f"{self.content}\0{self.mask}\0{self.unknown}\0{self.end}\0{self.outside}"
         return hashlib.sha256(rule.encode()).hexdigest()
 
-    def encode(self, text: str) -> list[int]:
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        tokens: list[int] = encoding.ids
-        if self.unknown is None or self.outside == "map" or self.unknown not in tokens:
-            return tokens
-        pairs = zip(tokens, encoding.offsets, strict=True)
-        spans = [span for token, span in pairs if token == self.unknown]
+    @cached_property
+    def _folding(self) -> Folding:
+        # of a mapped character nothing is known, and the unknown token says so
+        rest = {"fold": None, "drop": "", "map": "\ufffd"}
+        return Folding(self._knows, rest[self.outside])
+
+    def _knows(self, text: str) -> bool:
+        return self.unknown not in self._ids(text)
+
+    def read(self, text: str) -> Reading:
+        tokens, spans = self._encoded(text)
+        if not spans:
+            return Reading(text, tuple(tokens))
         if self.outside == "error":
-            raise _outside(sorted({text[a:b].strip() for a, b in spans}))
-        kept = [True] * len(text)
-        for a, b in spans:
-            kept[a:b] = [c.isspace() for c in text[a:b]]
-        rest = without(text, kept)
-        return [] if not rest else [i for i in self._ids(rest) if i != self.unknown]
+            raise lacking(sorted({text[a:b].strip() for a, b in spans}))
+        folding = self._folding
+        folded = folding.joined(_replaced(text, spans, self._known))
+        unseen = {c for a, b in spans for c in folding.lacking(text[a:b])}
+        tokens, spans = self._encoded(folded)
+        if self.outside != "map" and spans:  # words whose letters are known, but not together
+            unseen |= {c for a, b in spans for c in folded[a:b] if not c.isspace()}
+            folded = folding.joined(_replaced(folded, spans, lambda word: folding.rest))
+            tokens = [i for i in self._ids(folded) if i != self.unknown]
+        return Reading(folded, tuple(tokens), "".join(sorted(unseen)))
+
+    def _known(self, word: str) -> str:
+        """What stands for a word that is unknown: its small letters, if they are known together."""
+        small = word.lower()
+        return small if self._knows(small) else self._folding.marked(word)
+
+    def _encoded(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Tokens, and where in `text` the unknown ones come from."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        pairs = list(zip(encoding.ids, encoding.offsets, strict=True))
+        no_text = self.special - {self.unknown}
+        # A vocabulary may have a special token as a word of its own. Cut in two it is text.
+        if cuts := [(a + b) // 2 for i, (a, b) in pairs if i in no_text and b > a + 1]:
+            ids, spans = list[int](), list[tuple[int, int]]()
+            for start, end in pairwise([0, *cuts, len(text)]):
+                more, unknown = self._encoded(text[start:end])
+                ids += more
+                spans += [(start + a, start + b) for a, b in unknown]
+            return ids, spans
+        kept = [i for i, _ in pairs if i not in no_text]
+        return kept, [span for i, span in pairs if i == self.unknown]
 
     def _ids(self, text: str) -> list[int]:
-        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return tokens
+        return self._encoded(text)[0]
+
+    def unsayable(self, vocab: int) -> tuple[int, ...]:
+        there = set(self._tokenizer.get_vocab(with_added_tokens=True).values()) - self.special
+        return tuple(i for i in range(vocab) if i not in there)
+
+    def characters(self, tokens: Sequence[int]) -> int:
+        begins = self._begins
+        text = [i for i in tokens if i not in begins]
+        return (len(self.decode(text)) if text else 0) + sum(begins.get(i, 0) for i in tokens)
+
+    @cached_property
+    def _begins(self) -> dict[int, int]:
+        """Of tokens that are made of bytes: how many of these begin a character."""
+        found = {}
+        decoder = json.loads(self.content).get("decoder") or {}
+        kinds = {decoder.get("type"), *(d.get("type") for d in decoder.get("decoders") or ())}
+        for text, i in self._tokenizer.get_vocab(with_added_tokens=False).items():
+            if i in self.special:
+                continue
+            if "ByteLevel" in kinds:
+                found[i] = sum(_BYTES.get(c, 0) & 0xC0 != 0x80 for c in text)
+            elif "ByteFallback" in kinds and (byte := _BYTE.fullmatch(text)):
+                found[i] = int(int(byte[1], 16) & 0xC0 != 0x80)
+        return found
+
+    def pieces(self) -> list[str | None]:
+        return self._pieces
+
+    @cached_property
+    def _pieces(self) -> list[str | None]:
+        first = next(i for i in range(self.size) if self.decode([i]).strip())
+        before = self.decode([first])
+        texts = self._tokenizer.decode_batch([[first, i] for i in range(self.size)])
+        return [None if _PART in text else text.removeprefix(before) for text in texts]
+
+    def spaced(self, vocab: int) -> Tensor | None:
+        found = torch.zeros(vocab, dtype=torch.bool)
+        found[: self.size] = torch.tensor([(t or "").startswith(" ") for t in self._pieces])
+        return found if bool(found.any()) else None
 
     def decode(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
@@ -218,14 +221,20 @@ class Subwords(Vocabulary):
 
 
 def read_tokenizer(folder: str | Path, outside: Outside) -> Subwords:
-    """The tokenizer in a folder of transformers (`AutoTokenizer`); nothing is downloaded."""
+    """The tokenizer in a folder of transformers (`AutoTokenizer`), or in a tokenizer.json that is
+    named, or alone in a folder; nothing is downloaded."""
     path = Path(folder)
+    alone = path / "tokenizer.json"
+    if path.is_file() and path.suffix == ".json":
+        return _bare(path, outside)
     if not path.is_dir():
         raise InputError(
             "there is no such tokenizer",
             value=str(folder),
-            limit=f"characters, {BPE}SIZE, or a folder with tokenizer.json",
+            limit=f"characters, {BPE}SIZE, a tokenizer.json, or a folder with one",
         )
+    if alone.is_file() and not any((path / name).is_file() for name in _CONFIGS):
+        return _bare(alone, outside)
     without_broken_torchaudio()
     from transformers import AutoTokenizer  # slow to import
 
@@ -236,6 +245,28 @@ def read_tokenizer(folder: str | Path, outside: Outside) -> Subwords:
     except Exception as error:  # whatever transformers raises on files that it cannot read
         what = "this folder holds no tokenizer that transformers can read"
         raise not_loaded(path, what, error) from error
+    return _fast(tokenizer, outside)
+
+
+def tokenizer_of(tokenizer: Any, outside: Outside) -> Subwords:
+    """The vocabulary of a tokenizer: of transformers, of `tokenizers`, or a file or folder."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+    if isinstance(tokenizer, str | Path):
+        return read_tokenizer(tokenizer, outside)
+    if isinstance(tokenizer, Tokenizer):
+        return _roles(Subwords(tokenizer.to_str(), outside=outside))
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        return _fast(tokenizer, outside)
+    raise InputError(
+        "this is no tokenizer",
+        value=type(tokenizer).__name__,
+        limit="one of transformers or tokenizers, or its folder",
+    )
+
+
+def _fast(tokenizer: Any, outside: Outside) -> Subwords:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise InputError(
@@ -252,10 +283,30 @@ def read_tokenizer(folder: str | Path, outside: Outside) -> Subwords:
     )
 
 
+def _bare(path: Path, outside: Outside) -> Subwords:
+    """A tokenizer.json without what transformers writes beside it."""
+    try:
+        return _roles(Subwords(path.read_text(encoding="utf-8"), outside=outside))
+    except (OSError, UnicodeDecodeError, ValueError, LookupError, ConfigError) as error:
+        raise InputError(
+            "this is no tokenizer.json", value=str(path), fix=str(error).splitlines()[0][:200]
+        ) from error
+
+
+def _roles(found: Subwords) -> Subwords:
+    """Which of the special tokens is the mask, the unknown one and the end of a text, as their
+    usual names say."""
+    special = {found.name(i): i for i in sorted(found.special)}
+    unknown = json.loads(found.content)["model"].get("unk_token")
+    mask, end = (next((special[n] for n in names if n in special), None) for names in _ROLES)
+    own = found.number(unknown) if isinstance(unknown, str) else None
+    return replace(found, mask=mask, unknown=own, end=end)
+
+
 def not_loaded(folder: Path, what: str, error: Exception) -> UnnoiseError:
     """What to raise for a folder that transformers refuses: `what`, or that it wants to run code
     of its own (an `auto_map` in a configuration)."""
-    for name in ("config.json", "tokenizer_config.json"):
+    for name in _CONFIGS:
         path = folder / name
         if path.is_file() and b'"auto_map"' in path.read_bytes():
             return BundleError(
@@ -269,17 +320,31 @@ def not_loaded(folder: Path, what: str, error: Exception) -> UnnoiseError:
 
 
 def learned_tokenizer(texts: Iterable[str], size: int, outside: Outside) -> Subwords:
-    """Byte-pair encoding of `size` tokens learned from `texts`, lossless on their characters; any
-    other character is unknown."""
+    """Byte-pair encoding of `size` tokens learned from `texts`, lossless.
+
+    With outside="error" it begins with all 256 bytes, so that nothing is outside. Else its alphabet
+    is closed: the bytes of `texts`.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    if not 64 <= size <= LARGEST:
-        raise ConfigError("size of a vocabulary", value=size, limit=f"64 to {LARGEST}")
-    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN))
+    whole = outside == "error"
+    least = 258 if whole else 64
+    if not least <= size <= LARGEST:
+        raise ConfigError(
+            "size of a vocabulary",
+            value=size,
+            limit=f"{least} to {LARGEST}",
+            fix="outside='fold' needs fewer, without the bytes that the texts lack" * whole,
+        )
+    special = [_MASK] if whole else [_UNKNOWN, _MASK]
+    tokenizer = Tokenizer(models.BPE(unk_token=None if whole else _UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[_UNKNOWN, _MASK], show_progress=False
+        vocab_size=size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if whole else [],
+        show_progress=False,
     )
     tokenizer.train_from_iterator(pieces(texts), trainer)
     return Subwords(
@@ -290,7 +355,7 @@ def learned_tokenizer(texts: Iterable[str], size: int, outside: Outside) -> Subw
     )
 
 
-_UNKNOWN, _MASK = "[UNK]", "[MASK]"
+_UNKNOWN, _MASK = "[ UNK ]", "[ MASK ]"  # with spaces, which byte pairs write otherwise
 
 
 def pieces(texts: Iterable[str]) -> Iterator[str]:
@@ -304,23 +369,11 @@ def pieces(texts: Iterable[str]) -> Iterator[str]:
             start = end
 
 
-def without(text: str, kept: Sequence[bool]) -> str:
-    """The characters of `text` that are kept; where others stood between two spaces, one space."""
-    found: list[str] = []
-    cut = False
-    for character, keep in zip(text, kept, strict=True):
-        if not keep:
-            cut = True
-        elif not (cut and character == " " and found[-1:] == [" "]):
-            found.append(character)
-            cut = False
-    return "".join(found)
-
-
-def _outside(found: list[str]) -> InputError:
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return InputError(
-        "characters outside the vocabulary",
-        value="".join(found[:_SHOWN]) + more,
-        fix="outside='drop' leaves them out, outside='map' replaces them",
-    )
+def _replaced(text: str, spans: Sequence[tuple[int, int]], by: Callable[[str], str]) -> str:
+    """`text` with its `spans`, in order, replaced."""
+    found, at = list[str](), 0
+    for a, b in spans:
+        if b > at:  # several unknown bytes of one character have one span
+            found += [text[at:a], by(text[a:b])]
+            at = b
+    return "".join([*found, text[at:]])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unnoise.errors import ConfigError
-from unnoise.kernels import CosineSurvival, Linear, SurvivalTable
+from unnoise.kernels import CosineSurvival, Linear, SurvivalTable, VPLinear
 
 D = torch.float64
 
@@ -45,3 +45,24 @@ def test_slopes(schedule):
     assert schedule.d_alpha(t) == pytest.approx(slope, rel=1e-5)
     assert schedule.d_sigma(t) == -schedule.d_alpha(t)
     assert schedule.sigma(t) == 1 - schedule.alpha(t)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Linear(),
+        Linear(0.1),
+        CosineSurvival(),
+        CosineSurvival(0.2),
+        SurvivalTable((1.0, 0.9, 0.4, 0.1), discrete=False),
+        SurvivalTable((1.0, 0.6, 0.5, 0.0)),
+        VPLinear(),
+    ],
+    ids=repr,
+)
+def test_the_time_of_a_survival(schedule):
+    times = torch.linspace(0.01, 1.0, 40, dtype=D)
+    found = schedule.time_at(torch.as_tensor(schedule.alpha(times)))
+    torch.testing.assert_close(found, times, atol=1e-7, rtol=0)
+    late = schedule.time_at(torch.as_tensor(schedule.alpha(1.0), dtype=D) - 0.05)
+    assert late.item() == pytest.approx(1)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from unnoise.model import Model
+from unnoise_text.characters import Characters
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.domain import Text
-from unnoise_text.vocabulary import Characters
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 TINY = {"width": 16, "depth": 1, "heads": 2, "length": 24}

@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))
+from small_lms import WORDS, save_network, save_tokenizer
+
 from unnoise import api
 from unnoise.errors import BundleError, InputError
 from unnoise_text.masked_lm import load_masked_lm
-
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = [*SPECIAL, "we", "the", "people", "of", "united", "states", "in", "order"]
-
-
-def save_tokenizer(folder, words=WORDS, **options):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = {
-        "unk_token": "[UNK]", "mask_token": "[MASK]", "pad_token": "[PAD]",
-        "cls_token": "[CLS]", "sep_token": "[SEP]",
-    }  # fmt: skip
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{**special, **options})
-    fast.save_pretrained(folder)
-
-
-def save_network(folder, kind="BertForMaskedLM", **options):
-    import transformers
-
-    configuration = transformers.BertConfig(
-        vocab_size=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=20, **options,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    network = getattr(transformers, kind)(configuration).eval()
-    for parameter in network.parameters():
-        parameter.data.add_(0.2 * torch.randn_like(parameter))
-    network.save_pretrained(folder)
-    return network
 
 
 @pytest.fixture

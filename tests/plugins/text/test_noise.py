@@ -14,11 +14,11 @@ from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch
 from unnoise.spaces import Layout
 from unnoise.testing import PmfOracle, exact_bound
+from unnoise_text.characters import Characters
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.data import configure
 from unnoise_text.domain import objective_of
 from unnoise_text.noise import kernel_of
-from unnoise_text.vocabulary import Characters
 
 F = torch.float64
 FLIP = torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=F)

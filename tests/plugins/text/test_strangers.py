@@ -1,0 +1,169 @@
+"""What strangers bring: half characters, cut characters, tables, bare tokenizers, literal gaps."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from unnoise.errors import InputError
+from unnoise_text.canvas import canvas, given
+from unnoise_text.characters import Characters
+from unnoise_text.data import configure, read
+from unnoise_text.documents import documents
+from unnoise_text.domain import Text
+from unnoise_text.vocabulary import Subwords, learned_tokenizer, read_tokenizer
+
+LETTERS = Characters(" abcdefghijklmnopqrstuvwxyz", "fold")
+CORPUS = ["the people of the united states in order to form a more perfect union " * 10]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Subwords:
+    return learned_tokenizer(CORPUS, 300, "error")
+
+
+# ---- characters of a text that windows cut
+
+
+@pytest.mark.parametrize(
+    "text", ["日本語のテキスト" * 9, "naïve café – 12 €" * 7, "😀 the people 😀" * 5]
+)
+def test_characters_of_windows_add_up_to_those_of_the_document(whole, text):
+    text *= 7
+    tokens = whole.encode(text)
+    for size in (1, 2, 3, 5, 7, 50):
+        pieces = [tokens[i : i + size] for i in range(0, len(tokens), size)]
+        assert sum(map(whole.characters, pieces)) == len(text)
+
+
+def test_characters_of_windows_with_a_fallback_to_bytes():
+    from tokenizers import Tokenizer, decoders, models
+
+    pieces = ["<unk>", *(f"<0x{b:02X}>" for b in range(256)), "a", "b"]
+    model = models.BPE({p: i for i, p in enumerate(pieces)}, [], unk_token="<unk>")
+    model.byte_fallback = True
+    tokenizer = Tokenizer(model)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    vocabulary = Subwords(tokenizer.to_str(), unknown=0)
+    tokens = vocabulary.encode("a日b本")
+    assert len(tokens) == 8
+    assert sum(vocabulary.characters([t]) for t in tokens) == 4
+
+
+def test_bits_per_character_count_the_documents_characters(tmp_path):
+    text = "日本語の文章です。" * 40
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    configuration = configure(tmp_path, {"tokenizer": "bpe:258", "length": 8, "held_out": 0})
+    windows = read(tmp_path, configuration, "train")
+    windows.part = "validation"  # in order, without a shift
+    items = [windows[i] for i in range(len(windows))]
+    left = len(windows.tokens) - 8 * len(items)
+    found = Text().units(configuration, items)["character"]
+    assert 0 <= len(text) - found <= left
+
+
+# ---- sources
+
+
+def test_half_characters_are_refused_by_name(tmp_path, model):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "fine"}\n{"text": "half \\ud83d of it"}\n')
+    with pytest.raises(InputError, match="line 2 holds half of a character"):
+        list(documents(path))
+    path.write_text('"\\udc00"\n')
+    with pytest.raises(InputError, match="line 1 holds half of a character"):
+        list(documents(path))
+    path.write_text('{"text": "\\ud83d\\ude00 whole"}\n')
+    assert list(documents(path)) == ["\U0001f600 whole"]
+    for fields in ({"prompt": "a\ud800"}, {"template": "____:2\udfff"}, {"suffix": "\udc00"}):
+        with pytest.raises(InputError, match="holds half of a character"):
+            model.generate(**fields, steps=2)
+
+
+def test_tables_and_markdown(tmp_path):
+    (tmp_path / "a.csv").write_text('id,text\n1,"we, the\npeople"\n2,of\n3,\n')
+    (tmp_path / "b.tsv").write_text("text\tid\nunited\t1\n")
+    (tmp_path / "c.md").write_text("# states\n")
+    assert list(documents(tmp_path)) == ["we, the\npeople", "of", "united", "# states\n"]
+    with pytest.raises(InputError, match="has no field body"):
+        list(documents(tmp_path / "a.csv", "body"))
+    (tmp_path / "a.csv").write_text('text\n"open')
+    with pytest.raises(InputError, match="is no table"):
+        list(documents(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").write_bytes(b"text\ncaf\xe9\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        list(documents(tmp_path / "a.csv"))
+
+
+def test_a_bare_tokenizer(tmp_path, whole):
+    file = tmp_path / "own.json"
+    file.write_text(whole.content)
+    (tmp_path / "tokenizer.json").write_text(whole.content)
+    for source in (file, tmp_path, tmp_path / "tokenizer.json"):
+        found = read_tokenizer(source, "error")
+        assert (found.mask, found.unknown, found.encode("the")) == (
+            whole.mask,
+            None,
+            whole.encode("the"),
+        )
+    content = json.loads(whole.content)
+    content["added_tokens"].append({**content["added_tokens"][0], "id": 300, "content": "</s>"})
+    file.write_text(json.dumps(content))
+    assert read_tokenizer(file, "error").end == 300
+    file.write_text("{}")
+    with pytest.raises(InputError, match="this is no tokenizer"):
+        read_tokenizer(file, "error")
+
+
+@pytest.mark.parametrize("outside", ["fold", "drop", "map"])
+def test_what_a_vocabulary_lacks_of_the_data_is_said(tmp_path, outside):
+    (tmp_path / "a.txt").write_text("a b, c! " * 200)
+    asked = {"alphabet": "ab ", "outside": outside, "length": 8, "held_out": 0}
+    with pytest.warns(UserWarning, match=r"37\.5% of the characters of the train part"):
+        read(tmp_path, configure(tmp_path, asked), "train")
+
+
+# ---- gaps
+
+
+def test_line_ends_before_a_gap_are_seen(whole):
+    for text in ("the people\n", "the people \n", "the\t", "the\n\n", "the  "):
+        piece = given(text, None, 30, whole).pieces[0]
+        assert whole.decode(piece.tokens) == text.removesuffix(" ")
+    # and a space that a gap begins with stays, unless it is the one that was given
+    word = [t for t in range(300) if (whole.pieces()[t] or "").startswith(" p")][:1]
+    for text, joined in (("the\n", "the\n p"), ("the ", "the p"), ("the", "the p")):
+        made = canvas(f"{text}____:1", 30, whole)
+        tokens = [*made.pieces[0].tokens, *word]
+        assert made.text(tokens, whole).startswith(joined)
+
+
+@pytest.mark.parametrize(
+    ("template", "sizes", "text"),
+    [
+        (r"a \____ b ____:2", [8, 2], "a ____ b "),
+        (r"\______:3 ____:1", [9, 1], "______:3 "),
+        (r"a\\____:2", [2, 2], "a\\"),
+        (r"a\\\____ ____:2", [7, 2], "a\\____ "),
+        ("a ___ b ____:1", [8, 1], "a ___ b "),
+    ],
+)
+def test_literal_gaps(template, sizes, text):
+    pieces = canvas(template, 20, Characters("ab _:3\\", "error")).pieces
+    assert pieces[0].text == text
+    assert pieces[1].size == sizes[1]
+    assert pieces[0].size == len(text)
+
+
+def test_no_gap_but_a_literal_one():
+    with pytest.raises(InputError, match="the template has no gap"):
+        canvas(r"\____", 9, LETTERS)
+
+
+def test_a_gap_that_fills_the_window_says_so(model):
+    notes = model.generate(template="we ____", steps=2).provenance["notes"]
+    said = "the last gap has 21 tokens, all that is left of 24: ____:20 has 20, and length is"
+    assert notes == [f"{said} that of the whole text"]
+    for fields in ({"template": "we ____", "length": 9}, {"prompt": "we"}, {"template": "____ we"}):
+        assert "notes" not in model.generate(**fields, steps=2).provenance
