@@ -116,6 +116,9 @@ def test_unknown_tokenizer_files(tmp_path):
     with pytest.raises(InputError, match="there is no such tokenizer"):
         read_tokenizer(tmp_path / "nothing", "error")
     (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match=r"this is no tokenizer\.json"):
+        read_tokenizer(tmp_path, "error")
+    (tmp_path / "tokenizer_config.json").write_text("{}")
     with pytest.raises(InputError, match="no tokenizer that transformers can read"):
         read_tokenizer(tmp_path, "error")
     with pytest.raises(ConfigError, match=r"not a tokenizer\.json"):
