@@ -69,9 +69,9 @@ class EntropyBound(Sampler):
         """How unsure the law of each token is; the surest appear first."""
         return -certainty_of(log_probs)
 
-    def sure(self, doubt: Float64[Tensor, " some"]) -> Bool[Tensor, " some"]:
-        """Which tokens of one sample appear, the surest first; the first does in any case."""
-        return torch.as_tensor(doubt.cumsum(0) - doubt <= self.bound)
+    def sure(self, doubt: Float64[Tensor, "samples most"]) -> Bool[Tensor, "samples most"]:
+        """Which tokens of each sample appear, the surest first; the first does in any case."""
+        return torch.as_tensor(doubt.cumsum(-1) - doubt <= self.bound)
 
 
 @final
@@ -106,8 +106,8 @@ class Threshold(Sampler):
         """How unsure the law of each token is; the surest appear first."""
         return -torch.expm1(log_probs.amax(-1))
 
-    def sure(self, doubt: Float64[Tensor, " some"]) -> Bool[Tensor, " some"]:
-        """Which tokens of one sample appear, the surest first; the first does in any case."""
+    def sure(self, doubt: Float64[Tensor, "samples most"]) -> Bool[Tensor, "samples most"]:
+        """Which tokens of each sample appear, the surest first; the first does in any case."""
         return doubt <= 1 - self.probability
 
 
@@ -138,15 +138,15 @@ def _surest(
     if len(table) == 0:
         return hidden
     doubt = by_rows(rule.doubt, table)
+    every = torch.full(hidden.shape, torch.inf, dtype=doubt.dtype, device=doubt.device)
+    place = layout.ranks(every.masked_scatter(hidden, doubt))[hidden]
     sample = torch.arange(layout.batch, device=hidden.device)
     if layout.index is not None:
         sample = sample[layout.index]
     owner = sample.view(-1, *(1,) * (hidden.ndim - 1)).expand(hidden.shape)[hidden]
-    chosen = torch.zeros(len(table), dtype=torch.bool, device=hidden.device)
-    for k in sorted(set(owner.tolist())):  # sums of one sample must not depend on others
-        own = (owner == k).nonzero().flatten()
-        own = own[doubt[own].argsort(stable=True)]
-        found = rule.sure(doubt[own])
-        found[0] = True
-        chosen[own] = found
-    return torch.zeros_like(hidden).masked_scatter(hidden, chosen)
+    # a row for each sample, the surest first: its sums depend on no other
+    rows = doubt.new_full((layout.batch, int(place.max()) + 1), torch.inf)
+    rows[owner, place] = doubt
+    found = rule.sure(rows)
+    found[:, 0] = True
+    return torch.zeros_like(hidden).masked_scatter(hidden, found[owner, place])

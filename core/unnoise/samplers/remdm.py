@@ -6,7 +6,8 @@
 
 With r <= r_max = min(1, (1 - alpha_s) / alpha_t) the marginals q(x_s | x_0) are those of the
 absorbing kernel at every time, so that a denoiser of that kernel serves as it is; r = 0 is
-ancestral sampling. A step draws its tokens independently; what it does wrong so later ones mend.
+ancestral sampling. What was drawn wrongly early on, when less was visible or by a network that errs
+there, is mended so; of an exact denoiser the law is no better, because more is drawn at once.
 
     cap       r = min(eta, r_max)
     rescale   r = eta r_max

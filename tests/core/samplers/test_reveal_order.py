@@ -11,12 +11,12 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from token_chain import ALARM, CHAIN, Counted, F, N, model, p_value, run
+from token_chain import ALARM, CHAIN, Counted, F, N, Table, model, p_value, run
 
 from unnoise.denoise import Denoiser
 from unnoise.distributions import Categorical
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError
-from unnoise.kernels import Absorbing, CategoricalKernel, Uniform, VPCosine
+from unnoise.kernels import CategoricalKernel, Uniform, VPCosine
 from unnoise.noise import NoiseSource
 from unnoise.samplers import (
     Confidence,
@@ -81,21 +81,6 @@ def test_temperature_one_draws_in_proportion():
         expected[:, j] += p * q * q / (p + q) * pmf[:, j] / pmf[:, j].sum()
     x = run(Confidence(temperature=1.0), model(pmf), N, 2, length=2)[-1].x
     assert p_value(x, expected) > ALARM
-
-
-class Table(Denoiser):
-    """Fixed laws of 12 tokens of a vocabulary of 3 and a mask, of rising certainty."""
-
-    def __init__(self, schedule=None, length=12):
-        super().__init__()
-        corruption = Absorbing(3) if schedule is None else Absorbing(3, schedule)
-        self.kernel = CategoricalKernel(Tokens(4), corruption)
-        p = torch.linspace(0.4, 0.95, length, dtype=F)
-        rest = (1 - p) / 2
-        self.table = torch.stack([p, rest, rest, 0 * p], -1).log()
-
-    def forward(self, x_t, t, layout, condition=None):
-        return Categorical(self.table.expand(*x_t.shape, 4), layout)
 
 
 @pytest.mark.parametrize("by", [Order.MARGIN, Order.ENTROPY])
