@@ -19,7 +19,7 @@ LOADERS = {
     "command line": "import unnoise; unnoise.generate('text', model=F)",
     "training": "import unnoise; unnoise.train('text', data=T, out=O, tokenizer=F, steps=1)",
     "hub kernel": "from unnoise_text.network import build; "
-    "build('bert', {'attn_implementation': 'owner/kernel'})",
+    "build('bert', {}, {'attn_implementation': 'owner/kernel'})",
 }
 UNKNOWN = {
     "config.json": {
