@@ -2,7 +2,7 @@
 
     python tests/benchmarks/audio.py speed [--theirs FOLDER] [--frames 48] [--rounds 8]
     python tests/benchmarks/audio.py schedules
-    python tests/benchmarks/audio.py heard --model runs/wavegrad --data speech/train
+    python tests/benchmarks/audio.py heard --data speech/train [--model runs/wavegrad]
 
 speed      one evaluation of the network of the port `wavegrad` 0.1.5 and of ours, of the same size,
            on the same mel, in one process with one thread: processor time, the least of alternating
@@ -13,9 +13,10 @@ schedules  six steps, of DDIM unless another is named, with the exact Wiener den
            truth, for the published tables and for the grids fitted by
            `unnoise.samplers.optimised`, and what fitting costs in processor time. Fitting lessens
            the square error of samples, which loud frequencies rule.
-heard      six steps of a trained WaveGrad (`unnoise train audio --method wavegrad`), crops of the
-           validation part: log-mel error by the published tables, by DDIM and as published
-           (ancestral), and by grids that were fitted on other crops, with what fitting costs.
+heard      six steps of the shipped model, or of a WaveGrad of one's own, without projection, on
+           crops of the validation part: log-mel error with the levels of the published tables, by
+           DDIM and as published (ancestral), with equal steps in log SNR, and with grids that were
+           fitted on other crops, and what fitting costs in processor time.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from scipy.optimize import brentq
 
 import unnoise
-from unnoise.denoise import Denoiser
+from unnoise.denoise import Denoiser, NetworkDenoiser
 from unnoise.distributions import Dirac
+from unnoise.domain import Batch
 from unnoise.kernels import BetaTable, GaussianKernel, Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers import DDIM, Ancestral, Diffusion, Sampler, UniPC
@@ -42,7 +45,7 @@ from unnoise.samplers.optimised import optimised
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise.training.data import read
 from unnoise_audio.configuration import Configuration, Learned
-from unnoise_audio.levels import SCHEDULES, Levels, on_schedule
+from unnoise_audio.levels import SCHEDULES, LevelNoise, Levels, on_schedule
 from unnoise_audio.metrics import log_mel
 from unnoise_audio.wavegrad import WaveGrad
 
@@ -167,41 +170,57 @@ def schedules(args: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def heard(args: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
     model = unnoise.load(args.model)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    own, denoiser = model.configuration, model.denoiser.to(device)
+    own, denoiser, codec = model.configuration, model.denoiser, model.codec
     crops = model.domain.dataset(args.data, own, "validation")
     items = [read(crops, k * len(crops) // (2 * args.clips), 0, k) for k in range(2 * args.clips)]
-    fit, batch = (model.domain.collate(items[k::2]).to(device) for k in (0, 1))
-    truth = batch.x0.flatten(1).cpu()
+    fit, batch = (model.domain.collate(items[k::2]) for k in (0, 1))
+    truth = batch.x0.flatten(1)
+
+    def states(of: Batch) -> Layout:
+        return codec.encode(of.x0, of.layout, of.condition).layout
 
     def error(on: Denoiser, steps: int, grid: Grid, sampler: Sampler) -> float:
-        run = Diffusion(on, batch.layout, NoiseSource(1, range(len(truth))), batch.condition)
-        x = run.kernel.prior(batch.layout).sample(run.noise)
+        run = Diffusion(on, states(batch), NoiseSource(1, range(len(truth))), batch.condition)
+        x = run.kernel.prior(run.layout).sample(run.noise)
         for step in sampler(run, x, grid.times(run.kernel, steps)):
             x = step.x
-        made = tensor(x).flatten(1).float().cpu()
+        made = tensor(codec.decode(x, run.layout, batch.condition).mode).flatten(1)
         if not bool(made.isfinite().all()):  # of a network that has learned little
             return math.nan
         pairs = zip(made, truth, strict=True)
         return sum(log_mel(one, true, own.mel) for one, true in pairs) / len(truth)
 
-    print(f"{args.clips} crops of {own.crop} frames, {model.card['training']['step']} steps")
-    print("| steps | by | log-mel error | cost of fitting |\n|---|---|---|---|")
+    print(f"{args.clips} crops of {own.crop} frames")
+    print("| six steps | by | log-mel error | cost of fitting |\n|---|---|---|---|")
     for name in ("linear-1000", "wg-6", "port-6"):
-        on = on_schedule(denoiser, name)
+        on, grid = _on(denoiser, name)
         for sampler in (DDIM(), Ancestral()):
-            found = error(on, 6, Uniform(), sampler)
-            print(f"| 6 of {name} | {type(sampler).__name__} | {found:.3f} | |", flush=True)
-    print(f"| 6, equal in log SNR | UniPC | {error(denoiser, 6, LogSNR(), UniPC()):.3f} | |")
+            found = error(on, 6, grid, sampler)
+            print(f"| {name} | {type(sampler).__name__} | {found:.3f} | |", flush=True)
     for sampler in (UniPC(), DDIM()):
-        run = Diffusion(denoiser, fit.layout, NoiseSource(0, range(args.clips)), fit.condition)
-        start = time.perf_counter()
-        grid = optimised(run, 6, sampler=sampler, candidates=32, refinements=10)
-        spent = f"{time.perf_counter() - start:.0f} s of {device.type}, {run.evaluations} calls"
-        found = error(denoiser, 6, Custom(grid.values), sampler)
-        print(f"| 6, fitted | {type(sampler).__name__} | {found:.3f} | {spent} |", flush=True)
-    print(f"| 50, equal in log SNR | UniPC | {error(denoiser, 50, LogSNR(), UniPC()):.3f} | |")
+        found = error(denoiser, 6, LogSNR(), sampler)
+        print(f"| equal in log SNR | {type(sampler).__name__} | {found:.3f} | |", flush=True)
+        run = Diffusion(denoiser, states(fit), NoiseSource(0, range(args.clips)), fit.condition)
+        start = time.process_time()
+        values = optimised(run, 6, sampler=sampler, candidates=32, refinements=10).values
+        spent = f"{time.process_time() - start:.0f} s, {run.evaluations} evaluations"
+        found = error(denoiser, 6, Custom(values), sampler)
+        print(f"| fitted | {type(sampler).__name__} | {found:.3f} | {spent} |", flush=True)
+
+
+def _on(denoiser: NetworkDenoiser, name: str) -> tuple[Denoiser, Grid]:
+    """A network that is told levels on a table's own schedule; any other at the times at which its
+    own schedule has the levels of six steps, the first one its own."""
+    if isinstance(denoiser.parametrization, LevelNoise):
+        return on_schedule(denoiser, name), Uniform()
+    table, schedule = SCHEDULES[name], denoiser.kernel.schedule
+    held = [1.0]
+    for k in range(5, 0, -1):
+        level = float(table.alpha(k / 6 if len(table.betas) == 6 else round(1000 * k / 6) / 1000))
+        held.append(brentq(lambda t, level=level: float(schedule.alpha(t)) - level, 1e-9, 1.0))
+    return denoiser, Custom([*held, 0.0])
 
 
 def _levels(table: BetaTable) -> list[float]:
@@ -221,9 +240,9 @@ def main() -> None:
     one.set_defaults(run=speed)
     kinds.add_parser("schedules").set_defaults(run=schedules)
     two = kinds.add_parser("heard")
-    two.add_argument("--model", type=Path, required=True)
+    two.add_argument("--model", default="audio", help="the shipped one, or the folder of a run")
     two.add_argument("--data", type=Path, required=True)
-    two.add_argument("--clips", type=int, default=16, help="to fit on, and as many to measure")
+    two.add_argument("--clips", type=int, default=4, help="to fit on, and as many to measure")
     two.set_defaults(run=heard)
     args = parser.parse_args()
     args.run(args)

@@ -41,30 +41,50 @@ def projected(
     """
     c = configuration
     bank = filters(c)
-    weights = (bank / bank.sum(1, keepdim=True).clamp(min=1e-12)).T
-    silent = bank.sum(1) == 0
+    total = bank.sum(1)
+    weights, alone = (bank / total.clamp(min=1e-12)[:, None]).T, (total == 0).to(bank.dtype)
     window = torch.hann_window(c.window)
-    scale = float(window.square().sum().sqrt()) if c.window_norm == "energy" else 1.0
+    scale = float(window.square().sum()) if c.window_norm == "energy" else 1.0
     target = unmapped(mel, c)
     # frames in the middle of blocks are centred frames of a sound that begins half a hop earlier
     shift = c.hop // 2 if c.placing == "same" else 0
+    length = len(waveform) + 2 * shift
+    window = torch.nn.functional.pad(window, ((c.fft - c.window) // 2, -(c.window - c.fft) // 2))
+    frames = torch.empty(1 + length // c.hop, c.fft)
+    weight = overlapped(window.square().expand(frames.shape), c.hop)
+    ends = c.fft // 2
     last: Tensor | None = None
     for _ in range(rounds):
-        wide = torch.nn.functional.pad(waveform[None, None], (shift, shift), mode=c.padding)[0, 0]
-        x = torch.stft(
-            wide, c.fft, c.hop, c.window, window, pad_mode=c.padding, return_complex=True
-        )
-        last, x = x, x if last is None else x + MOMENTUM * (x - last)
-        bands = ((x.abs() / scale).square() + c.tiny).pow(c.power / 2).T @ bank
-        if shift:
-            full = torch.cat([bands[:1], target, bands[-1:]])
-        else:
-            full = target
-        ratio = full / bands.clamp(min=c.floor)
-        gain = (ratio @ weights).masked_fill(silent, 1.0).pow(1 / c.power)
-        nearest = torch.istft(x * gain.T, c.fft, c.hop, c.window, window, length=len(wide))
-        waveform = nearest[shift : shift + len(waveform)]
+        wide = torch.nn.functional.pad(waveform[None], (shift, shift), mode=c.padding)
+        wide = torch.nn.functional.pad(wide, (ends, ends), mode=c.padding)[0]
+        # into a tensor that lies frame after frame: the order of torch.stft takes 4 times as long
+        torch.mul(wide.unfold(0, c.fft, c.hop), window, out=frames)
+        x = torch.fft.rfft(frames)
+        last, x = x, x if last is None else _onwards(last, x)
+        # x.abs() takes ten times as long
+        bands = ((x * x.conj()).real / scale + c.tiny).pow_(c.power / 2) @ bank
+        full = torch.cat([bands[:1], target, bands[-1:]]) if shift else target
+        gain = torch.addmm(alone, full / bands.clamp(min=c.floor), weights).pow_(1 / c.power)
+        nearest = overlapped(torch.fft.irfft(x * gain, n=c.fft) * window, c.hop) / weight
+        waveform = nearest[ends + shift :][: len(waveform)]
     return waveform
+
+
+def overlapped(frames: Float[Tensor, "frames size"], hop: int) -> Float[Tensor, " samples"]:
+    """The sum of frames, each a hop after the one before."""
+    count, size = frames.shape
+    pieces = -(-size // hop)
+    rows = torch.nn.functional.pad(frames, (0, pieces * hop - size)).view(count, pieces, hop)
+    total = frames.new_zeros(count + pieces - 1, hop)
+    for k in range(pieces):
+        total[k : k + count] += rows[:, k]
+    return total.flatten()
+
+
+def _onwards(last: Tensor, x: Tensor) -> Tensor:
+    """x + MOMENTUM (x - last)."""
+    parts = [torch.view_as_real(one) for one in (last, x)]
+    return torch.view_as_complex(torch.lerp(*parts, 1 + MOMENTUM))
 
 
 def reach(configuration: MelConfiguration, rounds: int) -> int:
