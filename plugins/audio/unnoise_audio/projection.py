@@ -50,23 +50,19 @@ def projected(
     shift = c.hop // 2 if c.placing == "same" else 0
     length = len(waveform) + 2 * shift
     window = torch.nn.functional.pad(window, ((c.fft - c.window) // 2, -(c.window - c.fft) // 2))
-    frames = torch.empty(1 + length // c.hop, c.fft)
-    weight = overlapped(window.square().expand(frames.shape), c.hop)
-    ends = c.fft // 2
+    weight = overlapped(window.square().expand(1 + length // c.hop, -1), c.hop)
+    first = c.fft // 2 + shift
     last: Tensor | None = None
     for _ in range(rounds):
-        wide = torch.nn.functional.pad(waveform[None], (shift, shift), mode=c.padding)
-        wide = torch.nn.functional.pad(wide, (ends, ends), mode=c.padding)[0]
-        # into a tensor that lies frame after frame: the order of torch.stft takes 4 times as long
-        torch.mul(wide.unfold(0, c.fft, c.hop), window, out=frames)
-        x = torch.fft.rfft(frames)
+        wide = torch.nn.functional.pad(waveform[None], (shift, shift), mode=c.padding)[0]
+        x = torch.stft(wide, c.fft, c.hop, c.fft, window, pad_mode=c.padding, return_complex=True).T
         last, x = x, x if last is None else _onwards(last, x)
-        # x.abs() takes ten times as long
+        # x.abs() takes several times as long
         bands = ((x * x.conj()).real / scale + c.tiny).pow_(c.power / 2) @ bank
         full = torch.cat([bands[:1], target, bands[-1:]]) if shift else target
         gain = torch.addmm(alone, full / bands.clamp(min=c.floor), weights).pow_(1 / c.power)
         nearest = overlapped(torch.fft.irfft(x * gain, n=c.fft) * window, c.hop) / weight
-        waveform = nearest[ends + shift :][: len(waveform)]
+        waveform = nearest[first : first + len(waveform)]
     return waveform
 
 
