@@ -68,6 +68,16 @@ def _cipher(
     )
 
 
+def _blank(layout: Layout, dtype: torch.dtype) -> Tensor:
+    """Room for the noise of a layout. What goes to a GPU is in pinned memory: a copy from there
+    does not wait for what the GPU computes, so that it computes while the next noise is drawn."""
+    return torch.empty(layout.shape, dtype=dtype, pin_memory=layout.device.type == "cuda")
+
+
+def _moved(x: Tensor, layout: Layout) -> Tensor:
+    return x.to(layout.device, non_blocking=layout.device.type == "cuda")
+
+
 @dataclass
 class _Places:
     """The noise of one sample by place, and how often it was drawn."""
@@ -192,12 +202,12 @@ class NoiseSource:
     def normal(self, layout: Layout) -> Float[Tensor, "rows ..."]:
         """Standard normal numbers in the layout's shape, dtype and device; zero in the padding."""
         dtype = layout.dtype if layout.dtype.is_floating_point else torch.float32
-        out = torch.empty(layout.shape, dtype=dtype)
+        out = _blank(layout, dtype)
         return self._fill(out, layout, lambda x, g: x.normal_(generator=g))
 
     def uniform(self, layout: Layout) -> Float64[Tensor, "rows ..."]:
         """Uniform float64 numbers in [0, 1), one per entry of the layout; zero in the padding."""
-        out = torch.empty(layout.shape, dtype=torch.float64)
+        out = _blank(layout, torch.float64)
         return self._fill(out, layout, lambda x, g: x.uniform_(generator=g))
 
     def times(self) -> Float64[Tensor, " batch"]:
@@ -234,7 +244,7 @@ class NoiseSource:
             self._window.check(layout)
             for row, place in zip(out, self._places, strict=True):
                 place.fill(row, self._window.start, self._window.axis, draw)
-            return tensor(layout.zero_padding(out.to(layout.device)))
+            return tensor(layout.zero_padding(_moved(out, layout)))
         if layout.index is not None:
             parts = torch.split(out, layout.points.tolist())
             for part, generator in zip(parts, self._streams, strict=True):
@@ -248,4 +258,4 @@ class NoiseSource:
         else:
             for row, generator in zip(out, self._streams, strict=True):
                 draw(row, generator)
-        return out.to(layout.device)
+        return _moved(out, layout)

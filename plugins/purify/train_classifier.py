@@ -57,6 +57,7 @@ def main() -> None:
     words.add_argument("--epochs", type=int, default=12)
     words.add_argument("--adversarial", type=float, default=0.0, metavar="EPS")
     words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--device", default="cpu")
     told = words.parse_args()
     channels, height, width = SIZE
     configuration = Configuration(
@@ -70,18 +71,18 @@ def main() -> None:
     test = data.read(told.data, configuration, "validation")
     torch.manual_seed(told.seed)
     generator = torch.Generator().manual_seed(told.seed)
-    network = DigitsNet()
+    network = DigitsNet().to(told.device)
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-3)
     steps = told.epochs * (len(train) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
     begun = time.process_time()
     for epoch in range(told.epochs):
         order = torch.randperm(len(train), generator=generator)
-        total = 0.0
+        total = torch.zeros((), device=told.device)
         for k in range(0, len(order) - BATCH + 1, BATCH):
             rows = order[k : k + BATCH]
-            x = shifted(train.pixels[rows].float() / 255, generator)
-            y = train.labels[rows]
+            x = shifted(train.pixels[rows].float() / 255, generator).to(told.device)
+            y = train.labels[rows].to(told.device)
             if told.adversarial:
                 network.eval()
                 x = attacked(network, x, y, told.adversarial * min(1.0, (epoch + 1) / 4))
@@ -91,11 +92,12 @@ def main() -> None:
             loss.backward()
             optimiser.step()
             schedule.step()
-            total += loss.item()
-        sys.stderr.write(f"epoch {epoch + 1}: loss {total / (len(order) // BATCH):.4f}\n")
+            total += loss.detach()
+        sys.stderr.write(f"epoch {epoch + 1}: loss {float(total) / (len(order) // BATCH):.4f}\n")
     network.eval()
     with torch.no_grad():
-        right = network(test.pixels.float() / 255).argmax(1) == test.labels
+        answers = network(test.pixels.to(told.device).float() / 255).argmax(1).cpu()
+    right = answers == test.labels
     seconds = time.process_time() - begun
     told.out.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach() for name, value in network.state_dict().items()}

@@ -28,7 +28,7 @@ from unnoise.noise import NoiseSource
 from unnoise.samplers import DDIM
 from unnoise.samplers.strength import level_of, strength_of
 from unnoise.spaces import tensor
-from unnoise_purify.defended import PurifiedClassifier
+from unnoise_purify.defended import PurifiedClassifier, device_of
 from unnoise_purify.draws import draws_of
 from unnoise_purify.pixels import Pixels
 from unnoise_purify.purifier import Purifier
@@ -171,7 +171,9 @@ def strength_of_sigma(sigma: float, scale: float) -> float:
 @torch.no_grad()
 def state_scale(purifier: Purifier, pixels: Pixels) -> float:
     """d state / d picture, the same for every entry; InputError where it is not."""
-    levels = torch.tensor([0.0, 0.5, 1.0]).view(-1, 1, 1, 1).expand(-1, *pixels.shape)
+    device = device_of(purifier.model.denoiser)
+    levels = torch.tensor([0.0, 0.5, 1.0], device=device)
+    levels = levels.view(-1, 1, 1, 1).expand(-1, *pixels.shape)
     told = pixels.condition(3, levels.device)
     z, layout = purifier.embedded(pixels.data(levels), pixels.layout(3, levels), told)
     z = tensor(z)

@@ -52,11 +52,19 @@ class Pinned(Draws):
         return NoiseSource(self.seed, range(count))
 
 
-def numbered(seed: int, pictures: Sequence[int], query: int, votes: int = 1) -> NoiseSource:
-    """The noise of a query of pictures by their numbers, each `votes` times in a row: what a
-    measurement draws, whatever batch a picture is in."""
-    ids = [draw for k in pictures for draw in draws_of(k, query * votes, votes)]
+def numbered(
+    seed: int, pictures: Sequence[int], query: int, votes: int = 1, queries: int = 1
+) -> NoiseSource:
+    """The noise of `queries` from `query` on of pictures by their numbers, each query `votes` times
+    in a row and those of a picture after each other: what a measurement draws, whatever batch a
+    picture is in, and however many queries are asked at once."""
+    ids = [draw for k in pictures for draw in draws_of(k, query * votes, queries * votes)]
     return NoiseSource(seed, ids)
+
+
+def parts(total: int, most: int) -> list[tuple[int, int]]:
+    """Beginnings and lengths of parts of at most `most`, which together are 0 .. total - 1."""
+    return [(begin, min(most, total - begin)) for begin in range(0, total, most)]
 
 
 def draws_of(picture: int, begin: int, count: int) -> range:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -10,11 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from unnoise.engine.place import device_of
 from unnoise.errors import InputError
 from unnoise.model import Metric
 from unnoise.training.data import read
-from unnoise_purify.attacks import PGD, Attack, LowFrequency, Margin, Square, norm_named
-from unnoise_purify.certificate import Smoothed, certify, majority
+from unnoise_purify.attacks import PGD, Adaptive, Attack, LowFrequency, Margin, Square, norm_named
+from unnoise_purify.certificate import BATCH, Smoothed, certify, majority
 from unnoise_purify.check import check_defense
 from unnoise_purify.classifiers import load_classifier
 from unnoise_purify.corruptions import SEVERITIES, corrupted
@@ -44,13 +46,20 @@ class Defended(Metric):
     votes: int = Field(1, ge=1, description="purifications of a picture in one answer")
     num_samples: int = Field(64, ge=1, description="pictures, evenly spaced over the part")
     batch_size: int = Field(16, ge=1, description="pictures that run at once")
+    at_once: int = Field(1, ge=1, description="draws of the noise of each that run at once")
     seed: int = Field(0, ge=0)
+    device: str | None = Field(None, description="cpu, cuda; by default a GPU when there is one")
 
     def defence(self, model: Model, **other: Any) -> PurifiedClassifier:
         """The classifier behind the purifier."""
         settings = {"strength": self.strength, "steps": self.purify_steps, **other}
         purifier = Purifier(model, **settings)
-        return PurifiedClassifier(purifier, load_classifier(self.classifier), votes=self.votes)
+        network = load_classifier(self.classifier)
+        return self.placed(PurifiedClassifier(purifier, network, votes=self.votes))
+
+    def placed(self, defence: PurifiedClassifier) -> PurifiedClassifier:
+        """A defence where it is to compute."""
+        return defence.to(device_of(self.device))
 
     def pictures(self, model: Model, source: Any) -> tuple[Tensor, Tensor]:
         """Pictures (n, C, H, W) in [0, 1] of the validation part, and their labels."""
@@ -65,8 +74,8 @@ class Defended(Metric):
             raise InputError(
                 "robustness is measured on pictures with labels", fix="use a folder of classes"
             )
-        pixels = pixels_of(model)
-        return pixels.unit(batch.x0.float()), label
+        pixels, device = pixels_of(model), device_of(self.device)
+        return pixels.unit(batch.x0.float()).to(device), label.to(device)
 
 
 @final
@@ -87,8 +96,8 @@ class Robustness(Defended):
     )
     adaptive: bool = Field(
         False,
-        description="also attack low frequencies and the margin, through the first gradient, and"
-        " take the gradient of predictions that are not clamped",
+        description="also attack low frequencies and the margin, through the first gradient, take"
+        " the gradient of predictions that are not clamped, and keep the best of several ascents",
     )
     square: int = Field(0, ge=0, description="also a random search of this many queries (l_inf)")
     undefended: bool = Field(True, description="also the classifier without the purifier")
@@ -107,6 +116,7 @@ class Robustness(Defended):
             "eot": self.eot,
             "scoring": self.scoring,
             "batch_size": self.batch_size,
+            "at_once": self.at_once,
             "seed": self.seed,
             "progress": report,
         }
@@ -132,10 +142,12 @@ class Robustness(Defended):
         norm, way = norm_named(self.norm), gradient_named(self.gradients[0])
         found: list[Attack] = []
         if self.adaptive:
-            own = (norm, self.eps, way, self.attack_steps, self.eot)
-            found += [PGD(*own, subspace=LowFrequency()), PGD(*own, loss=Margin())]
+            own = PGD(norm, self.eps, way, self.attack_steps, self.eot, at_once=self.at_once)
+            found += [replace(own, subspace=LowFrequency()), replace(own, loss=Margin())]
             if "unclamped" not in self.gradients:
-                found.append(PGD(norm, self.eps, Unclamped(), self.attack_steps, self.eot))
+                found.append(replace(own, gradient=Unclamped()))
+            told = (self.attack_steps, self.eot)
+            found.append(Adaptive(norm, self.eps, way, *told, at_once=self.at_once))
         if self.square:
             if self.norm != "l_inf":
                 raise InputError("the square search is one of l_inf", value=self.norm)
@@ -166,6 +178,7 @@ class Certified(Defended):
                 "an attack has steps and draws of the noise", value=(self.attack_steps, self.eot)
             )
         smoothed = Smoothed(Purifier(model, self.strength), load_classifier(self.classifier))
+        self.placed(smoothed.defence)
         x, y = self.pictures(model, source)
 
         def show(share: float) -> None:
@@ -179,6 +192,7 @@ class Certified(Defended):
             draws=self.draws,
             alpha=self.alpha,
             seed=self.seed,
+            batch=max(BATCH, self.at_once),
             report=show,
         )
         sure = [
@@ -207,7 +221,8 @@ class Certified(Defended):
         """Whether the smoothed classifier is right about each picture after PGD."""
         assert self.attack_steps is not None
         assert self.eot is not None
-        attack = PGD(norm_named("l_2"), radius, Full(), self.attack_steps, self.eot)
+        ball, told = norm_named("l_2"), (self.attack_steps, self.eot)
+        attack = PGD(ball, radius, Full(), *told, at_once=self.at_once)
         right: list[bool] = []
         for begin in range(0, len(x), self.batch_size):
             some = slice(begin, begin + self.batch_size)

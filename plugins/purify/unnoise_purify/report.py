@@ -23,6 +23,7 @@ class Row:
     trace : means over the batches.
     seconds : of the processor, for the attack on one picture.
     black : whether it looks at answers alone.
+    right : of each picture, whether each answer was right.
     """
 
     name: str
@@ -31,11 +32,12 @@ class Row:
     always: Share
     trace: Trace
     seconds: float
+    right: tuple[tuple[bool, ...], ...] = ()
 
     @staticmethod
     def of(name: str, black: bool, lines: Sequence[Mapping[str, Any]]) -> Row:
         """From the lines of a record, one for each batch."""
-        right = [answers for line in lines for answers in line["right"]]
+        right = tuple(tuple(map(bool, answers)) for line in lines for answers in line["right"])
         sizes = [len(line["right"]) for line in lines]
         total = len(right)
 
@@ -54,7 +56,7 @@ class Row:
         once = Share(sum(answers[0] for answers in right), total)
         always = Share(sum(map(all, right)), total)
         seconds = sum(line["seconds"] for line in lines) / total
-        return Row(name, black, once, always, trace, seconds)
+        return Row(name, black, once, always, trace, seconds, right)
 
     def json(self) -> dict[str, Any]:
         """As plain numbers."""

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unnoise.errors import InputError
@@ -30,7 +30,7 @@ from unnoise.storage.kept import Kept, keeping
 from unnoise.storage.tensors import digest
 from unnoise_purify.attacks import PGD, Attack, Norm, RandomNoise, Trace, Transfer, norm_named
 from unnoise_purify.defended import PurifiedClassifier, logits_of, votes_of
-from unnoise_purify.draws import numbered
+from unnoise_purify.draws import numbered, parts
 from unnoise_purify.gradients import GRADIENTS, Full, Gradient
 from unnoise_purify.pixels import check_unit
 from unnoise_purify.report import Report, Row
@@ -53,6 +53,7 @@ def evaluate_robustness(
     scoring: str | Scoring | None = None,
     extra: Sequence[Attack] = (),
     batch_size: int = 16,
+    at_once: int = 1,
     seed: int = 0,
     record: str | Path | None = None,
     progress: Progress | None = None,
@@ -69,6 +70,7 @@ def evaluate_robustness(
     scoring : "one-shot", "repeated" (10 answers) or `unnoise_purify.scoring`.
     extra : attacks of the same norm and eps besides these, random noise and the transfer from the
         undefended classifier.
+    batch_size, at_once : pictures, and draws of the noise of each, that are computed at once.
     record : a file to which every finished batch is written, and from which a run that was stopped
         goes on.
 
@@ -79,15 +81,13 @@ def evaluate_robustness(
     """
     ball, size, modes, count, draws, how = _complete(norm, eps, gradients, steps, eot, scoring)
     _check_data(images, labels)
-    if batch_size < 1:
-        raise InputError("a batch has a picture", value=batch_size, limit=">= 1")
     bare = not isinstance(defence, PurifiedClassifier)
     attacks: list[Attack] = [RandomNoise(ball, size)]
     if bare:  # it has one gradient and no noise
         attacks.append(PGD(ball, size, Full(), count, 1))
     else:
         attacks.append(Transfer(ball, size, count))
-        attacks += [PGD(ball, size, mode, count, draws) for mode in modes]
+        attacks += [PGD(ball, size, mode, count, draws, at_once=at_once) for mode in modes]
     attacks += list(extra)
     _check_attacks(attacks, ball, size)
     about = {
@@ -101,8 +101,26 @@ def evaluate_robustness(
         "seed": seed,
     }
     with keeping(None if record is None else Path(record), about) as kept:
-        job = _Job(defence, images, labels, how, batch_size, seed, kept, progress, len(attacks) + 1)
-        clean, *rows = (job.row(attack) for attack in (None, *attacks))
+        every = len(attacks) + 1
+
+        def told(done: int) -> Progress | None:
+            return progress and (lambda what, share: progress(what, (done + share) / every))
+
+        clean, *rows = (
+            measured(
+                defence,
+                images,
+                labels,
+                attack,
+                scoring=how,
+                batch_size=batch_size,
+                at_once=at_once,
+                seed=seed,
+                kept=kept,
+                progress=told(done),
+            )
+            for done, attack in enumerate([None, *attacks])
+        )
     return Report(ball.name, size, how, described(defence), clean, rows)
 
 
@@ -117,39 +135,53 @@ def described(defence: nn.Module) -> str:
     )
 
 
+def measured(
+    defence: nn.Module,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    attack: Attack | None,
+    *,
+    scoring: Scoring,
+    batch_size: int = 16,
+    at_once: int = 1,
+    seed: int = 0,
+    kept: Kept | None = None,
+    progress: Progress | None = None,
+) -> Row:
+    """What a defence answers to pictures after one attack, or as they are: a row of
+    `evaluate_robustness`, with which it shares the parameters. `kept` are the batches there are.
+    """
+    if batch_size < 1 or at_once < 1:
+        raise InputError(
+            "a batch has a picture, and a draw of it", value=(batch_size, at_once), limit=">= 1"
+        )
+    job = _Job(defence, scoring, at_once, seed)
+    name = "clean" if attack is None else attack.name
+    lines = []
+    for begin in range(0, len(images), batch_size):
+        if progress is not None:
+            progress(f"{name}: picture {begin + 1}", begin / len(images))
+        key, some = f"{name} @ {begin}", slice(begin, begin + batch_size)
+        line = None if kept is None else kept.get(key)
+        if line is None:
+            line = job.line(attack, images[some], labels[some], begin)
+            line = line if kept is None else kept.add(key, line)
+        lines.append(line)
+    return Row.of(name, attack is not None and attack.black, lines)
+
+
 @final
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Job:
-    """One measurement: batch after batch of each attack."""
+    """One measurement."""
 
     defence: nn.Module
-    images: Tensor
-    labels: Tensor
     scoring: Scoring
-    batch: int
+    at_once: int
     seed: int
-    kept: Kept
-    progress: Progress | None
-    attacks: int
-    done: float = field(default=0.0)
 
-    def row(self, attack: Attack | None) -> Row:
-        """All batches of one attack; None: of the pictures as they are."""
-        name = "clean" if attack is None else attack.name
-        lines = []
-        for begin in range(0, len(self.images), self.batch):
-            if self.progress is not None:
-                self.progress(f"{name}: picture {begin + 1}", self.done / self.attacks)
-            key = f"{name} @ {begin}"
-            line = self.kept.get(key)
-            lines.append(
-                self.kept.add(key, self._measured(attack, begin)) if line is None else line
-            )
-            self.done += self.batch / len(self.images)
-        return Row.of(name, attack is not None and attack.black, lines)
-
-    def _measured(self, attack: Attack | None, begin: int) -> dict[str, Any]:
-        x, y = self.images[begin : begin + self.batch], self.labels[begin : begin + self.batch]
+    def line(self, attack: Attack | None, x: Tensor, y: Tensor, begin: int) -> dict[str, Any]:
+        """One batch of it, whose first picture has the number `begin`."""
         numbers = range(begin, begin + len(x))
         started, trace = time.process_time(), Trace()
         shown = x
@@ -160,7 +192,7 @@ class _Job:
         seconds = time.process_time() - started
         return {
             "seed": self.seed,
-            "right": [list(map(bool, each)) for each in self._answers(shown, y, numbers)],
+            "right": self._answers(shown, y, numbers).tolist(),
             "loss": list(trace.loss),
             "gradient": list(trace.gradient),
             "zero": trace.zero,
@@ -169,14 +201,14 @@ class _Job:
         }
 
     @torch.no_grad()
-    def _answers(self, x: Tensor, y: Tensor, numbers: range) -> list[list[bool]]:
+    def _answers(self, x: Tensor, y: Tensor, numbers: range) -> Bool[Tensor, "batch queries"]:
         """For each picture, whether each answer is right."""
-        votes, columns = votes_of(self.defence), []
-        for query in range(self.scoring.queries):
-            noise = numbered(self.seed + _SCORING, numbers, query, votes)
-            columns.append(logits_of(self.defence, x, noise).argmax(1) == y)
-        found: list[list[bool]] = torch.stack(columns, 1).tolist()
-        return found
+        votes, found = votes_of(self.defence), []
+        for begin, count in parts(self.scoring.queries, self.at_once):
+            noise = numbered(self.seed + _SCORING, numbers, begin, votes, count)
+            logits = logits_of(self.defence, x.repeat_interleave(count, 0), noise)
+            found.append(logits.argmax(1).view(len(x), count) == y[:, None])
+        return torch.cat(found, 1)
 
 
 def _complete(

@@ -11,12 +11,15 @@ from unnoise.noise import NoiseSource
 from unnoise_purify.attacks import (
     L2,
     PGD,
+    Adaptive,
     CrossEntropy,
+    Doubt,
     Linf,
     LowFrequency,
     Margin,
     RandomNoise,
     Square,
+    Towards,
     Transfer,
     norm_named,
 )
@@ -48,7 +51,7 @@ def grey(count=6):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("loss", [CrossEntropy(), Margin()])
+@pytest.mark.parametrize("loss", [CrossEntropy(), Margin(), Doubt()])
 def test_against_a_linear_classifier_the_optimum_is_found(linear, norm, loss):
     """l_inf: eps sign(w), l_2: eps w / |w|: the margin falls by eps |w|_1 or eps |w|_2."""
     network, w = linear
@@ -73,6 +76,8 @@ def test_attacks_stay_in_the_ball_and_among_pictures(linear, norm):
     attacks = [
         PGD(norm, 0.3, Full(), 3, 1),
         PGD(norm, 0.3, Full(), 3, 1, subspace=LowFrequency(3)),
+        PGD(norm, 0.3, Full(), 3, 1, momentum=0.5),
+        Adaptive(norm, 0.3, Full(), 3, 1, judges=2),
         RandomNoise(norm, 0.3),
         Transfer(norm, 0.3, 3),
     ]
@@ -83,6 +88,57 @@ def test_attacks_stay_in_the_ball_and_among_pictures(linear, norm):
         assert float(found.min()) >= 0
         assert float(found.max()) <= 1
         assert 0.01 < float(norm.size(found - x).max()) <= 0.3 * (1 + 1e-5)
+
+
+def test_losses_are_the_logarithms_that_they_say():
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    y, targets = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([3, 0, 1])
+    p = logits.softmax(1)
+    own = p[torch.arange(6), y]
+    assert torch.allclose(Doubt()(logits, y), (1 - own).log(), atol=1e-6)
+    each = p[torch.arange(6), targets.repeat_interleave(2)]  # two draws of each of three pictures
+    assert torch.allclose(Towards(targets)(logits, y), each.log(), atol=1e-6)
+
+
+class Ridges(nn.Module):
+    """Sure of class 0 where the first pixel is below .5, of class 2 where the last is above .55."""
+
+    def forward(self, x):
+        first, last = x[:, 0, 0, 0], x[:, 0, -1, -1]
+        return 40 * torch.stack([0.5 - first, torch.zeros_like(first), last - 0.55], 1)
+
+
+def test_the_best_of_several_ascents_is_kept_for_each_picture():
+    """Class 1 answers from the middle; the nearest hill is out of reach, another is not."""
+    x = torch.full((2, 1, 3, 3), 0.52)
+    x[1, 0, 0, 0], x[1, 0, -1, -1] = 0.59, 0.47  # .09 from class 0, .08 from class 2
+    y = torch.ones(2, dtype=torch.int64)
+    network = Ridges()
+    assert torch.equal(network(x).argmax(1), y)
+    found = Adaptive(Linf(), 0.1, Full(), 10, 1, judges=2).run(network, x, y, range(2), 0)
+    assert (network(found.pictures).argmax(1) != y).all()
+    assert Adaptive(Linf(), 0.1, Full(), 10, 1).name.startswith("adaptive, 5 ascents of 10")
+    with pytest.raises(ConfigError, match="judges"):
+        Adaptive(Linf(), 0.1, Full(), 10, 1, judges=0)
+    with pytest.raises(ConfigError, match="steps"):
+        Adaptive(Linf(), 0.1, Full(), 0, 1)
+
+
+def test_draws_at_once_are_the_same_draws(digits_model, pictures):
+    """However many are computed together, and with votes."""
+    x, y = pictures[0][:2], pictures[1][:2]
+    purifier = Purifier(digits_model, 0.4, steps=1)
+    for votes in (1, 2):
+        defence = PurifiedClassifier(purifier, digits(), votes=votes)
+        found = [
+            PGD(Linf(), 0.1, Full(), 1, 3, at_once=n).expected(defence, x, y, range(5, 7), 2, 1)
+            for n in (1, 2, 3)
+        ]
+        for loss, grad in found[1:]:
+            assert torch.allclose(loss, found[0][0], rtol=1e-4, atol=1e-6)
+            assert torch.allclose(
+                grad, found[0][1], rtol=1e-3, atol=1e-6 + 1e-3 * float(grad.abs().max())
+            )
 
 
 def test_what_is_drawn_belongs_to_the_picture(linear):

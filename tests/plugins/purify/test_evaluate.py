@@ -48,7 +48,8 @@ def test_robustness(folder, capsys, tmp_path):
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     names = [row["attack"] for row in found["defended"]["attacks"]]
-    assert len(names) == 7
+    assert len(names) == 8
+    assert any(name.startswith("adaptive") for name in names)
     assert any("low frequency" in name for name in names)
     assert any("Square" in name for name in names)
     least = min(row["one_shot"]["right"] for row in found["defended"]["attacks"])

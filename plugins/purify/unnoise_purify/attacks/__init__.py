@@ -1,7 +1,8 @@
 """Attacks on random defences, as libraries lack them."""
 
+from unnoise_purify.attacks.adaptive import Adaptive
 from unnoise_purify.attacks.base import Attack, Attacked, Trace
-from unnoise_purify.attacks.losses import CrossEntropy, Loss, Margin
+from unnoise_purify.attacks.losses import CrossEntropy, Doubt, Loss, Margin, Towards
 from unnoise_purify.attacks.norms import L2, Linf, Norm, norm_named
 from unnoise_purify.attacks.pgd import PGD
 from unnoise_purify.attacks.search import Square
@@ -11,9 +12,11 @@ from unnoise_purify.attacks.subspaces import Everything, LowFrequency, Subspace
 __all__ = [
     "L2",
     "PGD",
+    "Adaptive",
     "Attack",
     "Attacked",
     "CrossEntropy",
+    "Doubt",
     "Everything",
     "Linf",
     "Loss",
@@ -23,6 +26,7 @@ __all__ = [
     "RandomNoise",
     "Square",
     "Subspace",
+    "Towards",
     "Trace",
     "Transfer",
     "norm_named",
