@@ -27,6 +27,7 @@ from unnoise.discovery.registry import find, resolve, specs_of
 from unnoise.errors import ConfigError, PluginError, UnnoiseError, nearest
 from unnoise.samplers import Sampler, grids
 from unnoise.samplers.grids import Grid
+from unnoise.samplers.strided import Strided
 from unnoise.specs import Spec, normal
 
 _LONGEST: Final = 1000
@@ -152,7 +153,8 @@ def _sampler_class(name: str) -> type[Sampler]:
 
 def _grid_class(name: str) -> type[Grid]:
     """By the name that users type, or by that of the class as a record has it."""
-    classes = {type(grid).__name__: type(grid) for grid in grids.NAMED.values()}
+    kinds = [*map(type, grids.NAMED.values()), Strided]
+    classes = {kind.__name__: kind for kind in kinds} | {"strided": Strided}
     return classes.get(name) or type(grids.named(name))
 
 

@@ -114,12 +114,22 @@ def grid_of(
     return chosen.times(denoiser.kernel, steps, start)
 
 
+def begin_of(
+    kernel: TransitionKernel, steps: int | Sequence[float] | None, grid: str | Grid | None
+) -> float:
+    """The time at which a run begins that is given no state to start from."""
+    if grid is None or isinstance(steps, Sequence):
+        return 1.0
+    chosen = grid if isinstance(grid, Grid) else named_grid(grid)
+    return chosen.begin(kernel, steps)
+
+
 def check_ahead(model: Trained, options: Options) -> Sampler:
     """The sampler of tasks that bring none. What can be refused without a plan is refused here."""
     kernel = model.denoiser.kernel
     sampler = sampler_of(options.sampler or model.defaults.get("sampler"), kernel)
     sampler.check(kernel)
-    start = 1.0 if options.start is None else options.start.t
     steps, grid = steps_of(None, options, model.defaults)
-    grid_of(model.denoiser, steps, start, grid)
+    start = begin_of(kernel, steps, grid) if options.start is None else options.start.t
+    sampler.check_grid(grid_of(model.denoiser, steps, start, grid))
     return sampler

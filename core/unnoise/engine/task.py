@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -16,15 +17,20 @@ from unnoise.domain import Task, Trained
 from unnoise.engine.named import spelled
 from unnoise.engine.options import Options
 from unnoise.engine.place import placed
-from unnoise.engine.request import grid_of, sampler_of, steps_of
+from unnoise.engine.request import begin_of, grid_of, sampler_of, steps_of
 from unnoise.engine.threads import fitting, threads
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
+from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.samplers import Custom, Diffusion, Grid, Observation, Sampler, Start, walk
 from unnoise.spaces import Layout, State
 from unnoise.trajectory import Frame, Part, Progress
 
-_CHECK_EVERY = 10  # steps between two looks for NaN: a look costs about as much as a step's algebra
+_CHECK_EVERY = 10  # steps between two looks at the state, which cost as much as a step's algebra
+FAR: Final = 1000.0
+"""Entries of a state that are larger than this many standard deviations of the prior, or this many
+times the largest of what was given, are no samples: a run that became unstable, not noise or data.
+"""
 T = TypeVar("T")
 
 
@@ -87,12 +93,13 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
         sampler = task.around(sampler)
     observation = _observation(setting, task, noise)
     start = _start(setting, task, noise)
+    steps, named = steps_of(task, options, setting.model.defaults)
     if start is None:
-        x, first = kernel.prior(layout).sample(noise), 1.0
+        x, first = kernel.prior(layout).sample(noise), begin_of(kernel, steps, named)
     else:
         x, first = start.state(kernel, layout, noise), start.t
-    steps, named = steps_of(task, options, setting.model.defaults)
     grid = grid_of(denoiser, steps, first, named)
+    sampler.check_grid(grid)
     record.samplers.append(sampler)
     record.steps = steps if isinstance(steps, int) else grid.tolist()
     if isinstance(named, Grid):
@@ -117,6 +124,7 @@ def _walked(
 ) -> State:
     options, cpu = setting.options, run.layout.to("cpu")
     told = _moved(run.condition, torch.device("cpu"))
+    limits = _limits(run.kernel, x, observation)
 
     def keep(t: float, state: State, x0: State) -> None:
         if options.return_trajectory:
@@ -136,8 +144,8 @@ def _walked(
                 fix="allow more time, or fewer steps; finished batches come from generate_iter",
             )
         if i % _CHECK_EVERY == 0:
-            _check_finite(x, step.t, run.layout)
-    _check_finite(x, float(grid[-1]), run.layout)
+            _check_state(x, step.t, run.layout, limits)
+    _check_state(x, float(grid[-1]), run.layout, limits)
     return x
 
 
@@ -201,14 +209,49 @@ def _moved(condition: Mapping[str, Tensor] | None, device: torch.device) -> Any:
     return condition and {name: value.to(device) for name, value in condition.items()}
 
 
-def _check_finite(x: State, t: float, layout: Layout) -> None:
-    for name, value in {"": x}.items() if isinstance(x, Tensor) else x.items():
-        if value.dtype.is_floating_point and not torch.isfinite(value.sum()):
-            part = layout[name] if name else layout
-            bad = torch.nonzero(~torch.isfinite(part.sum(value.double()))).flatten().tolist()
-            if bad:
-                raise NonFiniteError(
-                    f"NaN or infinity in the state{' ' + name if name else ''} at t = {t:.3g}",
-                    value=f"samples {bad[:8]} of the batch",
-                    fix="lower guidance_scale, use more steps, or check the model's weights",
-                )
+def _limits(
+    kernel: TransitionKernel, x: State, observation: Observation | None
+) -> Mapping[str, float]:
+    """What the entries of each part with a Gaussian kernel do not exceed in a run that begins with
+    `x`; "" for a state that has no parts."""
+    kernels = kernel.parts if isinstance(kernel, ProductKernel) else {"": kernel}
+    given = [_named(x)] if observation is None else [_named(x), _named(observation.value)]
+    limits = {}
+    for name, part in kernels.items():
+        if isinstance(part, GaussianKernel):
+            known = [float(torch.nan_to_num(values[name], 0, 0, 0).abs().max()) for values in given]
+            limits[name] = FAR * max(float(part.schedule.sigma(1.0)), *known)
+    return limits
+
+
+def _check_state(x: State, t: float, layout: Layout, limits: Mapping[str, float]) -> None:
+    for name, value in _named(x).items():
+        if not value.dtype.is_floating_point:
+            continue
+        limit = limits.get(name, math.inf)
+        if float(value.abs().max()) <= min(limit, torch.finfo(value.dtype).max):
+            continue
+        part = layout[name] if name else layout
+        of = f" {name}" if name else ""
+        if bad := _samples(part, ~torch.isfinite(value)):
+            raise NonFiniteError(
+                f"NaN or infinity in the state{of} at t = {t:.3g}",
+                value=f"samples {bad} of the batch",
+                fix="lower guidance_scale, use more steps, or check the model's weights",
+            )
+        raise NonFiniteError(
+            f"the state{of} left the scale of its law at t = {t:.3g}",
+            value=f"entries up to {float(value.abs().max()):.1e} in samples"
+            f" {_samples(part, value.abs() > limit)} of the batch",
+            limit=f"{limit:.1e}, {FAR:g} times what the run began with",
+            fix="lower guidance_scale, use more steps, or the sampler ddim",
+        )
+
+
+def _samples(layout: Layout, bad: Tensor) -> list[int]:
+    """The first samples that have a bad entry."""
+    return torch.nonzero(layout.sum(bad.double())).flatten().tolist()[:8]
+
+
+def _named(x: State) -> Mapping[str, Tensor]:
+    return {"": x} if isinstance(x, Tensor) else x

@@ -32,6 +32,7 @@ from unnoise.samplers.remdm import ReMDM
 from unnoise.samplers.restart import Restart
 from unnoise.samplers.reverse_diffusion import PredictorCorrector, ReverseDiffusion
 from unnoise.samplers.sa_solver import SASolver
+from unnoise.samplers.strided import Strided
 from unnoise.samplers.unipc import UniPC
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "Start",
     "Step",
     "Steps",
+    "Strided",
     "Threshold",
     "Times",
     "UniPC",

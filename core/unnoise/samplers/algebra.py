@@ -7,6 +7,10 @@ With rho = sigma / alpha, y = x / alpha and lambda = log(alpha / sigma), the pro
 The last two are solved exactly for a prediction that is a polynomial in rho or lambda. rho is
 infinite where alpha is 0 (flow matching at t = 1) and lambda where sigma is 0 (t = 0): a step from
 or to there uses one prediction of x_0, `toward`, which is exact to first order at both ends.
+
+Where alpha is almost 0 (the cosine schedule at t = 1: rho = 22026), y is thousands of times what is
+left of x_0 in it. A method of higher order in eps would multiply the difference of two predictions
+by that: above RHO_MAX it takes the step `toward`, too, and begins its history after it.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, wraps
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import torch
 from scipy.optimize import brentq
@@ -28,6 +32,9 @@ from unnoise.spaces import tensor
 
 FIRST = 1e-5
 """The smallest time that is not 0: schedules may jump from a smallest sigma to sigma(0) = 0."""
+RHO_MAX: Final = 1000.0
+"""Above this sigma / alpha nothing of x_0 is seen: grids space levels as if it were the first, and
+methods in eps begin below it."""
 
 
 def schedule_of(kernel: TransitionKernel) -> Schedule:
@@ -56,6 +63,11 @@ class Level(NamedTuple):
     def rho(self) -> float:
         """sigma / alpha."""
         return self.sigma / self.alpha if self.alpha > 0 else math.inf
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing of x_0 is seen here: alpha is 0, or almost."""
+        return self.sigma > RHO_MAX * self.alpha
 
 
 def level(schedule: Schedule, t: float) -> Level:

@@ -98,6 +98,10 @@ class Sampler(ABC):
                 fix=f"samplers for this kernel: {names}",
             )
 
+    def check_grid(self, grid: Times) -> None:  # noqa: B027 - nothing to ask by default
+        """Raise IncompatibleSampler when a run on these times would go astray with a trained
+        network; the engine asks before any work. By default every grid will do."""
+
     @classmethod
     def fits(cls, kernel: TransitionKernel) -> bool:
         """Whether this sampler runs on `kernel`."""

@@ -26,7 +26,7 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.multistep import Warmup, third_order
+from unnoise.samplers.multistep import Warmup, third_order, trusted
 from unnoise.spaces import State, tensor
 
 
@@ -36,8 +36,8 @@ class DEIS(Sampler):
     """x_s / alpha_s = x_t / alpha_t + sum_i eps_i int l_i d rho, over the step's change of rho,
 
     l_i the Lagrange polynomials of the latest `order` predictions, in t (t-AB) or in rho (rho-AB).
-    The first steps are of lower order, or single steps of third order; a step from alpha = 0 uses
-    the prediction of x_0.
+    The first steps are of lower order, or single steps of third order; a step from where alpha is
+    0, or almost, uses the prediction of x_0.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ class DEIS(Sampler):
         for (a, b), row in zip(pairs, _rows(self, schedule, pairs), strict=True):
             x = tensor(x)
             law = run(x, a.t)
-            if a.alpha > 0:
+            if not a.blind:
                 history = [noise_in(x, law, a), *history[: self.order - 1]]
             if row is not None:
                 x = weighted(row, [x, *history])
-            elif a.alpha > 0:
+            elif not a.blind:
                 x = third_order(run, x, tensor(law.mean), a, b)
             else:
                 x = toward(x, tensor(law.mean), a, b)
@@ -88,10 +88,10 @@ def _rows(sampler: DEIS, schedule: Schedule, pairs: Spans) -> list[Row | None]:
     times: list[Level] = []  # of the predictions, the latest first
     integrals = _integrals(sampler, schedule, pairs)
     for (a, b), moments in zip(pairs, integrals, strict=True):
-        if a.alpha > 0:
+        if not a.blind:
             times = [a, *times[: sampler.order - 1]]
-        starting = sampler.warmup is Warmup.FULL and len(times) < sampler.order
-        if a.alpha <= 0 or (starting and math.isfinite(b.lam)):
+        starting = sampler.warmup.single(len(pairs)) and len(times) < sampler.order
+        if a.blind or (starting and math.isfinite(b.lam)):
             rows.append(None)
             continue
         # t from that of the first prediction, or rho from that of the end
@@ -99,7 +99,7 @@ def _rows(sampler: DEIS, schedule: Schedule, pairs: Spans) -> list[Row | None]:
             nodes = [at.rho - b.rho for at in times]
         else:
             nodes = [at.t - a.t for at in times]
-        weights = interpolated(nodes, moments[: len(times)])
+        weights = trusted(lambda n, at=nodes, m=moments: interpolated(at[:n], m[:n]), len(times))
         rows.append((b.alpha / a.alpha, *(b.alpha * w for w in weights)))
     return rows
 

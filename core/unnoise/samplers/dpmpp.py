@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import ClassVar, final
 
 from torch import Tensor
@@ -25,7 +26,7 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.multistep import Warmup, remembered, step_row, third_order
+from unnoise.samplers.multistep import Warmup, remembered, step_row, third_order, trusted
 from unnoise.spaces import State, tensor
 
 
@@ -108,7 +109,7 @@ def _rows(
     """For each step where 2S makes its other prediction, and the coefficients of x_t, of the
     prediction there and of the others; None for a step that is not of this kind."""
     keep = _KEEP[sampler.solver]
-    least = keep if sampler.solver is Solver.M3 and sampler.warmup is Warmup.FULL else 0
+    least = keep if sampler.solver is Solver.M3 and sampler.warmup.single(len(pairs)) else 0
     rows: list[tuple[Level | None, Row | None]] = []
     known: list[float] = []  # lambda of earlier predictions
     for a, b in pairs:
@@ -116,15 +117,16 @@ def _rows(
         if math.isfinite(b.lam - a.lam) and len(known) >= least:
             half = between(schedule, a, b, 0.5) if sampler.solver is Solver.S2 else None
             others = known if half is None else [half.lam]
-            row = step_row(a, b, _weights(a.lam, b.lam, others))
+            weights = partial(_weights, a.lam, b.lam, others)
+            row = step_row(a, b, trusted(weights, 1 + len(others)))
         rows.append((half, row))
         known = remembered(known, a, keep)
     return rows
 
 
-def _weights(now: float, end: float, others: Sequence[float]) -> list[float]:
-    """Of the prediction at lambda = `now` and of those at `others`."""
-    h = end - now
+def _weights(now: float, end: float, known: Sequence[float], count: int) -> list[float]:
+    """Of `count` predictions: that at lambda = `now` and the first of those at `known`."""
+    h, others = end - now, known[: count - 1]
     if len(others) == 2:
         return adams((-h, *(at - end for at in others)), h)
     fall = -math.expm1(-h)

@@ -10,9 +10,9 @@ start, from `start` to 0. With u_i = 1 - i / steps and rho = sigma / alpha:
     log-snr     equal steps in log SNR up to rho = rho_min, then 0                (Lu 2022)
 
 `uniform` is what others call trailing; their leading grid does not contain the start and so starts
-from a state that is not there. On a kernel of T discrete steps the times of these five are
-multiples of 1 / T. `Custom` are times of your own, `Fitted` those that `unnoise.samplers.optimised`
-finds for a denoiser.
+from a state that is not there (`unnoise.samplers.strided`, for models that are run like that). On a
+kernel of T discrete steps the times of these five are multiples of 1 / T. `Custom` are times of
+your own, `Fitted` those that `unnoise.samplers.optimised` finds for a denoiser.
 """
 
 from __future__ import annotations
@@ -31,14 +31,12 @@ from torch import Tensor
 from unnoise.denoise import Denoiser
 from unnoise.errors import ConfigError, IncompatibleSampler, InputError, nearest
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
-from unnoise.samplers.algebra import FIRST, rho, time_of_rho
+from unnoise.samplers.algebra import FIRST, RHO_MAX, rho, time_of_rho
 from unnoise.samplers.base import Times
 
 MAX_STEPS = 100_000
 RHO_MIN: Final = 0.002
 """sigma / alpha at the last positive time, by default (Karras 2022, for data of std 0.5)."""
-RHO_MAX: Final = 1000.0
-"""Where alpha is 0, levels are spaced as if sigma / alpha were this."""
 
 
 class Grid(ABC):
@@ -62,6 +60,10 @@ class Grid(ABC):
         InputError : no such number of steps or start, for this kernel or this grid.
         IncompatibleSampler : the grid does not fit the kernel.
         """
+
+    def begin(self, kernel: TransitionKernel, steps: int | None = None) -> float:
+        """The time at which a run begins that is given no state to start from."""
+        return 1.0
 
     @property
     def owner(self) -> str | None:
@@ -92,7 +94,7 @@ class Uniform(Grid):
     def times(
         self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
     ) -> Times:
-        n = _checked(steps, start)
+        n = checked(steps, start)
         return _on(kernel, torch.linspace(start, 0, n + 1, dtype=torch.float64))
 
 
@@ -104,7 +106,7 @@ class Quadratic(Grid):
     def times(
         self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
     ) -> Times:
-        u = torch.linspace(1, 0, _checked(steps, start) + 1, dtype=torch.float64)
+        u = torch.linspace(1, 0, checked(steps, start) + 1, dtype=torch.float64)
         return _on(kernel, start * u**2)
 
 
@@ -116,7 +118,7 @@ class Linspace(Grid):
     def times(
         self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
     ) -> Times:
-        n, first = _checked(steps, start), 1 / (kernel.steps or 1000)
+        n, first = checked(steps, start), 1 / (kernel.steps or 1000)
         if n > 1 and start <= first:
             raise InputError("the run starts at the last time", value=start, limit=f"> {first:g}")
         grid = torch.linspace(start, first, n, dtype=torch.float64)
@@ -143,7 +145,7 @@ class Karras(Grid):
         def level(a: float, b: float, u: float) -> float:
             return float((a ** (1 / power) + u * (b ** (1 / power) - a ** (1 / power))) ** power)
 
-        return _spaced(kernel, _checked(steps, start), start, self.rho_min, level)
+        return _spaced(kernel, checked(steps, start), start, self.rho_min, level)
 
 
 @final
@@ -156,7 +158,7 @@ class LogSNR(Grid):
     def times(
         self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
     ) -> Times:
-        n = _checked(steps, start)
+        n = checked(steps, start)
         return _spaced(kernel, n, start, self.rho_min, lambda a, b, u: a * (b / a) ** u)
 
 
@@ -310,7 +312,7 @@ def _below(grid: Grid, values: Sequence[float], steps: int | None, start: float)
     """`start` and the times below it."""
     if steps is not None and steps != grid.steps:
         raise InputError("this grid has steps of its own", value=steps, limit=grid.steps)
-    _checked(1, start)
+    checked(1, start)
     if values[0] < start:
         raise InputError("the grid must begin where the run starts", value=values[0], limit=start)
     below = [t for t in values if t < start]
@@ -319,7 +321,8 @@ def _below(grid: Grid, values: Sequence[float], steps: int | None, start: float)
     return torch.tensor([start, *below], dtype=torch.float64)
 
 
-def _checked(steps: int | None, start: float) -> int:
+def checked(steps: int | None, start: float) -> int:
+    """The number of steps. Raises InputError for none, too many, or a start outside (0, 1]."""
     if steps is None:
         raise InputError("this grid needs a number of steps", fix="pass steps")
     if not 1 <= steps <= MAX_STEPS:

@@ -22,6 +22,7 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
+from unnoise.samplers.multistep import TRUST
 from unnoise.spaces import State, tensor
 
 
@@ -77,7 +78,9 @@ class EDM(Sampler):
 
     The churn raises rho by the factor 1 + min(churn / N, sqrt(2) - 1), N the number of steps, where
     rho lies within [churn_min, churn_max], though never above the prior's; it is a draw of the
-    kernel's own transition, its noise times churn_noise. 0 is the deterministic sampler.
+    kernel's own transition, its noise times churn_noise. 0 is the deterministic sampler. A step
+    from where alpha is almost 0, one over which rho falls by more than TRUST and that to sigma = 0
+    take one evaluation: the second weighs as much against the first.
     """
 
     churn: float = 0.0
@@ -112,7 +115,7 @@ class EDM(Sampler):
                 x = (tensor(spread.sample(run.noise)) - mean).mul_(self.churn_noise).add_(mean)
             law = run(x, back.t)
             ahead = toward(x, tensor(law.mean), back, b)
-            if b.t > 0 and back.alpha > 0:
+            if b.t > 0 and back.rho <= TRUST * b.rho and not back.blind:
                 law = run(ahead, b.t)
                 ratio = b.alpha / back.alpha
                 half = 0.5 * (b.sigma - ratio * back.sigma) / b.sigma

@@ -21,7 +21,7 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import Schedule
 from unnoise.noise import NoiseSource
 from unnoise.samplers import grids
-from unnoise.samplers.algebra import FIRST, levels, rho, schedule_of
+from unnoise.samplers.algebra import FIRST, RHO_MAX, levels, rho, schedule_of
 from unnoise.samplers.base import Sampler, Times
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.grids import Fitted, fingerprint
@@ -90,7 +90,7 @@ def optimised(
         return cast(Array, (end - states[-1]).flatten().double().cpu().numpy())
 
     def fitted(grid: Times) -> Tensor:
-        inner = [math.log(min(rho(schedule, t), grids.RHO_MAX)) for t in grid[:-1].tolist()]
+        inner = [math.log(min(rho(schedule, t), RHO_MAX)) for t in grid[:-1].tolist()]
         gaps = np.log(-np.diff(np.array(inner)).clip(-20.0, -1e-6))
         found: Any = least_squares(
             lambda gaps: miss(_of_gaps(schedule, gaps)),
@@ -113,7 +113,7 @@ def optimised(
 
 def _of_gaps(schedule: Schedule, gaps: Array) -> Tensor:
     """A grid from the logarithms of its steps in log rho; the step to 0 is not among them."""
-    top = min(rho(schedule, 1.0), grids.RHO_MAX)
+    top = min(rho(schedule, 1.0), RHO_MAX)
     low = rho(schedule, FIRST) * (1 + 1e-6)
     down = np.cumsum(np.exp(gaps))
     limit = math.log(top / low)
@@ -135,7 +135,7 @@ def _solve(run: Diffusion, x: Tensor, candidates: int) -> tuple[Tensor, list[Ten
     The steps are finer than the candidates: an error here would be fitted as if it were the truth.
     """
     schedule, fine = schedule_of(run.kernel), _FINER * (candidates - 1)
-    top = min(rho(schedule, 1.0), grids.RHO_MAX)
+    top = min(rho(schedule, 1.0), RHO_MAX)
     low = max(grids.RHO_MIN, rho(schedule, FIRST))
     levels = [top * (low / top) ** (i / fine) for i in range(1, fine + 1)]
     grid = grids.from_levels(schedule, levels)

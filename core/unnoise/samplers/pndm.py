@@ -26,6 +26,7 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
+from unnoise.samplers.multistep import TRUST
 from unnoise.spaces import State, tensor
 
 
@@ -45,8 +46,8 @@ class PNDM(Sampler):
         F: (55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24,    S: (3 e_0 - e_1) / 2.
 
     S steps cost 4 min(S, 3) + max(S - 3, 0) evaluations, so S + 9, and S + 1. A start that would
-    end at sigma = 0, where eps is not defined, or begin at alpha = 0, where phi is not, is one
-    DDIM step instead.
+    end at sigma = 0, where eps is not defined, begin where alpha is almost 0 and phi is not, or
+    over which sigma / alpha falls by more than TRUST, is one DDIM step instead.
     """
 
     method: Pseudo = Pseudo.F
@@ -67,11 +68,11 @@ class PNDM(Sampler):
         for (a, b), row in zip(pairs, _rows(self.method, schedule, pairs), strict=True):
             x = tensor(x)
             law = run(x, a.t)
-            if a.alpha > 0:
+            if not a.blind:
                 history = [noise_in(x, law, a), *history][:keep]
             if row is not None:
                 x = weighted(row, [x, *history])
-            elif a.alpha <= 0 or b.sigma <= 0:
+            elif a.blind or b.sigma <= 0 or a.rho > TRUST * b.rho:
                 x = toward(x, tensor(law.mean), a, b)
             else:
                 x = self._start(run, x, history[0], a, b)
@@ -94,7 +95,7 @@ class PNDM(Sampler):
 def _rows(method: Pseudo, _: Schedule, pairs: Spans) -> list[Row | None]:
     """The coefficients of x_t and of the latest eps; None at the start."""
     weights = _WEIGHTS[method]
-    known = accumulate(a.alpha > 0 for a, _ in pairs)  # predictions of eps
+    known = accumulate(not a.blind for a, _ in pairs)  # predictions of eps
     return [
         _row(weights, a, b) if count >= len(weights) else None
         for count, (a, b) in zip(known, pairs, strict=True)

@@ -76,6 +76,9 @@ class Restart(Sampler):
     def check(self, kernel: TransitionKernel) -> None:
         self.sampler.check(kernel)
 
+    def check_grid(self, grid: Times) -> None:
+        self.sampler.check_grid(grid)
+
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
         now = float(grid[0])

@@ -24,7 +24,7 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.multistep import remembered, step_row
+from unnoise.samplers.multistep import remembered, step_row, trusted
 from unnoise.spaces import State, tensor
 
 
@@ -121,8 +121,8 @@ def _rows(sampler: SASolver, _: Schedule, pairs: Spans) -> list[tuple[Row | None
 
 def _row(sampler: SASolver, a: Level, b: Level, known: list[float]) -> Row:
     h, noisy = b.lam - a.lam, sampler.tau**2
-    own, *others = step_row(
-        a, b, adams([at - b.lam for at in known], h, 1 + noisy), math.exp(-noisy * h)
-    )
+    nodes = [at - b.lam for at in known]
+    weights = trusted(lambda n: adams(nodes[:n], h, 1 + noisy), len(nodes))
+    own, *others = step_row(a, b, weights, math.exp(-noisy * h))
     spread = b.sigma * math.sqrt(-math.expm1(-2 * noisy * h))
     return (own, spread, *others) if noisy else (own, *others)

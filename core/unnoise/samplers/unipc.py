@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
@@ -24,7 +26,7 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.multistep import Warmup, remembered, step_row, third_order
+from unnoise.samplers.multistep import Warmup, remembered, step_row, third_order, trusted
 from unnoise.spaces import State, tensor
 
 
@@ -99,26 +101,29 @@ def _rows(sampler: UniPC, _: Schedule, pairs: Spans) -> list[tuple[Row | None, R
     """For each step the coefficients of the corrector that ends the step before: of the state and
     the prediction where that began, after the new prediction; and of the predictor. None: there
     is none, or the step is of another kind."""
-    least = sampler.p if sampler.warmup is Warmup.FULL else 0
+    least = sampler.p if sampler.warmup.single(len(pairs)) else 0
     rows: list[tuple[Row | None, Row | None]] = []
     known: list[float] = []
     origin: Level | None = None
     for a, b in pairs:
         correct = predict = None
         if origin is not None:
-            *weights, new = _weights(sampler, origin, a, [*known, a.lam])
+            *weights, new = _weights(sampler, origin, a, [*known, a.lam], len(known) + 1)
             correct = step_row(origin, a, [new, *weights])
         known = remembered(known, a, sampler.p)
         origin = None
         if math.isfinite(b.lam - a.lam) and len(known) >= least:
-            predict, origin = step_row(a, b, _weights(sampler, a, b, known)), a
+            weights = partial(_weights, sampler, a, b, known)
+            predict, origin = step_row(a, b, trusted(weights, len(known))), a
         rows.append((correct, predict))
     return rows
 
 
-def _weights(sampler: UniPC, a: Level, b: Level, known: list[float]) -> list[float]:
-    """Of predictions made at these lambdas, the first of them at a."""
-    h = b.lam - a.lam
+def _weights(
+    sampler: UniPC, a: Level, b: Level, lambdas: Sequence[float], count: int
+) -> list[float]:
+    """Of the first `count` predictions made at these lambdas, the first of them at a."""
+    h, known = b.lam - a.lam, lambdas[:count]
     fall = -math.expm1(-h)
     if len(known) == 1:
         return [fall]

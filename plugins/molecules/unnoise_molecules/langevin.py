@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 import torch
 
-from unnoise.errors import ConfigError
+from unnoise.errors import ConfigError, IncompatibleSampler
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.samplers import Diffusion, Sampler, Step, Steps, Times, intervals
 from unnoise.spaces import State, tensor
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 STEPS: Final = 5000
 UNIT: Final = 0.01
+MOST: Final = 0.25
+"""Of h / rho^2: a step of this size keeps 2 h / (1 - (1 - h)^2) = 1.14 times the variance of the
+noise that the network was trained to see; one of size 1 keeps twice that, and the run goes astray.
+"""
 
 
 def geodiff(steps: int = STEPS) -> BetaTable:
@@ -39,7 +43,8 @@ class Langevin(Sampler):
     Parameters
     ----------
     step : 1e-6 is GeoDiff's, for its 5000 steps. None: 1e-6 x 5000 / steps, so that the drift of a
-        run does not depend on the number of steps; h / rho^2 is at most 1.
+        run does not depend on the number of steps; h / rho^2 is at most 1, and a request for fewer
+        than 200 steps is refused.
     """
 
     step: float | None = None
@@ -52,6 +57,16 @@ class Langevin(Sampler):
     @property
     def stochastic(self) -> bool:
         return True
+
+    def check_grid(self, grid: Times) -> None:
+        least = math.ceil(1e-6 * STEPS / (MOST * UNIT**2))
+        if self.step is None and len(grid) - 1 < least:
+            raise IncompatibleSampler(
+                "this number of steps is too small for Langevin dynamics",
+                value=len(grid) - 1,
+                limit=f"at least {least} steps",
+                fix="take the sampler ddim for a run of few steps",
+            )
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)

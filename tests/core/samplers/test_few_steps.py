@@ -1,0 +1,98 @@
+"""Few evaluations where alpha is almost 0 at t = 1: no sampler is much further off than DDIM."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from unnoise.kernels import BetaTable, GaussianKernel, VPCosine
+from unnoise.noise import NoiseSource
+from unnoise.samplers import (
+    DDIM,
+    DEIS,
+    EDM,
+    PNDM,
+    Diffusion,
+    DPMSolverPP,
+    Euler,
+    Heun,
+    Pseudo,
+    Sampler,
+    SASolver,
+    Solver,
+    UniPC,
+    Warmup,
+    grids,
+)
+from unnoise.spaces import Euclidean, Layout
+from unnoise.testing import GaussianOracle, MixtureOracle
+
+SAMPLERS = [
+    Euler(),
+    Heun(),
+    EDM(),
+    DPMSolverPP(),
+    DPMSolverPP(Solver.S2),
+    DPMSolverPP(Solver.M3),
+    DPMSolverPP(Solver.M3, Warmup.FULL),
+    UniPC(),
+    UniPC(3),
+    UniPC(3, warmup=Warmup.FULL),
+    DEIS(),
+    DEIS(variable="rho"),
+    DEIS(4, warmup=Warmup.FULL),
+    PNDM(),
+    PNDM(Pseudo.S),
+    SASolver(0.0),
+]
+SCHEDULES = [VPCosine(), BetaTable.linear()]
+LAYOUT = Layout.dense(64, (2,))
+
+
+@cache
+def oracle(schedule) -> MixtureOracle:
+    means = torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.2, -1.0]])
+    kernel = GaussianKernel(Euclidean(), schedule)
+    return MixtureOracle(
+        kernel, torch.tensor([0.3, 0.3, 0.4]), means, torch.tensor([0.1, 0.05, 0.2])
+    )
+
+
+@cache
+def end(sampler: Sampler, schedule, grid: str, steps: int) -> torch.Tensor:
+    noise, denoiser = NoiseSource(0, range(64)), oracle(schedule)
+    x = denoiser.kernel.prior(LAYOUT).sample(noise)
+    times = grids.named(grid).times(denoiser.kernel, steps)
+    *_, last = sampler(Diffusion(denoiser, LAYOUT, noise), x, times)
+    return last.x
+
+
+@cache
+def steps_of(sampler: Sampler, schedule, grid: str, evaluations: int) -> int:
+    """The most steps that a sampler takes with so many evaluations."""
+    kernel, layout = GaussianKernel(Euclidean(), schedule), Layout.dense(1, (1,))
+    for steps in range(evaluations // sampler.evaluations + 1, 0, -1):
+        run = Diffusion(GaussianOracle(kernel, 0.0, 1.0), layout, NoiseSource(0, [0]))
+        times = grids.named(grid).times(kernel, steps)
+        for _ in sampler(run, torch.ones(1, 1), times):
+            pass
+        if run.evaluations <= evaluations:
+            return steps
+    raise AssertionError("one step costs more")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("grid", grids.NAMED)
+def test_no_sampler_is_much_further_off_than_ddim(schedule, grid):
+    evaluations = 10
+    fine = end(Heun(), schedule, "log-snr", 100)
+
+    def off(sampler: Sampler) -> float:
+        steps = steps_of(sampler, schedule, grid, evaluations)
+        return float((end(sampler, schedule, grid, steps) - fine).norm(dim=1).mean())
+
+    allowed = 1.5 * off(DDIM())
+    far = {repr(sampler): round(off(sampler), 3) for sampler in SAMPLERS if off(sampler) > allowed}
+    assert not far, allowed
