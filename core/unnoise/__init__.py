@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from unnoise.compat import torch_untouched
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'unnoise' has no attribute {name!r}")
-    module = importlib.import_module(f"unnoise.{home}")
+    with torch_untouched():
+        module = importlib.import_module(f"unnoise.{home}")
     value = module if home == name else getattr(module, name)
     globals()[name] = value
     return value

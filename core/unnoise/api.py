@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from unnoise.compat import torch_untouched
 from unnoise.denoise.wrappers import wrapped
 from unnoise.discovery.domains import built, codec_of, domain_named
 from unnoise.discovery.registry import domains, specs_of
@@ -22,7 +23,7 @@ from unnoise.errors import BundleError, PluginError
 from unnoise.model import Model
 from unnoise.objectives import Networks
 from unnoise.specs import PluginInfo
-from unnoise.storage.bundle import CONFIG, OTHERS, is_bundle, read_bundle
+from unnoise.storage.bundle import CONFIG, OTHERS, is_bundle, read_weights
 from unnoise.storage.tensors import fit_weights
 
 __all__ = ["Output", "domain_named", "generate", "generate_iter", "load", "reload"]
@@ -86,6 +87,7 @@ generate.__signature__ = signature(generate)  # type: ignore[attr-defined]  # PE
 generate_iter.__signature__ = signature(generate_iter)  # type: ignore[attr-defined]  # as above
 
 
+@torch_untouched()
 def load(source: str | Path) -> Model:
     """Load a model: a bundle folder, the name of a domain (its shipped model), a hub id, or a
     folder of another library that an installed domain reads.
@@ -95,7 +97,7 @@ def load(source: str | Path) -> Model:
     folder = _folder(source)
     if not is_bundle(folder) and (foreign := _foreign(folder)) is not None:
         return foreign
-    bundle = read_bundle(folder)
+    bundle, weights = read_weights(folder)
     domain = domain_named(bundle.domain)
     if not isinstance(domain, Trainable):
         raise BundleError(f"the domain {domain.name!r} has no models of its own", value=str(source))
@@ -111,7 +113,6 @@ def load(source: str | Path) -> Model:
         ) from error
     denoiser = wrapped(built(domain, configuration), bundle.wrappers)
     networks = Networks(denoiser, codec_of(domain, configuration))
-    weights = bundle.state_dict
     others = {k.removeprefix(OTHERS): weights.pop(k) for k in list(weights) if k.startswith(OTHERS)}
     fit_weights(networks, weights, f"the weights of {str(source)!r}")
     networks.eval()

@@ -1,4 +1,5 @@
-"""A cure for a torchaudio that cannot be imported.
+"""Against what surrounds us: torch's global settings as others leave them, and a torchaudio that
+cannot be imported.
 
 The torchaudio of PyPI beside a torch for the CPU raises OSError at import, and with it the models
 of libraries that import torchaudio when it is installed.
@@ -9,10 +10,72 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 _COMPILED = "torchaudio._extension"
+
+
+class _Precision:
+    """The default dtype of the process, which several threads may have put aside at a time."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.own = threading.Lock(), 0, cast(Any, None)
+
+    @contextmanager
+    def usual(self, torch: Any) -> Iterator[None]:
+        with self.lock:
+            if self.inside == 0:
+                self.own = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+            self.inside += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.inside -= 1
+                if self.inside == 0:
+                    torch.set_default_dtype(self.own)
+
+
+_precision = _Precision()
+
+
+@contextmanager
+def torch_as_usual() -> Iterator[None]:
+    """While entered, torch is as a fresh process has it: it makes float32 tensors on the CPU, none
+    of them in inference mode.
+
+    Networks are built, requests run and modules imported like this, so that what a caller has set
+    (float64 or half as the default, a meta device, inference mode) changes neither a result nor
+    what is kept for later calls. Works as a decorator, too. Imports no torch where there is none.
+    """
+    torch = cast(Any, sys.modules.get("torch"))
+    if torch is None:
+        yield
+        return
+    with ExitStack() as stack:
+        stack.enter_context(_precision.usual(torch))
+        if torch.get_default_device() != torch.device("cpu"):  # costs time at every operation
+            stack.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        yield
+
+
+@contextmanager
+def torch_untouched() -> Iterator[None]:
+    """`torch_as_usual`, and what draws from torch's global generator gives the numbers back: fresh
+    weights, which a stored model replaces, cost the caller none of its own."""
+    torch = cast(Any, sys.modules.get("torch"))
+    with ExitStack() as stack:
+        stack.enter_context(torch_as_usual())
+        if torch is not None:
+            stack.enter_context(torch.random.fork_rng(devices=[]))
+        yield
 
 
 def without_broken_torchaudio() -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import final
 
+from unnoise.compat import torch_untouched
 from unnoise.discovery import hangs, settings
 from unnoise.discovery.advice import diagnose, misspelt, unknown_domain
 from unnoise.discovery.loader import Plugin, examine, installed, strict, warn
@@ -84,7 +85,7 @@ def find(kind: Kind, name: str) -> Spec:
 def resolve(spec: Spec) -> object:
     """Import what the spec points to. Raises `PluginError` when that fails."""
     module, _, path = spec.target.partition(":")
-    with _ours(spec, module):
+    with _ours(spec, module), torch_untouched():
         found: object = importlib.import_module(module)
     for attribute in path.split("."):
         with _ours(spec, module, found, attribute):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from unnoise.compat import torch_untouched
 from unnoise.domain import Trained
 from unnoise.noise import NoiseSource
 from unnoise.objectives import (
@@ -17,6 +18,7 @@ from unnoise.objectives import (
 )
 
 
+@torch_untouched()
 def evaluate_bound(
     model: Trained,
     batch: Batch,
@@ -41,6 +43,7 @@ def evaluate_bound(
         )
 
 
+@torch_untouched()
 def evaluate_likelihood(
     model: Trained,
     batch: Batch,

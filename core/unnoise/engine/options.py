@@ -38,13 +38,31 @@ def _device(value: Any) -> Any:
     return str(value) if isinstance(value, torch.device) else value
 
 
+def _called(value: Any) -> Any:
+    """A callback that can be called with one argument, as far as its signature tells."""
+    if value is None or not callable(value):
+        return value
+    try:
+        inspect.signature(value).bind(None)
+    except ValueError:  # it has none to look at
+        pass
+    except TypeError as error:
+        raise ValueError(f"it is called with one argument, a Progress: {error}") from error
+    return value
+
+
+def _precision(value: Any) -> Any:
+    """torch.float16 is float16, too."""
+    return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+
+
 Whole = Annotated[int, BeforeValidator(_whole)]
 Steps = Annotated[
     Annotated[int, Field(ge=1, le=MAX_STEPS)] | tuple[float, ...], BeforeValidator(_times)
 ]
 Named = Annotated[str | Sampler, WithJsonSchema({"type": "string"})]
 Spread = Annotated[str | Grid, WithJsonSchema({"type": "string"})]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Annotated[Literal["float32", "bfloat16", "float16"], BeforeValidator(_precision)]
 
 
 @final
@@ -98,9 +116,11 @@ class Options(BaseModel):
     start: SkipJsonSchema[Start | None] = Field(
         None, description="a `Start`, a state to begin with"
     )
-    callback: SkipJsonSchema[Callable[..., Any] | None] = Field(
-        None,
-        description="called with a `Progress` after each step; what it raises ends the run",
+    callback: SkipJsonSchema[Annotated[Callable[..., Any] | None, BeforeValidator(_called)]] = (
+        Field(
+            None,
+            description="called with a `Progress` after each step; what it raises ends the run",
+        )
     )
     return_trajectory: SkipJsonSchema[bool] = Field(False, description="keep every state")
     deadline: float | None = Field(None, gt=0, description="seconds after which the run is stopped")

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from types import GeneratorType
 from typing import Any, Final, final
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 
+from unnoise.compat import torch_as_usual, torch_untouched
 from unnoise.discovery.parts import versions
 from unnoise.domain import Domain, Draw, Partial, Task, Trained
 from unnoise.engine.named import spelled
@@ -25,7 +27,9 @@ from unnoise.engine.task import Record, Setting, on_cpu, run_task
 from unnoise.errors import ConfigError
 from unnoise.noise import NoiseSource
 from unnoise.spaces import State
+from unnoise.storage.tensors import digest
 
+_LONG: Final = 1000  # characters that a record quotes
 BATCH: Final = 64
 """Samples that run at once."""
 
@@ -48,6 +52,7 @@ class _Job:
         return f"the plan of domain {self.domain.name!r}"
 
 
+@torch_untouched()
 def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator[Output]:
     """Finished batches as they come, of a request that was checked and prepared at once.
 
@@ -96,7 +101,9 @@ def _run_batch(job: _Job, draws: list[Draw], index: int) -> Iterator[Output]:
     handed = [0] * len(draws)  # parts of each sample that were handed out
     try:
         while True:
-            with computing(setting.device, setting.options.dtype, setting.options.threads):
+            options = setting.options
+            where = computing(setting.device, options.dtype, options.threads)
+            with torch_as_usual(), where:
                 try:
                     item = plan.send(sent)
                 except StopIteration as stop:
@@ -120,6 +127,17 @@ def _run_batch(job: _Job, draws: list[Draw], index: int) -> Iterator[Output]:
     last, parts = [samples[k] for k in left], [handed[k] for k in left]
     out = _output(job, [draws[k] for k in left], last, parts, record, begun)
     yield replace(out, states=on_cpu(whole), trajectory=record.frames)
+
+
+def noted(value: object) -> str:
+    """What a record says of something that JSON does not know: what it is, and a hash."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        kind = type(value).__name__
+        return f"{kind} {tuple(value.shape)} {value.dtype}, sha256 {digest(value)[:16]}"
+    text = str(value)
+    if len(text) > _LONG:
+        return f"{type(value).__name__}, sha256 {digest(text)[:16]}"
+    return text
 
 
 def _handed_out(job: _Job, item: object, handed: list[int]) -> tuple[list[int], list[Any]]:
@@ -182,7 +200,7 @@ def _output(
         "evaluations": record.evaluations,
         "seconds": round(time.monotonic() - begun, 3),
         "device": str(setting.device),
-        "request": json.loads(job.request.model_dump_json(exclude_none=True, fallback=str)),
+        "request": json.loads(job.request.model_dump_json(exclude_none=True, fallback=noted)),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -40,6 +40,7 @@ INCOMING = ".incoming"
 OTHERS = "others."
 PICKLES = frozenset((".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"))
 _KINDS: Mapping[type, str] = {str: "a string", dict: "an object", list: "a list"}
+_TRIES = 5  # readings of a bundle that somebody replaces meanwhile
 _CONFIG_LIMIT = 16 << 20  # bytes; a configuration is text that a person could read
 
 
@@ -149,7 +150,8 @@ def is_bundle(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
-    """Open a bundle and check all of it: configuration, no pickle, weights against their hash.
+    """Open a bundle and check all of it: configuration, no pickle, weights against their hash. One
+    that is replaced meanwhile is read again.
 
     Raises
     ------
@@ -157,6 +159,40 @@ def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
         the folder that is (or poses as) a pickle.
     """
     root = Path(folder)
+    for _ in range(_TRIES):
+        before = _state(root)
+        try:
+            return _read(root)
+        except (BundleError, OSError):
+            if _state(root) == before:  # nobody is writing: it is as it is
+                raise
+    return _read(root)
+
+
+def read_weights(folder: str | os.PathLike[str]) -> tuple[Bundle, dict[str, torch.Tensor]]:
+    """`read_bundle` and its weights, which belong together even where the bundle is replaced."""
+    for _ in range(_TRIES):
+        bundle = read_bundle(folder)
+        before = _state(bundle.folder)
+        weights = bundle.state_dict
+        if _state(bundle.folder) == before and _hash(read_config(folder)) == bundle.hash:
+            return bundle, weights
+    raise BundleError(f"{str(folder)!r} is replaced again and again while it is read")
+
+
+def _state(root: Path) -> tuple[object, ...]:
+    """What changes when somebody replaces a bundle."""
+    found: list[object] = [(root / INCOMING).exists()]
+    for name in (CONFIG, WEIGHTS):
+        try:
+            stat = _file(root, name).stat()
+            found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
+def _read(root: Path) -> Bundle:
     content = read_config(root)
     _refuse_pickles(root)
     _check_weights(_file(root, WEIGHTS), content["weights"])

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from unnoise.compat import torch_as_usual
 from unnoise.discovery.domains import built, codec_of, defaults_of, objective_of, trainable_named
 from unnoise.domain import Trainable
 from unnoise.engine.threads import fitting, threads
@@ -31,6 +34,7 @@ from unnoise.model import Model
 from unnoise.objectives import Elapsed, Networks, Objective, Turn
 from unnoise.storage.bundle import OTHERS, write_bundle
 from unnoise.storage.files import disk_errors, writable_folder
+from unnoise.storage.lock import locked
 from unnoise.storage.tensors import fit_weights
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training import samples
@@ -58,6 +62,7 @@ from unnoise.training.validate import Validation
 __all__ = ["TrainingConfiguration", "train"]
 
 
+@torch_as_usual()
 def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -> Model:
     """Train a model of `domain` on `data`, in the folder `out`.
 
@@ -91,15 +96,34 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
     folder = Path(out)
     domain = trainable_named(domain) if isinstance(domain, str) else domain
     training, own = split_options(domain, options)
+    with _one_at_a_time:
+        return _trained(domain, data, folder, training, own)
+
+
+_one_at_a_time = threading.RLock()
+"""Training draws from the process's generators, seeded at each step: a second training in another
+thread waits for the first, or both would get other weights than they promise."""
+
+
+def _trained(
+    domain: Trainable,
+    data: Any,
+    folder: Path,
+    training: TrainingConfiguration,
+    own: dict[str, Any],
+) -> Model:
     objective, initial = own.pop("objective", None), own.pop("initial", None)
     defaults = own.pop("defaults", {})
     accelerator = start_processes(training)
-    good = checkpoint_in(folder, training)
-    accelerator.wait_for_everyone()  # all have seen it before the first one writes
-    if accelerator.is_main_process:
-        writable_folder(folder)
-        checkpoints.clean(folder)
-    with generators_kept():
+    with ExitStack() as stack:
+        good = checkpoint_in(folder, training)
+        accelerator.wait_for_everyone()  # all have seen it before the first one writes
+        if accelerator.is_main_process:
+            writable_folder(folder)
+            stack.enter_context(locked(folder, "training into"))
+            good = checkpoint_in(folder, training)  # nobody has written since
+            checkpoints.clean(folder)
+        stack.enter_context(generators_kept())
         opened = open_data(domain, data, own)
         if objective is None:
             seed_generators(mix(training.seed, 0), accelerator.device)  # it may have weights

@@ -79,7 +79,7 @@ def test_several_inputs(words, model, circle):
     [
         (["--radius", "9"], ["radius", "9"]),
         (["--steps", "0"], ["steps", "0"]),
-        (["--num-samples", "0"], ["num_samples", "0"]),
+        (["--num-samples", "0"], ["--num-samples", "0"]),
         (["--num-samples", "2000000"], ["2000000", "1000000"]),
         (["--sampler", "ddmi"], ["did you mean 'ddim'?"]),
         (["--device", "toaster"], ["toaster"]),

@@ -91,3 +91,14 @@ def test_every_option_is_in_the_signature_and_the_help(function):
     assert known["num_samples"].default == 1
     assert known["steps"].default is None
     assert all(f"    {name} : " in unnoise.generate.__doc__ for name in OPTIONS)
+
+
+@pytest.mark.parametrize("callback", [3, "print", lambda: None, lambda a, b: None])
+def test_a_callback_is_looked_at_before_any_work(callback):
+    with pytest.raises(InputError, match="callback"):
+        POINTS.generate(callback=callback, num_samples=10**6)
+
+
+@pytest.mark.parametrize("callback", [print, lambda *a: None, lambda a, b=1: None])
+def test_a_callback_takes_one_argument(callback, capsys):
+    assert len(POINTS.generate(callback=callback, steps=2).samples) == 1

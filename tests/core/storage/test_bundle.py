@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,14 @@ from torch import nn
 from unnoise.errors import BundleError, InputError, LimitExceeded
 from unnoise.storage import bundle as bundles
 from unnoise.storage import files
-from unnoise.storage.bundle import CONFIG, INCOMING, WEIGHTS, read_bundle, write_bundle
+from unnoise.storage.bundle import (
+    CONFIG,
+    INCOMING,
+    WEIGHTS,
+    read_bundle,
+    read_weights,
+    write_bundle,
+)
 from unnoise.storage.tensors import fit_weights
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.count": torch.tensor(3)}
@@ -307,3 +315,37 @@ def test_reading_the_config_needs_no_torch(folder: Path) -> None:
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONPATH": paths}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read(tmp_path: Path) -> None:
+    """What is read is one of the two as a whole, and never an error."""
+    stop, target = threading.Event(), tmp_path / "model"
+    states = [{"w": torch.full((200, 50), float(k))} for k in range(2)]
+    write_bundle(target, "toy", {"number": 0}, states[0])
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number = 1 - number
+            write_bundle(target, "toy", {"number": number}, states[number])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = set()
+        for _ in range(60):
+            bundle, weights = read_weights(target)
+            number = bundle.configuration["number"]
+            seen.add(number)
+            assert torch.equal(weights["w"], states[number]["w"])
+    finally:
+        stop.set()
+        writer.join()
+    assert seen == {0, 1}
+
+
+def test_a_damaged_bundle_is_still_refused_at_once(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(BundleError, match="SHA-256"):
+        read_weights(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 from training_toy import SMALL, Big, Toy, one_step, run, weights
 
+from unnoise.errors import InputError
 from unnoise.objectives import Batch, DataType, Networks, Objective, Quantised, Simple
 from unnoise.storage.bundle import read_bundle
+from unnoise.storage.lock import locked
 from unnoise.storage.tensors import fit_weights
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training.record import rows
@@ -184,3 +187,22 @@ def test_a_small_run_takes_one_thread_and_leaves_the_setting_alone(
         assert (objective.seen, torch.get_num_threads()) == ({taken}, 3)
     finally:
         torch.set_num_threads(before)
+
+
+def test_trainings_in_two_threads_are_those_of_one(tmp_path: Path) -> None:
+    run(tmp_path / "alone")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, [tmp_path / "a", tmp_path / "b"]))
+    assert weights(tmp_path / "a") == weights(tmp_path / "alone") == weights(tmp_path / "b")
+
+
+def test_a_folder_that_somebody_trains_into(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (
+        locked(tmp_path / "run", "training into"),
+        pytest.raises(InputError, match="somebody is training into"),
+    ):
+        run(tmp_path / "run")
+    assert len(list((tmp_path / "run").iterdir())) == 0
+    run(tmp_path / "run")
+    assert len(rows(tmp_path / "run")) > 0
