@@ -274,7 +274,7 @@ class Trainable(Domain):
         return model.denoiser, model.configuration
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trained:
     """A trained model as plain data: what plans and the engine see. `unnoise.model.Model` is one
     that can generate.
@@ -303,6 +303,12 @@ class Trained:
     def __post_init__(self) -> None:
         if cast(Any, self.codec) is None:
             object.__setattr__(self, "codec", self.domain.codec(self.configuration).eval())
+
+    def __repr__(self) -> str:
+        numbers = sum(p.numel() for p in self.denoiser.parameters())
+        name = f", hash {self.hash[:12]}" if self.hash else ""
+        what = f"{numbers:,} parameters, {type(self.denoiser.kernel).__name__}{name}"
+        return f"{type(self).__name__}({self.domain.name!r}, {what})"
 
     @torch.no_grad()
     def decode(self, state: State, layout: Layout, condition: Condition = None) -> State:

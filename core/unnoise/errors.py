@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+_LONGEST = 300  # characters of a value in a message
 _NAMED = 5  # files that a message names; it counts the others
 
 
@@ -30,12 +31,20 @@ class UnnoiseError(Exception):
     def __str__(self) -> str:
         parts = [self.message]
         if self.value is not None:
-            parts.append(f"got {self.value!r}")
+            parts.append(f"got {_shown(self.value)}")
         if self.limit is not None:
             parts.append(f"allowed: {self.limit}")
         if self.fix:
             parts.append(self.fix)
         return "; ".join(parts)
+
+
+def _shown(value: object) -> str:
+    """A value as a message has room for it: of a tensor, an array or a table its beginning."""
+    text = " ".join(repr(value).split()) if not isinstance(value, str) else repr(value)
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - 40]}... ({type(value).__name__}, {len(text)} characters)"
 
 
 class InputError(UnnoiseError):

@@ -35,7 +35,7 @@ def requested(kind: type[M], fields: Mapping[str, Any], also: Iterable[str] = ()
         if name not in kind.model_fields:
             raise InputError(
                 f"unknown request field {name!r}",
-                limit=", ".join(sorted(known)),
+                limit=", ".join(sorted(set(known))),
                 fix=nearest(name, known),
             )
     try:
@@ -69,7 +69,7 @@ def refused(error: ValidationError, names: Iterable[str]) -> ConfigError:
 
 def unknown(name: str, names: Iterable[str]) -> ConfigError:
     """The error for an option that nobody knows."""
-    known = sorted(names)
+    known = sorted(set(names))
     return ConfigError(f"unknown option {name!r}", limit=", ".join(known), fix=nearest(name, known))
 
 

@@ -23,7 +23,7 @@ from unnoise.storage.bundle import OTHERS, write_bundle
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Trained):
     """A trained model that users hold: see `unnoise.domain.Trained` for what it consists of."""
 

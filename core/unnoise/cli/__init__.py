@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from unnoise.errors import Cancelled, InputError, UnnoiseError, nearest
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UnnoiseError as error:
         if debug:
             raise
-        return _complain(str(error), _code(error))
+        return _complain(spoken(str(error), _names(words)), _code(error))
     except KeyboardInterrupt:
         if debug:
             raise
@@ -123,6 +124,53 @@ def _code(error: UnnoiseError) -> int:
     """2, or for work that a signal stopped what a shell says of it: 130 for Ctrl-C."""
     name = error.value if isinstance(error, Cancelled) else None
     return 128 + signal.Signals[name] if name in ("SIGINT", "SIGTERM") else 2
+
+
+_ARGUMENT: Final = re.compile(
+    r"\([^()]*\)|(?<![\w.])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\.\.\.|[\w./]*)|'[^']*'"
+    r"|(?<![\w./-])(?P<word>[a-z]+(?:_[a-z]+)+)(?![\w./])"
+)
+_FIELD: Final = re.compile(r"\b(?:request field|unknown option|option) '([a-z][\w.]*)'")
+
+
+def _names(words: Sequence[str]) -> frozenset[str]:
+    """Of the flags of a command line that was read as far as its domain."""
+    options = sys.modules.get("unnoise.engine.options")
+    training = sys.modules.get("unnoise.training.options")
+    kinds: list[Any] = [options.Options] if options else []
+    kinds += [training.TrainingConfiguration] if training else []
+    if options and len(words) > 1 and COMMANDS[words[0]].parses:
+        from unnoise.discovery.domains import domain_named
+        from unnoise.domain import Trainable
+
+        try:
+            domain = domain_named(words[1])
+        except UnnoiseError:
+            return frozenset()
+        kinds.append(domain.Request)
+        kinds += [domain.Configuration] if isinstance(domain, Trainable) else []
+    return frozenset(name for kind in kinds for name in kind.model_fields)
+
+
+def spoken(message: str, names: Collection[str] = ()) -> str:
+    """A message in the language of the command line: an argument name=value of Python is the flag
+    --name value, and a word that is one of `names` its flag. What stands in brackets (those of a
+    sampler) or in quotes stays."""
+
+    def flag(found: re.Match[str]) -> str:
+        name, value, word = found["name"], found["value"], found["word"]
+        if word is not None:
+            return "--" + word.replace("_", "-") if word in names else word
+        if name is None:
+            return found[0]
+        words = name.replace("_", "-")
+        if value == "False":
+            return f"--no-{words}"
+        shown = "" if value in ("True", "", "...") else " " + value.strip("'")
+        return f"--{words}{shown}"
+
+    named = _FIELD.sub(lambda found: "--" + found[1].replace("_", "-"), message)
+    return _ARGUMENT.sub(flag, named)
 
 
 def _complain(message: str, code: int = 2) -> int:

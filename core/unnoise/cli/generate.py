@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import ExitStack
@@ -16,8 +15,8 @@ from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar, watched
 from unnoise.discovery.domains import domain_named
 from unnoise.engine.options import OPTIONS, SPOKEN, Options
-from unnoise.engine.output import gathered, merged
-from unnoise.storage.files import disk_errors, replace_file, writable_folder
+from unnoise.engine.output import gathered, merged, record, recorded
+from unnoise.storage.files import disk_errors, writable_folder
 from unnoise.trajectory import Progress
 
 _FLAGS = [
@@ -42,6 +41,7 @@ def generate(words: list[str]) -> int:
         return 0
     domain, given = found
     folder, watch = given.pop("out", None) or _new(domain.name), given.pop("watch", False)
+    earlier = recorded(folder)
     writable_folder(folder)
     begun = time.monotonic()
     done: list[dict[str, Any]] = []
@@ -69,10 +69,9 @@ def generate(words: list[str]) -> int:
                 done.append(output.provenance)
     finally:  # also when it was stopped: what is in the folder is on record
         if done:
-            record = merged(done)
             with disk_errors("saving samples"):
-                replace_file(folder / "provenance.json", json.dumps(record, indent=2).encode())
-                gathered(domain, files, folder)
+                record(folder, merged(done), [path for _, path in files], ())
+                record(folder, merged(done), gathered(domain, files, folder), earlier)
     number = len(merged(done)["ids"])
     for note in merged(done).get("notes", ()):
         print(f"note: {note}", file=sys.stderr)

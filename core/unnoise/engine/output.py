@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 from unnoise.domain import Domain
 from unnoise.errors import ConfigError
 from unnoise.storage.files import replace_file, writable_folder
 from unnoise.trajectory import Frame, concatenated
 
+RECORD: Final = "provenance.json"
+_SHOWN: Final = 64
+"""Samples that a notebook shows."""
+
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Output:
     """What a request produced.
 
@@ -40,6 +44,26 @@ class Output:
     parts: tuple[int, ...] = ()
     trajectory: list[Frame] = field(default_factory=list)
 
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The samples."""
+        return iter(self.samples)
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(sorted({type(sample).__name__ for sample in self.samples}))
+        record = self.provenance
+        steps = _short(record["steps"])
+        made = f"seed={record['seed']}, sampler={record['sampler']!r}, steps={steps}"
+        return f"Output({record['domain']!r}, {len(self)} samples ({kinds}), {made})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the first samples as their domain shows them."""
+        shown = self.samples[:_SHOWN]
+        more = f"<p>and {len(self) - len(shown)} more</p>" if len(self) > len(shown) else ""
+        return self.domain.display.preview(shown) + more
+
     def groups(self) -> list[list[Any]]:
         """The samples by input: one list for each of the request's inputs."""
         found: dict[int, list[Any]] = {i: [] for i in self.inputs}
@@ -50,8 +74,11 @@ class Output:
     def save(self, folder: str | Path) -> list[Path]:
         """Write the samples and `provenance.json`; return the paths of the files of samples: one
         for each, or what the domain gathers them in."""
+        earlier, target = recorded(folder), Path(folder)
         paths = self.write(folder)
-        return gathered(self.domain, zip(self.inputs, paths, strict=True), Path(folder))
+        found = gathered(self.domain, zip(self.inputs, paths, strict=True), target)
+        record(target, self.provenance, found, earlier)
+        return found
 
     def write(self, folder: str | Path) -> list[Path]:
         """As `save`, with one file per sample, of a batch of a request that has more of them; later
@@ -64,9 +91,7 @@ class Output:
         ):
             stem = f"{number:05d}.{part}" if part else f"{number:05d}"
             paths.append(self._written(sample, target, stem))
-        replace_file(
-            target / "provenance.json", json.dumps(self.provenance, indent=2, default=str).encode()
-        )
+        replace_file(target / RECORD, json.dumps(self.provenance, indent=2, default=str).encode())
         return paths
 
     def _written(self, sample: Any, folder: Path, stem: str) -> Path:
@@ -78,6 +103,35 @@ class Output:
                 limit="a pathlib.Path",
             )
         return path
+
+
+def _short(steps: Any) -> str:
+    return f"{len(steps)} times" if isinstance(steps, list) else str(steps)
+
+
+def recorded(folder: str | Path) -> set[str]:
+    """Names of the files that the record in a folder says an earlier request left there."""
+    try:
+        found = json.loads((Path(folder) / RECORD).read_text("utf-8")).get("files", [])
+        return {name for name in found if isinstance(name, str) and Path(name).name == name}
+    except (OSError, ValueError, AttributeError):
+        return set()
+
+
+def record(
+    folder: Path, provenance: Mapping[str, Any], files: Sequence[Path], earlier: Iterable[str]
+) -> None:
+    """Write the record of a finished request with the names of its files. Those of an `earlier`
+    request into the same folder that it has not written anew are removed."""
+    names = [path.name for path in files if path.parent == folder]
+    for name in set(earlier) - set(names):
+        stem = name.partition(".")[0]
+        beside = folder.glob(f"{stem}.*") if stem.isdigit() else [folder / name]
+        for path in beside:  # a domain may write several files for a sample
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+    content = {**provenance, "files": names}
+    replace_file(folder / RECORD, json.dumps(content, indent=2, default=str).encode())
 
 
 def gathered(domain: Domain, files: Iterable[tuple[int, Path]], folder: Path) -> list[Path]:
