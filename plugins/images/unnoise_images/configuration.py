@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import ConfigError
 from unnoise.objectives import Goal
+from unnoise.specs import FromData
 from unnoise_images.files import LARGEST, SMALLEST, Fit
 
 
@@ -27,12 +28,19 @@ class Configuration(BaseModel):
         None, description="1 grey, 3 RGB; default: 3 when any picture has colour"
     )
     classes: tuple[str, ...] | None = Field(
-        None, description="names of the class folders, in the order of their labels"
+        None,
+        description="names of the class folders to train on, in order; default: all, numbers in"
+        " numeric order",
     )
     fit: Fit = Field(
         "refuse",
         description="pictures of another size: refuse, resize (changes proportions), or crop"
         " (scale to cover, cut at the centre)",
+    )
+    background: str | None = Field(
+        None,
+        description="colour behind transparent pictures, white or #ffcc00; default: they are"
+        " refused",
     )
     unreadable: Literal["error", "skip"] = Field(
         "error", description="files that cannot be read: stop, or leave out, naming them"
@@ -76,6 +84,12 @@ class Configuration(BaseModel):
     )
     guidance_scale: float = Field(
         1.0, ge=0, le=100, description="guidance when a request does not say"
+    )
+
+    diffusers: Annotated[dict[str, Any] | None, FromData()] = Field(
+        None,
+        description="the configurations of a diffusers UNet2DModel and its scheduler, in the place"
+        " of network, schedule and parametrization above",
     )
 
     @model_validator(mode="after")

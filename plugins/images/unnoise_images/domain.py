@@ -18,7 +18,7 @@ from unnoise.denoise import ClassifierFree, Clean, Denoiser, NetworkDenoiser, No
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained, inputs_of
 from unnoise.engine.options import Options
-from unnoise.errors import InputError
+from unnoise.errors import InputError, nearest
 from unnoise.fields import configured
 from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
 from unnoise.objectives import (
@@ -27,15 +27,16 @@ from unnoise.objectives import (
     Objective,
     Quantised,
     Recipe,
+    Simple,
     of_states,
     recipe,
 )
 from unnoise.samplers import Observation
 from unnoise.spaces import Euclidean, Layout, tensor
-from unnoise_images import data
+from unnoise_images import data, diffusers_model
 from unnoise_images.configuration import Configuration
 from unnoise_images.display import Pictures
-from unnoise_images.files import as_picture, to_pixels
+from unnoise_images.files import as_picture, to_mask, to_pixels
 from unnoise_images.network import UNet
 from unnoise_images.pictures import levels, to_images
 from unnoise_images.request import Request
@@ -61,9 +62,17 @@ class Images(Trainable):
         return data.complete(source, configured(Configuration, options))
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        if configuration.diffusers is not None:
+            return diffusers_model.defaults(configuration)
         return {"steps": 50, "sampler": "ddim"}
 
+    def foreign(self, folder: Path) -> Trained | None:
+        """What diffusers' `save_pretrained` wrote, see `diffusers_model`."""
+        return from_diffusers(self, folder) if diffusers_model.is_diffusers(folder) else None
+
     def build(self, configuration: Configuration) -> NetworkDenoiser:
+        if configuration.diffusers is not None:
+            return diffusers_model.build(configuration)
         channels, _, _ = configuration.size
         plan = self._recipe(configuration)
         network = UNet(
@@ -80,6 +89,8 @@ class Images(Trainable):
 
     def objective(self, configuration: Configuration) -> Objective:
         """That of the goal, a share of the labels being hidden so that guidance is possible."""
+        if configuration.diffusers is not None:
+            return Simple()
         objective = self._recipe(configuration).objective
         if not configuration.classes or not configuration.label_dropout:
             return objective
@@ -150,6 +161,13 @@ class Images(Trainable):
         return path
 
 
+def from_diffusers(domain: Images, folder: Path) -> Trained:
+    """What diffusers' `save_pretrained` wrote, see `diffusers_model`."""
+    configuration, denoiser, digest = diffusers_model.opened(folder)
+    card = {"data": f"the diffusers folder {folder.name!r}"}
+    return Trained(domain, denoiser, configuration, domain.defaults(configuration), card, digest)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -166,6 +184,12 @@ def _check_guidance(request: Request, classes: Sequence[str]) -> None:
     if scale is not None and scale != 1 and not classes:
         raise InputError(
             "guidance needs a model with classes", value=scale, fix="leave guidance_scale out"
+        )
+    if scale is not None and scale != 1 and request.label is None:
+        raise InputError(
+            "guidance_scale says how strongly a label is followed, and there is none",
+            value=scale,
+            fix="pass label= too, or leave guidance_scale out",
         )
 
 
@@ -185,21 +209,27 @@ def _guide(model: Trained, scale: float) -> Denoiser:
     return ClassifierFree(model.denoiser, scale, none, clip=RANGE)
 
 
-def checked_label(label: int | None, classes: Sequence[str]) -> int:
-    """The number that a network is told of a label, the one after the last class for none. Raises
-    InputError for a label that `classes` does not have."""
+def checked_label(label: int | str | None, classes: Sequence[str]) -> int:
+    """The number that a network is told of a label, the one after the last class for none: of a
+    class by its name or, where no class is called by a number, its place. Raises InputError for a
+    label that `classes` does not have."""
     if label is None:
         return len(classes)
     if not classes:
         raise InputError("this model has no classes", value=label, fix="leave label out")
-    if not 0 <= label < len(classes):
-        shown = ", ".join(f"{k} ({name})" for k, name in enumerate(classes[:12]))
-        raise InputError(
-            "label is out of range",
-            value=label,
-            limit=f"0 to {len(classes) - 1}: {shown}{', ...' if len(classes) > 12 else ''}",
-        )
-    return label
+    name = str(label)
+    if name in classes:
+        return classes.index(name)
+    places = not any(known.isdigit() for known in classes)
+    if places and name.isdigit() and int(name) < len(classes):
+        return int(name)
+    shown = ", ".join(f"{k} ({known})" if places else known for k, known in enumerate(classes[:12]))
+    raise InputError(
+        "label is out of range" if name.lstrip("-").isdigit() else "there is no such class",
+        value=label,
+        limit=f"{shown}{', ...' if len(classes) > 12 else ''}",
+        fix=nearest(name, classes),
+    )
 
 
 def _repeated(observation: Observation | None, n: int) -> Observation | None:
@@ -224,8 +254,7 @@ def _observation(request: Request, model: Trained) -> Observation | None:
             value=f"image {image.height} x {image.width}, mask {mask.height} x {mask.width}",
         )
     pixels = torch.from_numpy(to_pixels(image, height, width, channels, "refuse", "image").copy())
-    paint = torch.from_numpy(to_pixels(mask, height, width, 1, "refuse", "mask").copy())
-    known = paint < 128
+    known = ~torch.from_numpy(to_mask(mask, height, width, "mask"))
     data = pixels.float()[None]
     value, _ = model.codec.embed(data, Euclidean().layout(data))
     return Observation(value, known.expand(1, channels, height, width))

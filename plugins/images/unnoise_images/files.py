@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageFile, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
-from unnoise.errors import InputError
+from unnoise.errors import ConfigError, InputError
 
 Fit: TypeAlias = Literal["refuse", "resize", "crop"]
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
+Mask: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
-SUFFIXES: Final = (".png", ".jpg", ".jpeg")
+_FORMATS: Final = (
+    *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO"),
+    *("JPEG2000", "AVIF"),
+)
+"""What Pillow decodes itself; EPS and the like are programs, which are never run."""
+SUFFIXES: Final = tuple(
+    sorted(suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS)
+)
+_HELD: Final = "data:image/png;base64,"
 SMALLEST, LARGEST = 8, 256
 """Limits of the sides of the pictures that a model makes, in pixels."""
 MOST_PIXELS: Final = 1 << 26
@@ -23,18 +35,20 @@ MOST_PIXELS: Final = 1 << 26
 
 _GREY, _COLOUR = ("1", "L"), ("RGB",)
 _ORIENTATION: Final = 0x0112  # EXIF tag; 5 to 8 swap height and width
-_FORMATS: Final = ("PNG", "JPEG")
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """The picture in `path`, header read and checked, pixels not yet decoded.
 
-    Raises InputError, naming the file, for everything that is not an 8-bit PNG or JPEG of at most
-    `MOST_PIXELS` pixels.
+    Raises InputError, naming the file, for everything that is not one picture, in a format that
+    Pillow decodes itself, of at most `MOST_PIXELS` pixels.
     """
     try:
         with Image.open(path, formats=_FORMATS) as picture:
+            if picture.format != "MPO":  # a phone's, with its preview behind it
+                _check_frames(picture, repr(str(path)))
+            _check_bits(picture, repr(str(path)))
             if picture.width * picture.height > MOST_PIXELS:
                 raise InputError(
                     f"{str(path)!r} is too large",
@@ -45,34 +59,77 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise InputError(f"{str(path)!r} is too large", limit=f"{MOST_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{str(path)!r} is not a PNG or JPEG picture") from error
+        raise InputError(f"{str(path)!r} is no picture in a format that can be read") from error
     except FileNotFoundError as error:
         raise InputError(f"there is no file {str(path)!r}") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # all that PIL raises on damage
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error
 
 
-def is_colour(picture: Image.Image, what: str) -> bool:
-    """Whether a picture has three channels; InputError for modes that would lose information."""
+def is_colour(picture: Image.Image, what: str, background: str | None = None) -> bool:
+    """Whether a picture has three channels, on `background` where it is transparent; InputError for
+    modes that would lose information."""
+    if is_transparent(picture):
+        if background is None:
+            raise InputError(
+                f"{what} has an alpha channel or transparency",
+                value=picture.mode,
+                limit="grey (L) or RGB, 8 bits per channel",
+                fix="name a background, white for instance, or paste it onto one",
+            )
+        red, green, blue = colour(background)
+        return picture.mode not in ("L", "LA", "La", "1") or not red == green == blue
     if picture.mode in _GREY:
         return False
-    if picture.mode in _COLOUR:
+    if picture.mode in _COLOUR or picture.mode == "P":
         return True
-    if picture.mode == "P" and "transparency" not in picture.info:
-        return True
-    if picture.mode in ("RGBA", "LA", "PA", "P", "La", "RGBa"):
-        raise InputError(
-            f"{what} has an alpha channel or transparency",
-            value=picture.mode,
-            limit="grey (L) or RGB, 8 bits per channel",
-            fix="paste it onto a background and save it as RGB",
-        )
     raise InputError(
         f"{what} is not an 8-bit grey or RGB picture",
         value=picture.mode,
         limit="grey (L) or RGB, 8 bits per channel",
         fix="convert it to 8 bits",
     )
+
+
+def is_transparent(picture: Image.Image) -> bool:
+    """Whether a picture has an alpha channel, or a colour that stands for nothing."""
+    return "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+def colour(name: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour as Pillow knows it: white, #ffcc00. Raises ConfigError."""
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(name)
+    except ValueError as error:
+        raise ConfigError("unknown colour", value=name, limit="white, black, #ffcc00") from error
+    return red, green, blue
+
+
+def _check_frames(picture: Image.Image, what: str) -> None:
+    """InputError for films and files of several pages, of which one picture would be seen."""
+    try:
+        picture.seek(1)
+    except EOFError:
+        picture.seek(0)
+        return
+    raise InputError(
+        f"{what} has several frames",
+        limit="one picture",
+        fix="save them as files of their own",
+    )
+
+
+def _check_bits(picture: Image.Image, what: str) -> None:
+    """InputError for pictures of which Pillow would show 8 of 16 bits without a word."""
+    tiles = picture.tile if isinstance(picture, ImageFile.ImageFile) else []
+    raw = " ".join(str(tile[3]) for tile in tiles)
+    if ";16" in raw or picture.mode.startswith("I;16"):
+        raise InputError(
+            f"{what} has 16 bits per channel",
+            value=picture.mode,
+            limit="grey (L) or RGB, 8 bits per channel",
+            fix="convert it to an 8-bit picture",
+        )
 
 
 def shown_size(picture: Image.Image) -> tuple[int, int]:
@@ -82,15 +139,26 @@ def shown_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def to_pixels(
-    picture: Image.Image, height: int, width: int, channels: int, fit: Fit, what: str
+    picture: Image.Image,
+    height: int,
+    width: int,
+    channels: int,
+    fit: Fit,
+    what: str,
+    background: str | None = None,
 ) -> Pixels:
     """The pixels of `picture` as (channels, height, width) uint8.
 
     Grey becomes RGB by repetition and RGB becomes grey by ITU-R 601 luma. A picture of another
     size is refused, resized (changing its proportions), or scaled to cover and cut at the centre.
+    A transparent one is refused unless there is a `background` to see behind it.
     """
-    is_colour(picture, what)
+    is_colour(picture, what, background)
     upright = ImageOps.exif_transpose(picture)
+    if background is not None and is_transparent(upright):
+        shown = upright.convert("RGBA")
+        upright = Image.new("RGBA", shown.size, (*colour(background), 255))
+        upright.alpha_composite(shown)
     image = upright.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         if fit == "refuse":
@@ -108,19 +176,52 @@ def to_pixels(
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def read_pixels(path: Path, height: int, width: int, channels: int, fit: Fit) -> Pixels:
+def to_mask(picture: Image.Image, height: int, width: int, what: str) -> Mask:
+    """Where a mask is white, (height, width). One of zeros and ones alone is a mask of truth values
+    in numbers: 1 is white."""
+    grey = to_pixels(picture, height, width, 1, "refuse", what)[0]
+    return grey > 0 if grey.max() <= 1 else grey >= 128
+
+
+def read_pixels(
+    path: Path, height: int, width: int, channels: int, fit: Fit, background: str | None = None
+) -> Pixels:
     """`to_pixels` of a file; InputError names the file."""
     with opened(path) as picture:
-        return to_pixels(picture, height, width, channels, fit, repr(str(path)))
+        return to_pixels(picture, height, width, channels, fit, repr(str(path)), background)
+
+
+def held(picture: Image.Image) -> str:
+    """The address that holds a picture, as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return _HELD + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _held(address: str, what: str) -> Image.Image:
+    try:
+        content = base64.b64decode(address.removeprefix(_HELD), validate=True)
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+            picture.load()
+            return picture.copy()
+    except (ValueError, OSError, SyntaxError) as error:
+        raise InputError(f"{what} holds no PNG picture", value=address[:60]) from error
 
 
 def as_picture(value: object, what: str) -> Image.Image:
-    """A picture given as a path, a PIL image or an array (H, W) or (H, W, 3).
+    """A picture given as a path, an address that holds it (data:image/png;base64,...), a PIL image,
+    an array (H, W) or (H, W, 3), or a tensor (H, W) or (3, H, W).
 
-    Arrays are uint8 in 0..255 or floating point in [0, 1].
+    Arrays and tensors are uint8 in 0..255 or floating point in [0, 1].
     """
     if isinstance(value, Image.Image):
         return value
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+        if value.ndim == 3 and value.shape[0] in (1, 3):
+            value = value.transpose(1, 2, 0)
+    if isinstance(value, str) and value.startswith(_HELD):
+        return _held(value, what)
     if isinstance(value, (str, Path)):
         with opened(Path(value)) as picture:
             picture.load()

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from unnoise.specs import DomainSpec, hookimpl
+from unnoise.specs import DomainSpec, SamplerSpec, hookimpl
+
+
+@hookimpl
+def unnoise_samplers() -> list[SamplerSpec]:
+    return [
+        SamplerSpec(
+            "diffusers-ddim",
+            summary="diffusers' own DDIM step: clipped pictures, noise as predicted",
+            target="unnoise_images.diffusers_model:DiffusersDDIM",
+            api_version=2,
+            requires="GaussianKernel",
+        )
+    ]
 
 
 @hookimpl

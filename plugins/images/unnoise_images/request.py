@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FieldSerializationInfo,
+    field_serializer,
+    model_validator,
+)
+from torch import Tensor
 
 from unnoise.errors import InputError
+from unnoise_images.files import as_picture, held
+
+Given: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor | None
+Label: TypeAlias = Annotated[int, Field(strict=True)] | str
 
 
 class Request(BaseModel):
@@ -17,16 +29,19 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    label: int | list[int] | None = Field(
+    label: Label | list[Label] | None = Field(
         None,
-        description="class of the picture, as a number; a list makes num_samples for each, in"
-        " order; none draws from all classes",
+        description="name of the class of the picture, or its number where no class is called by a"
+        " number; a list makes num_samples for each, in order; none draws from all classes",
     )
-    image: str | Path | Image.Image | np.ndarray[Any, Any] | None = Field(
-        None, description="picture to paint into: a file, a PIL image or an array; needs mask"
+    image: Given = Field(
+        None,
+        description="picture to paint into: a file, a PIL image, an array or a tensor; needs mask",
     )
-    mask: str | Path | Image.Image | np.ndarray[Any, Any] | None = Field(
-        None, description="where to paint, of the size of image: white is painted, black is kept"
+    mask: Given = Field(
+        None,
+        description="where to paint, of the size of image: white (or 1) is painted, black (or 0)"
+        " is kept",
     )
     guidance_scale: float | None = Field(
         None,
@@ -35,6 +50,13 @@ class Request(BaseModel):
         description="how strongly the label is followed: 0 not at all, 1 as trained, more for"
         " clearer and less varied pictures",
     )
+
+    @field_serializer("image", "mask", when_used="json")
+    def _recorded(self, value: object, info: FieldSerializationInfo) -> str | None:
+        """Files by their paths, other pictures whole: a record repeats the request."""
+        if value is None or isinstance(value, (str, Path)):
+            return None if value is None else str(value)
+        return held(as_picture(value, info.field_name))
 
     @model_validator(mode="after")
     def _together(self) -> Request:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from unnoise.errors import ConfigError, InputError, LimitExceeded
 from unnoise_images import data, files
@@ -105,17 +109,146 @@ def test_crop_cuts_at_the_centre_and_resize_keeps_everything(tmp_path: Path) -> 
     assert files.to_pixels(picture, 10, 10, 1, "resize", "x").min() == 0
 
 
+def sixteen_bits(width: int = 12, height: int = 10) -> bytes:
+    """A PNG of 16 bits per channel, which Pillow opens as RGB of 8 bits."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x12\x34" * 3 * width) * height)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def keyed(path: Path) -> bytes:
+    """The RGB picture in a file with a colour that stands for nothing (tRNS)."""
+    buffer = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.save(buffer, "PNG", transparency=(7, 7, 7))
+    return buffer.getvalue()
+
+
+def film(path: Path, kind: str) -> None:
+    frames = [Image.fromarray(np.full((10, 12), 90 * k, dtype=np.uint8)) for k in range(3)]
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif", "bmp", "tiff", "tif", "jfif", "ppm", "tga"])
+def test_what_pillow_reads_is_read(tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / name / f"0.{suffix}")
+        save(tmp_path / name / "deeper" / f"1.{suffix.upper()}")
+    found = complete(tmp_path)
+    assert found.classes == ("a", "b")
+    assert len(data.read(tmp_path, found, "train")) == 4
+
+
+def test_what_is_left_out_is_counted_and_named(folder: Path) -> None:
+    save(folder / "cat" / "._x.png")
+    (folder / "cat" / "notes.txt").write_text("a cat")
+    save(folder / "__MACOSX" / "x.png")
+    with pytest.warns(UserWarning, match=r"3 files.*left out: __MACOSX, \._x\.png, notes\.txt"):
+        found = complete(folder)
+    assert found.classes == ("cat", "dog")
+    assert len(data.read(folder, found, "train")) == 18
+
+
+def test_a_class_of_which_nothing_can_be_read_is_an_error(folder: Path) -> None:
+    (folder / "bird").mkdir()
+    (folder / "bird" / "0.xcf").write_bytes(b"gimp")
+    with pytest.raises(InputError, match=r"bird.*1 files: 0\.xcf"):
+        complete(folder)
+
+
+def test_numbers_are_in_numeric_order(tmp_path: Path) -> None:
+    for name in ("10", "2", "1"):
+        save(tmp_path / name / "0.png")
+    assert complete(tmp_path).classes == ("1", "2", "10")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pictures_lie_on_the_background_that_is_named(
+    tmp_path: Path, mode: str
+) -> None:
+    picture = Image.new("RGBA", (12, 10), (200, 0, 0, 0))
+    picture.paste((0, 0, 0, 255), (0, 0, 6, 10))
+    picture.convert(mode).save(tmp_path / "a.png")
+    found = complete(tmp_path, background="white", channels=1, held_out=0)
+    row = data.read(tmp_path, found, "train").pixels[0, 0, 5]
+    assert row[:6].tolist() == [0] * 6
+    assert row[6:].tolist() == [255] * 6
+    with pytest.raises(InputError, match="background"):
+        complete(tmp_path)
+    with pytest.raises(ConfigError, match="unknown colour"):
+        complete(tmp_path, background="whitish")
+
+
+class Pairs(Dataset):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, int]:
+        return torch.full((1, 10, 12), k / 255), k % 2
+
+
+def pictures(count: int) -> list[Image.Image]:
+    return [Image.new("L", (12, 10), k) for k in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("source", "classes"),
+    [
+        (pictures(6), ()),
+        ([np.full((10, 12), k, dtype=np.uint8) for k in range(6)], ()),
+        (torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 1, 10, 12), ()),
+        (list(zip(pictures(6), [0, 1] * 3, strict=True)), ("0", "1")),
+        (list(zip(pictures(6), ["dog", "cat"] * 3, strict=True)), ("cat", "dog")),
+        ([{"image": p, "label": k % 2} for k, p in enumerate(pictures(6))], ("0", "1")),
+        (Pairs(), ("0", "1")),
+    ],
+)
+def test_pictures_that_a_program_holds(source: object, classes: tuple[str, ...]) -> None:
+    found = data.complete(source, Configuration(held_out=2))
+    assert (found.height, found.width, found.channels) == (10, 12, 1)
+    assert found.classes == classes
+    train = data.read(source, found, "train")
+    held = data.read(source, found, "validation")
+    assert (len(train), len(held)) == (4, 2)
+    values = torch.cat([train.pixels, held.pixels])[:, 0, 0, 0]
+    assert sorted(values.tolist()) == list(range(6))
+    if classes == ("cat", "dog"):  # the odd ones are cats
+        assert ((train.pixels[:, 0, 0, 0] % 2 == 1) == (train.labels == 0)).all()
+
+
+def test_numbers_of_classes_that_are_named() -> None:
+    source = list(zip(pictures(4), [1, 0, 1, 0], strict=True))
+    found = data.complete(source, Configuration(classes=("cat", "dog"), held_out=0))
+    assert data.read(source, found, "train").labels.tolist() == [0, 0, 1, 1]
+    with pytest.raises(InputError, match="no label"):
+        data.scan([*source, Image.new("L", (12, 10))])
+    with pytest.raises(InputError, match="hold no pictures"):
+        data.scan([])
+    with pytest.raises(InputError, match="must be a folder, or pictures"):
+        data.scan(7)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: p.write_bytes(b"not a picture"), "not a PNG or JPEG"),
+        (lambda p: p.write_bytes(b"not a picture"), "no picture"),
         (lambda p: p.write_bytes(save(p).read_bytes()[:44]), "cannot be read"),
-        (lambda p: p.write_bytes(b""), "not a PNG or JPEG"),
+        (lambda p: p.write_bytes(b""), "no picture"),
         (lambda p: save(p, "RGBA"), "alpha"),
         (lambda p: save(p, "LA"), "alpha"),
         (lambda p: save(p, "I;16"), "8-bit"),
         (lambda p: Image.new("CMYK", (12, 10)).save(p, "JPEG"), "8-bit"),
-        (lambda p: Image.new("L", (12, 10)).save(p, "GIF"), "not a PNG or JPEG"),
+        (lambda p: p.write_bytes(sixteen_bits()), "16 bits per channel"),
+        (lambda p: save(p, "RGB").write_bytes(keyed(p)), "transparency"),
+        (lambda p: film(p, "GIF"), "several frames"),
+        (lambda p: film(p, "WEBP"), "several frames"),
+        (lambda p: film(p, "TIFF"), "several frames"),
         (lambda p: Image.new("1", (9000, 9000)).save(p), "too large"),
     ],
 )
