@@ -139,7 +139,7 @@ def _names(words: Sequence[str]) -> frozenset[str]:
     training = sys.modules.get("unnoise.training.options")
     kinds: list[Any] = [options.Options] if options else []
     kinds += [training.TrainingConfiguration] if training else []
-    if options and len(words) > 1 and COMMANDS[words[0]].parses:
+    if options and len(words) > 1 and words[0] in COMMANDS and COMMANDS[words[0]].parses:
         from unnoise.discovery.domains import domain_named
         from unnoise.domain import Trainable
 

@@ -219,14 +219,15 @@ def _limits(
     limits = {}
     for name, part in kernels.items():
         if isinstance(part, GaussianKernel):
-            known = [float(torch.nan_to_num(values[name], 0, 0, 0).abs().max()) for values in given]
-            limits[name] = FAR * max(float(part.schedule.sigma(1.0)), *known)
+            known = [values[name] for values in given if name in values]
+            sizes = [float(v.nan_to_num(0, 0, 0).abs().max()) for v in known if v.numel()]
+            limits[name] = FAR * max(float(part.schedule.sigma(1.0)), *sizes)
     return limits
 
 
 def _check_state(x: State, t: float, layout: Layout, limits: Mapping[str, float]) -> None:
     for name, value in _named(x).items():
-        if not value.dtype.is_floating_point:
+        if not value.dtype.is_floating_point or not value.numel():
             continue
         limit = limits.get(name, math.inf)
         if float(value.abs().max()) <= min(limit, torch.finfo(value.dtype).max):
@@ -239,10 +240,11 @@ def _check_state(x: State, t: float, layout: Layout, limits: Mapping[str, float]
                 value=f"samples {bad} of the batch",
                 fix="lower guidance_scale, use more steps, or check the model's weights",
             )
+        if not (far := _samples(part, value.abs() > limit)):  # padding
+            continue
         raise NonFiniteError(
             f"the state{of} left the scale of its law at t = {t:.3g}",
-            value=f"entries up to {float(value.abs().max()):.1e} in samples"
-            f" {_samples(part, value.abs() > limit)} of the batch",
+            value=f"entries up to {float(value.abs().max()):.1e} in samples {far} of the batch",
             limit=f"{limit:.1e}, {FAR:g} times what the run began with",
             fix="lower guidance_scale, use more steps, or the sampler ddim",
         )

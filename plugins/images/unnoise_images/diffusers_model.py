@@ -30,12 +30,12 @@ import torch
 from torch import Tensor, nn
 
 from unnoise.compat import without_broken_torchaudio
-from unnoise.denoise import Condition, NetworkDenoiser
-from unnoise.denoise.parametrizations import GaussianParametrization, Parametrization
+from unnoise.denoise import Condition, NetworkDenoiser, Parametrization
+from unnoise.denoise.parametrizations import Coefficients, GaussianParametrization
 from unnoise.distributions import Dirac, Distribution
 from unnoise.errors import BundleError, ConfigError, InputError, PluginError
 from unnoise.fields import configured
-from unnoise.kernels import GaussianKernel, TransitionKernel
+from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers import Diffusion, Sampler, Step, Steps, Times
 from unnoise.samplers.algebra import noise_in, schedule_of, spans
 from unnoise.spaces import Layout, State, Time, tensor
@@ -48,11 +48,14 @@ _OURS: Final = frozenset({"unet", "scheduler"})
 
 @final
 @dataclass(frozen=True)
-class Kept(Parametrization):
+class Kept(GaussianParametrization):
     """The picture clipped, and the noise as it was predicted."""
 
     inner: GaussianParametrization
     clip: tuple[float, float]
+
+    def affine(self, schedule: Schedule, t: Time) -> Coefficients:
+        return self.inner.affine(schedule, t)
 
     def check(self, kernel: TransitionKernel) -> None:
         self.inner.check(kernel)
@@ -62,9 +65,6 @@ class Kept(Parametrization):
 
     def label(self, kernel: TransitionKernel, t: Time) -> Time:
         return self.inner.label(kernel, t)
-
-    def check_output(self, kernel: TransitionKernel, output: State, x_t: State) -> None:
-        self.inner.check_output(kernel, output, x_t)
 
     def law(
         self, kernel: TransitionKernel, output: State, x_t: State, t: Time, layout: Layout
@@ -78,17 +78,6 @@ class Kept(Parametrization):
             alpha = layout.expand(kernel.schedule.alpha(t), x_t)
             eps = (x_t - alpha * x0) / layout.expand(kernel.schedule.sigma(t), x_t)
         return Dirac(x0.clamp(*self.clip), layout, eps)
-
-    def loss(
-        self,
-        kernel: TransitionKernel,
-        output: State,
-        x0: State,
-        x_t: State,
-        t: Time,
-        layout: Layout,
-    ) -> Tensor:
-        return self.inner.loss(kernel, output, x0, x_t, t, layout)
 
 
 @final
@@ -197,7 +186,8 @@ def _denoiser(configuration: Configuration, unet: nn.Module) -> NetworkDenoiser:
     network = DiffusersNetwork(
         unet, len(scheduler.schedule.betas), len(configuration.classes or ())
     )
-    law, clip = scheduler.parametrization, scheduler.clip
+    law: Parametrization = scheduler.parametrization
+    clip = scheduler.clip
     if clip is not None and not scheduler.learned:
         law, clip = Kept(scheduler.mean, clip), None
     return NetworkDenoiser(network, scheduler.kernel, law, clip)

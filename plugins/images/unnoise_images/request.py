@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -21,15 +21,12 @@ from unnoise.errors import InputError
 from unnoise_images.files import as_picture, held
 
 Given: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor | None
-Label: TypeAlias = Annotated[int, Field(strict=True)] | str
-
-
 class Request(BaseModel):
     """Fields of `unnoise.generate("images", ...)`; on the command line, pictures are file paths."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    label: Label | list[Label] | None = Field(
+    label: int | str | list[int | str] | None = Field(
         None,
         description="name of the class of the picture, or its number where no class is called by a"
         " number; a list makes num_samples for each, in order; none draws from all classes",

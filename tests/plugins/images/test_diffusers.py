@@ -355,7 +355,7 @@ def test_what_is_saved_loads_and_trains(
     request = {"label": [0, 2], "steps": 5, "seed": 4}
     assert torch.equal(again.generate(**request).states, model.generate(**request).states)
     assert again.generate(**request).provenance["grid"] == (
-        "Strided(spacing='leading', offset=0, end=0)"
+        "strided(spacing=leading, offset=0, end=0)"
     )
 
 
