@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 from torch import Tensor
 
+from unnoise.errors import IncompatibleSampler
 from unnoise.kernels import GaussianKernel, Schedule
 from unnoise.samplers.algebra import (
     Level,
@@ -28,6 +29,10 @@ from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.multistep import TRUST
 from unnoise.spaces import State, tensor
+
+
+FEWEST: Final = 8
+"""Steps of F-PNDM below which it is worse than DDIM with its evaluations."""
 
 
 class Pseudo(Enum):
@@ -58,6 +63,16 @@ class PNDM(Sampler):
     @property
     def stochastic(self) -> bool:
         return False
+
+    def check_grid(self, grid: Times) -> None:
+        steps = len(grid) - 1
+        if self.method is Pseudo.F and steps < FEWEST:
+            raise IncompatibleSampler(
+                "F-PNDM takes its first steps with four evaluations each, too many for so few steps",
+                value=steps,
+                limit=f"at least {FEWEST} steps",
+                fix="take method S, or another sampler: unipc, ddim",
+            )
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)

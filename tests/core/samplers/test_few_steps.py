@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 import torch
 
+from unnoise.errors import IncompatibleSampler
 from unnoise.kernels import BetaTable, GaussianKernel, VPCosine
 from unnoise.noise import NoiseSource
 from unnoise.samplers import (
@@ -91,8 +92,21 @@ def test_no_sampler_is_much_further_off_than_ddim(schedule, grid):
 
     def off(sampler: Sampler) -> float:
         steps = steps_of(sampler, schedule, grid, evaluations)
+        try:
+            sampler.check_grid(grids.named(grid).times(oracle(schedule).kernel, steps))
+        except IncompatibleSampler:  # refused before any work
+            return 0.0
         return float((end(sampler, schedule, grid, steps) - fine).norm(dim=1).mean())
 
     allowed = 1.5 * off(DDIM())
     far = {repr(sampler): round(off(sampler), 3) for sampler in SAMPLERS if off(sampler) > allowed}
     assert not far, allowed
+
+
+@pytest.mark.parametrize("steps", [3, 7])
+def test_too_few_steps_for_runge_kutta_are_refused(steps):
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    with pytest.raises(IncompatibleSampler, match="at least 8 steps"):
+        PNDM().check_grid(grids.uniform(kernel, steps))
+    PNDM(Pseudo.S).check_grid(grids.uniform(kernel, steps))
+    PNDM().check_grid(grids.uniform(kernel, 8))
