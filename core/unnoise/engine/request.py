@@ -131,5 +131,5 @@ def check_ahead(model: Trained, options: Options) -> Sampler:
     sampler.check(kernel)
     steps, grid = steps_of(None, options, model.defaults)
     start = begin_of(kernel, steps, grid) if options.start is None else options.start.t
-    sampler.check_grid(grid_of(model.denoiser, steps, start, grid))
+    sampler.check_grid(kernel, grid_of(model.denoiser, steps, start, grid))
     return sampler

@@ -99,7 +99,7 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
     else:
         x, first = start.state(kernel, layout, noise), start.t
     grid = grid_of(denoiser, steps, first, named)
-    sampler.check_grid(grid)
+    sampler.check_grid(kernel, grid)
     record.samplers.append(sampler)
     record.steps = steps if isinstance(steps, int) else grid.tolist()
     if isinstance(named, Grid):

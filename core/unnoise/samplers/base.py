@@ -98,9 +98,12 @@ class Sampler(ABC):
                 fix=f"samplers for this kernel: {names}",
             )
 
-    def check_grid(self, grid: Times) -> None:  # noqa: B027 - nothing to ask by default
-        """Raise IncompatibleSampler when a run on these times would go astray with a trained
-        network; the engine asks before any work. By default every grid will do."""
+    def check_grid(  # noqa: B027 - nothing to ask by default
+        self, kernel: TransitionKernel, grid: Times
+    ) -> None:
+        """Raise IncompatibleSampler when a run on these times of a kernel that it fits would be
+        worse than one of DDIM at its evaluations; the engine asks before any work. By default every
+        grid will do."""
 
     @classmethod
     def fits(cls, kernel: TransitionKernel) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel, Schedule
+from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -61,6 +61,9 @@ class DEIS(Sampler):
     def stochastic(self) -> bool:
         return False
 
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        self.warmup.check(len(grid) - 1)
+
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
         schedule = schedule_of(run.kernel)
@@ -90,7 +93,7 @@ def _rows(sampler: DEIS, schedule: Schedule, pairs: Spans) -> list[Row | None]:
     for (a, b), moments in zip(pairs, integrals, strict=True):
         if not a.blind:
             times = [a, *times[: sampler.order - 1]]
-        starting = sampler.warmup.single(len(pairs)) and len(times) < sampler.order
+        starting = sampler.warmup is Warmup.FULL and len(times) < sampler.order
         if a.blind or (starting and math.isfinite(b.lam)):
             rows.append(None)
             continue

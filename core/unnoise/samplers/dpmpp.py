@@ -11,7 +11,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from unnoise.kernels import GaussianKernel, Schedule
+from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -75,6 +75,10 @@ class DPMSolverPP(Sampler):
     def stochastic(self) -> bool:
         return False
 
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        if self.solver is Solver.M3:
+            self.warmup.check(len(grid) - 1)
+
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
         schedule = schedule_of(run.kernel)
@@ -109,7 +113,7 @@ def _rows(
     """For each step where 2S makes its other prediction, and the coefficients of x_t, of the
     prediction there and of the others; None for a step that is not of this kind."""
     keep = _KEEP[sampler.solver]
-    least = keep if sampler.solver is Solver.M3 and sampler.warmup.single(len(pairs)) else 0
+    least = keep if sampler.solver is Solver.M3 and sampler.warmup is Warmup.FULL else 0
     rows: list[tuple[Level | None, Row | None]] = []
     known: list[float] = []  # lambda of earlier predictions
     for a, b in pairs:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel, Schedule
+from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -22,7 +22,7 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.multistep import TRUST
+from unnoise.samplers.multistep import check_spans
 from unnoise.spaces import State, tensor
 
 
@@ -79,8 +79,7 @@ class EDM(Sampler):
     The churn raises rho by the factor 1 + min(churn / N, sqrt(2) - 1), N the number of steps, where
     rho lies within [churn_min, churn_max], though never above the prior's; it is a draw of the
     kernel's own transition, its noise times churn_noise. 0 is the deterministic sampler. A step
-    from where alpha is almost 0, one over which rho falls by more than TRUST and that to sigma = 0
-    take one evaluation: the second weighs as much against the first.
+    from where alpha is almost 0 takes one evaluation, as that to sigma = 0.
     """
 
     churn: float = 0.0
@@ -115,7 +114,7 @@ class EDM(Sampler):
                 x = (tensor(spread.sample(run.noise)) - mean).mul_(self.churn_noise).add_(mean)
             law = run(x, back.t)
             ahead = toward(x, tensor(law.mean), back, b)
-            if b.t > 0 and back.rho <= TRUST * b.rho and not back.blind:
+            if b.t > 0 and not back.blind:
                 law = run(ahead, b.t)
                 ratio = b.alpha / back.alpha
                 half = 0.5 * (b.sigma - ratio * back.sigma) / b.sigma
@@ -124,6 +123,9 @@ class EDM(Sampler):
                 ahead = weighted(weights, (x, ahead, tensor(law.mean)))
             sent = yield Step(b.t, ahead, law)
             x = ahead if sent is None else sent
+
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        check_spans(spans(schedule_of(kernel), grid), "EDM")
 
     def _raised(self, schedule: Schedule, at: Level, steps: int) -> Level:
         """The level to which churn goes back."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Final
 
 from torch import Tensor
 
+from unnoise.errors import IncompatibleSampler
 from unnoise.samplers.algebra import Level, Row, adams, between, schedule_of, toward, weighted
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.spaces import tensor
@@ -19,16 +20,21 @@ class Warmup(Enum):
 
     LOWER: each of the highest order that the history allows, one evaluation a step. The first is
     of order 1, and its error keeps the whole run at order 2.
-    FULL: single steps of third order, three evaluations each, so that the run has its full order;
-    fewer than 8 steps in all are too few to pay for that and begin as with LOWER.
+    FULL: single steps of third order, three evaluations each, so that the run has its full order.
     """
 
     LOWER = "lower"
     FULL = "full"
 
-    def single(self, steps: int) -> bool:
-        """Whether a run of so many steps begins with single steps."""
-        return self is Warmup.FULL and steps >= 8
+    def check(self, steps: int) -> None:
+        """Raise IncompatibleSampler where a run has too few steps to begin with single ones."""
+        if self is Warmup.FULL and steps < FEWEST:
+            raise IncompatibleSampler(
+                "the first steps take three evaluations each, too many for so few steps",
+                value=steps,
+                limit=f"at least {FEWEST} steps with warmup full",
+                fix="take warmup lower, or more steps",
+            )
 
 
 def remembered(known: Sequence[float], at: Level, keep: int) -> list[float]:
@@ -39,6 +45,27 @@ def remembered(known: Sequence[float], at: Level, keep: int) -> list[float]:
 
 TRUST: Final = 7.0
 """How much of the error of single predictions a step may take on, as a multiple of its own."""
+FEWEST: Final = 8
+"""Steps of a run that begins with steps of several evaluations."""
+
+
+def check_spans(pairs: Iterable[tuple[Level, Level]], what: str) -> None:
+    """Raise IncompatibleSampler for steps in rho, of second and higher order in eps, over which rho
+    falls too far.
+
+    Between t and s the predictions of x_0 differ by up to the spread of x_0 given x_t, about
+    min(1, rho_t) of data of unit variance. In a step of Heun's kind the second one weighs
+    (rho_t / rho_s - 1) / 2 against the first. Steps from where nothing is seen, and those to 0, are
+    not of this kind.
+    """
+    for a, b in pairs:
+        if not a.blind and b.sigma > 0 and a.rho / b.rho * min(1.0, a.rho) > TRUST:
+            raise IncompatibleSampler(
+                f"{what} would go astray on this grid: sigma / alpha falls too far in a step",
+                value=f"from {a.rho:.3g} to {b.rho:.3g} at t = {a.t:.3g}",
+                limit=f"a factor of {TRUST / min(1.0, a.rho):.3g}",
+                fix="take more steps, or another grid or sampler: uniform, unipc, ddim",
+            )
 
 
 def trusted(weights: Callable[[int], list[float]], count: int) -> list[float]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
-from typing import ClassVar, Final, final
+from typing import ClassVar, final
 
 from torch import Tensor
 
 from unnoise.errors import IncompatibleSampler
-from unnoise.kernels import GaussianKernel, Schedule
+from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -27,12 +27,8 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.multistep import TRUST
+from unnoise.samplers.multistep import FEWEST, check_spans
 from unnoise.spaces import State, tensor
-
-
-FEWEST: Final = 8
-"""Steps of F-PNDM below which it is worse than DDIM with its evaluations."""
 
 
 class Pseudo(Enum):
@@ -51,8 +47,8 @@ class PNDM(Sampler):
         F: (55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24,    S: (3 e_0 - e_1) / 2.
 
     S steps cost 4 min(S, 3) + max(S - 3, 0) evaluations, so S + 9, and S + 1. A start that would
-    end at sigma = 0, where eps is not defined, begin where alpha is almost 0 and phi is not, or
-    over which sigma / alpha falls by more than TRUST, is one DDIM step instead.
+    end at sigma = 0, where eps is not defined, or begin where alpha is almost 0 and phi is not, is
+    one DDIM step instead, which adds an evaluation at most.
     """
 
     method: Pseudo = Pseudo.F
@@ -64,15 +60,17 @@ class PNDM(Sampler):
     def stochastic(self) -> bool:
         return False
 
-    def check_grid(self, grid: Times) -> None:
-        steps = len(grid) - 1
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        steps, pairs = len(grid) - 1, spans(schedule_of(kernel), grid)
         if self.method is Pseudo.F and steps < FEWEST:
             raise IncompatibleSampler(
-                "F-PNDM takes its first steps with four evaluations each, too many for so few steps",
+                "the first steps of F-PNDM take four evaluations each, too many for so few steps",
                 value=steps,
                 limit=f"at least {FEWEST} steps",
                 fix="take method S, or another sampler: unipc, ddim",
             )
+        seen = [pair for pair in pairs if not pair[0].blind]
+        check_spans(seen[: len(_WEIGHTS[self.method]) - 1], "PNDM")
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
@@ -87,7 +85,7 @@ class PNDM(Sampler):
                 history = [noise_in(x, law, a), *history][:keep]
             if row is not None:
                 x = weighted(row, [x, *history])
-            elif a.blind or b.sigma <= 0 or a.rho > TRUST * b.rho:
+            elif a.blind or b.sigma <= 0:
                 x = toward(x, tensor(law.mean), a, b)
             else:
                 x = self._start(run, x, history[0], a, b)

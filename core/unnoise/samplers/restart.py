@@ -76,8 +76,8 @@ class Restart(Sampler):
     def check(self, kernel: TransitionKernel) -> None:
         self.sampler.check(kernel)
 
-    def check_grid(self, grid: Times) -> None:
-        self.sampler.check_grid(grid)
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        self.sampler.check_grid(kernel, grid)
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)

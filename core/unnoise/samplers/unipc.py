@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel, Schedule
+from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -70,6 +70,9 @@ class UniPC(Sampler):
     def stochastic(self) -> bool:
         return False
 
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        self.warmup.check(len(grid) - 1)
+
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
         schedule = schedule_of(run.kernel)
@@ -101,7 +104,7 @@ def _rows(sampler: UniPC, _: Schedule, pairs: Spans) -> list[tuple[Row | None, R
     """For each step the coefficients of the corrector that ends the step before: of the state and
     the prediction where that began, after the new prediction; and of the predictor. None: there
     is none, or the step is of another kind."""
-    least = sampler.p if sampler.warmup.single(len(pairs)) else 0
+    least = sampler.p if sampler.warmup is Warmup.FULL else 0
     rows: list[tuple[Row | None, Row | None]] = []
     known: list[float] = []
     origin: Level | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 import torch
 
 from unnoise.errors import ConfigError, IncompatibleSampler
-from unnoise.kernels import BetaTable, GaussianKernel
+from unnoise.kernels import BetaTable, GaussianKernel, TransitionKernel
 from unnoise.samplers import Diffusion, Sampler, Step, Steps, Times, intervals
 from unnoise.spaces import State, tensor
 
@@ -58,7 +58,7 @@ class Langevin(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def check_grid(self, grid: Times) -> None:
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
         least = math.ceil(1e-6 * STEPS / (MOST * UNIT**2))
         if self.step is None and len(grid) - 1 < least:
             raise IncompatibleSampler(

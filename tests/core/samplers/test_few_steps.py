@@ -93,7 +93,8 @@ def test_no_sampler_is_much_further_off_than_ddim(schedule, grid):
     def off(sampler: Sampler) -> float:
         steps = steps_of(sampler, schedule, grid, evaluations)
         try:
-            sampler.check_grid(grids.named(grid).times(oracle(schedule).kernel, steps))
+            kernel = oracle(schedule).kernel
+            sampler.check_grid(kernel, grids.named(grid).times(kernel, steps))
         except IncompatibleSampler:  # refused before any work
             return 0.0
         return float((end(sampler, schedule, grid, steps) - fine).norm(dim=1).mean())
@@ -104,9 +105,26 @@ def test_no_sampler_is_much_further_off_than_ddim(schedule, grid):
 
 
 @pytest.mark.parametrize("steps", [3, 7])
-def test_too_few_steps_for_runge_kutta_are_refused(steps):
+def test_too_few_steps_for_steps_of_several_evaluations_are_refused(steps):
     kernel = GaussianKernel(Euclidean(), VPCosine())
-    with pytest.raises(IncompatibleSampler, match="at least 8 steps"):
-        PNDM().check_grid(grids.uniform(kernel, steps))
-    PNDM(Pseudo.S).check_grid(grids.uniform(kernel, steps))
-    PNDM().check_grid(grids.uniform(kernel, 8))
+    few, enough = grids.uniform(kernel, steps), grids.uniform(kernel, 8)
+    full = [
+        DPMSolverPP(Solver.M3, Warmup.FULL),
+        UniPC(warmup=Warmup.FULL),
+        DEIS(4, "t", Warmup.FULL),
+    ]
+    for sampler in (PNDM(), *full):
+        with pytest.raises(IncompatibleSampler, match="at least 8 steps"):
+            sampler.check_grid(kernel, few)
+        sampler.check_grid(kernel, enough)
+    for sampler in (PNDM(Pseudo.S), DPMSolverPP(Solver.M3), UniPC(), DEIS(), DDIM()):
+        sampler.check_grid(kernel, few)
+
+
+def test_steps_over_which_the_noise_falls_too_far_are_refused():
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    EDM().check_grid(kernel, grids.karras(kernel, 18))  # Karras 2022
+    EDM().check_grid(kernel, grids.uniform(kernel, 6))
+    for grid in (grids.karras(kernel, 6), grids.log_snr(kernel, 6), grids.linspace(kernel, 6)):
+        with pytest.raises(IncompatibleSampler, match=r"EDM would go astray.*more steps"):
+            EDM().check_grid(kernel, grid)
