@@ -21,6 +21,8 @@ from unnoise.errors import InputError
 from unnoise_images.files import as_picture, held
 
 Given: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor | None
+
+
 class Request(BaseModel):
     """Fields of `unnoise.generate("images", ...)`; on the command line, pictures are file paths."""
 

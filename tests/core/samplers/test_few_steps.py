@@ -108,12 +108,8 @@ def test_no_sampler_is_much_further_off_than_ddim(schedule, grid):
 def test_too_few_steps_for_steps_of_several_evaluations_are_refused(steps):
     kernel = GaussianKernel(Euclidean(), VPCosine())
     few, enough = grids.uniform(kernel, steps), grids.uniform(kernel, 8)
-    full = [
-        DPMSolverPP(Solver.M3, Warmup.FULL),
-        UniPC(warmup=Warmup.FULL),
-        DEIS(4, "t", Warmup.FULL),
-    ]
-    for sampler in (PNDM(), *full):
+    full = Warmup.FULL
+    for sampler in (PNDM(), DPMSolverPP(Solver.M3, full), UniPC(warmup=full), DEIS(4, "t", full)):
         with pytest.raises(IncompatibleSampler, match="at least 8 steps"):
             sampler.check_grid(kernel, few)
         sampler.check_grid(kernel, enough)
