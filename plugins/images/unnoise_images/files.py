@@ -19,13 +19,15 @@ Fit: TypeAlias = Literal["refuse", "resize", "crop"]
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 Mask: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
-_FORMATS: Final = (
-    *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO"),
+_WANTED: Final = (
+    *("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO"),
     *("JPEG2000", "AVIF"),
 )
 """What Pillow decodes itself; EPS and the like are programs, which are never run."""
+_EXTENSIONS: Final = Image.registered_extensions()  # which makes all formats known
+_FORMATS: Final = tuple(name for name in _WANTED if name in Image.OPEN)
 SUFFIXES: Final = tuple(
-    sorted(suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS)
+    sorted(suffix for suffix, name in _EXTENSIONS.items() if name in (*_FORMATS, "MPO"))
 )
 _HELD: Final = "data:image/png;base64,"
 SMALLEST, LARGEST = 8, 256
@@ -81,7 +83,10 @@ def is_colour(picture: Image.Image, what: str, background: str | None = None) ->
         return picture.mode not in ("L", "LA", "La", "1") or not red == green == blue
     if picture.mode in _GREY:
         return False
-    if picture.mode in _COLOUR or picture.mode == "P":
+    if picture.mode == "P":
+        colours = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
+        return bool((colours != colours[:, :1]).any())
+    if picture.mode in _COLOUR:
         return True
     raise InputError(
         f"{what} is not an 8-bit grey or RGB picture",
