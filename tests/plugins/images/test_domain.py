@@ -168,58 +168,6 @@ def test_guidance_needs_a_label(model: Model) -> None:
         model.generate(guidance_scale=3.0)
 
 
-@pytest.mark.parametrize("kind", [np.uint8, bool, np.float32])
-def test_masks_of_zeros_and_ones(
-    model: Model, image: Image.Image, mask: Image.Image, kind: type
-) -> None:
-    request = {"num_samples": 2, "label": 1, "image": image, "steps": 3}
-    expected = model.generate(**request, mask=mask).states
-    array = (np.asarray(mask) >= 128).astype(kind)
-    assert 0 < array.mean() < 1
-    given = [array, torch.from_numpy(array)]
-    if kind is np.uint8:
-        given.append(Image.fromarray(array))
-    for other in given:
-        assert torch.equal(model.generate(**request, mask=other).states, expected)
-
-
-def test_a_record_repeats_the_request(
-    model: Model, image: Image.Image, mask: Image.Image, tmp_path: Path
-) -> None:
-    mask.save(tmp_path / "mask.png")
-    for known in (image, np.asarray(image), torch.from_numpy(np.array(image))):
-        out = model.generate(label=1, image=known, mask=tmp_path / "mask.png", steps=3, seed=7)
-        record = out.provenance
-        again = model.generate(**record["request"], steps=record["steps"], seed=record["seed"])
-        assert torch.equal(again.states, out.states)
-        assert record["request"]["mask"] == str(tmp_path / "mask.png")
-
-
-def test_a_large_value_is_not_printed_whole(model: Model, mask: Image.Image) -> None:
-    with pytest.raises(InputError) as found:
-        model.generate(image={"a": list(range(10_000))}, mask=mask)
-    assert len(str(found.value)) < 1500
-
-
-def test_an_output_is_shown_in_notebooks(model: Model) -> None:
-    out = model.generate(num_samples=3, label=1, steps=2)
-    assert len(out) == 3
-    assert list(out) == out.samples
-    assert repr(out).startswith("Output('images', 3 samples (Image), seed=0, sampler='DDIM(")
-    assert len(repr(out)) < 200
-    assert out._repr_html_().count("<img") == 3
-    assert repr(model).startswith("Model('images', ")
-    assert len(repr(model)) < 200
-
-
-def test_fewer_samples_into_the_same_folder(model: Model, tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("stays")
-    model.generate(num_samples=3, label=1, steps=2).save(tmp_path)
-    model.generate(num_samples=1, label=1, steps=2).save(tmp_path)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["00000.png", "mine.txt", "provenance.json"]
-
-
 @pytest.mark.parametrize("label", [2, -1, [0, 2]])
 def test_a_label_out_of_range_names_the_classes(model: Model, label: object) -> None:
     with pytest.raises(InputError, match=r"label is out of range.*0 \(cat\), 1 \(dog\)"):
