@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -102,9 +103,14 @@ def _rows(sampler: DEIS, schedule: Schedule, pairs: Spans) -> list[Row | None]:
             nodes = [at.rho - b.rho for at in times]
         else:
             nodes = [at.t - a.t for at in times]
-        weights = trusted(lambda n, at=nodes, m=moments: interpolated(at[:n], m[:n]), len(times))
+        weights = trusted(partial(_latest, nodes, moments), len(times))
         rows.append((b.alpha / a.alpha, *(b.alpha * w for w in weights)))
     return rows
+
+
+def _latest(nodes: list[float], moments: list[float], count: int) -> list[float]:
+    """The weights of the first `count` predictions."""
+    return interpolated(nodes[:count], moments[:count])
 
 
 def _integrals(sampler: DEIS, schedule: Schedule, pairs: Spans) -> list[list[float]]:

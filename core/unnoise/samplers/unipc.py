@@ -116,8 +116,8 @@ def _rows(sampler: UniPC, _: Schedule, pairs: Spans) -> list[tuple[Row | None, R
         known = remembered(known, a, sampler.p)
         origin = None
         if math.isfinite(b.lam - a.lam) and len(known) >= least:
-            weights = partial(_weights, sampler, a, b, known)
-            predict, origin = step_row(a, b, trusted(weights, len(known))), a
+            latest = trusted(partial(_weights, sampler, a, b, known), len(known))
+            predict, origin = step_row(a, b, latest), a
         rows.append((correct, predict))
     return rows
 

@@ -50,8 +50,14 @@ _SOLVER: Final = frozenset(
         *("euler_at_final", "final_sigmas_type", "lambda_min_clipped", "skip_prk_steps"),
         *("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"),
         *("predict_x0", "disable_corrector", "interpolation_type", "sigma_min", "sigma_max"),
+        *("flow_shift", "time_shift_type", "shift_terminal"),  # of use_flow_sigmas only
     )
 )
+_PLAIN_DEFAULTS: Final[Mapping[str, Any]] = {
+    "use_flow_sigmas": False,
+    "use_dynamic_shifting": False,
+    "timestep_type": "discrete",
+}
 _PREDICTIONS: Final[Mapping[str, type[GaussianParametrization]]] = {
     "epsilon": Noise,
     "sample": Clean,
@@ -83,6 +89,9 @@ _CHOICES: Final[Mapping[str, tuple[Any, ...]]] = {
     "timestep_spacing": ("leading", "trailing", "linspace"),
     "clip_sample": (True, False),
     "set_alpha_to_one": (True, False),
+    "use_flow_sigmas": (False,),
+    "use_dynamic_shifting": (False,),
+    "timestep_type": ("discrete",),
 }
 _LEAST: Final = 2.0**-24
 
@@ -119,17 +128,18 @@ class DiffusersScheduler:
             for name, value in found.items()
             if not name.startswith("_") and not (kind in _PLAIN and name in _SOLVER)
         }
+        known = {**_DEFAULTS, **(_PLAIN_DEFAULTS if kind in _PLAIN else {})}
         for name in fields:
-            if name not in _DEFAULTS:
+            if name not in known:
                 raise ConfigError(
                     f"unknown scheduler field {name!r}",
                     value=fields[name],
-                    fix=nearest(name, _DEFAULTS),
+                    fix=nearest(name, known),
                 )
         own = {"clip_sample": False, "timestep_spacing": _PLAIN[kind]} if kind in _PLAIN else {}
-        fields = {**_DEFAULTS, **own, **fields}
+        fields = {**known, **own, **fields}
         for name, allowed in _CHOICES.items():
-            value = fields[name]
+            value = fields.get(name, allowed[0])
             if not any(value is a or (isinstance(a, str) and value == a) for a in allowed):
                 raise _refused(name, value, ", ".join(map(str, allowed)))
         clip = None

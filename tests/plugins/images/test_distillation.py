@@ -118,7 +118,7 @@ def test_bad_input(folder, guided, tmp_path, capsys):
         (["--to-steps", "3", "--from-steps", "8"], "halve into each other"),
         (["--to-steps", "64"], "no more steps than that already"),
         (["--to-steps", "2", "--growth", "0"], "growth"),
-        (["--to-steps", "2", "--learning-rate", "0"], "learning_rate"),
+        (["--to-steps", "2", "--learning-rate", "0"], "--learning-rate"),
     ):
         assert distill(folder, teacher, tmp_path / "out", *words) == 2
         assert message in capsys.readouterr().err
