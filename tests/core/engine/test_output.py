@@ -30,6 +30,7 @@ def test_save_writes_one_file_per_sample(tmp_path):
     assert [path.name for path in paths] == ["00004.json", "00001.json"]
     assert [json.loads(path.read_text()) for path in paths] == out.samples
     told = json.loads((tmp_path / "new" / "folder" / "provenance.json").read_text())
+    assert told.pop("files") == ["00004.json", "00001.json"]
     assert told == json.loads(json.dumps(out.provenance))
     for name, value in {
         "domain": "toy",

@@ -42,6 +42,7 @@ def test_times_are_cut_below_a_start():
     fitted = Fitted(tuple(TIMES), fingerprint(MODEL))
     assert grid_of(MODEL, None, 0.3, fitted).tolist() == [0.3, 0.2, 0.0]
     other = NetworkDenoiser(torch.nn.Linear(2, 2), VP, Clean())
+    torch.nn.init.ones_(other.network.weight)
     with pytest.raises(InputError, match="another denoiser"):
         grid_of(other, None, 1.0, fitted)
 
