@@ -161,9 +161,10 @@ def _cached_at(folder: Path, changed: float) -> tuple[Model, dict[str, object]]:
 
 
 def _cached(folder: Path) -> Model:
-    """The model in `folder`, read again only when its configuration or a plugin's code changed."""
-    config = folder / CONFIG
-    changed = config.stat().st_mtime if config.exists() else 0.0
+    """The model in `folder`, read again only when a configuration in it or a plugin's code changed.
+    Folders of other libraries have theirs one level deeper, too."""
+    found = (path for path in (folder / CONFIG, *folder.glob("*/*.json")) if path.exists())
+    changed = max((path.stat().st_mtime for path in found), default=0.0)
     model, code = _cached_at(folder, changed)
     if not unchanged(code):
         _cached_at.cache_clear()
