@@ -246,7 +246,7 @@ def _check_state(x: State, t: float, layout: Layout, limits: Mapping[str, float]
             f"the state{of} left the scale of its law at t = {t:.3g}",
             value=f"entries up to {float(value.abs().max()):.1e} in samples {far} of the batch",
             limit=f"{limit:.1e}, {FAR:g} times what the run began with",
-            fix="lower guidance_scale, use more steps, or the sampler ddim",
+            fix="use more steps, the sampler ddim, a lower guidance_scale, or train for longer",
         )
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from unnoise.denoise import NetworkDenoiser, Noise
 from unnoise.domain import Task, Trainable
 from unnoise.errors import Cancelled
-from unnoise.kernels import GaussianKernel, VPCosine
+from unnoise.kernels import GaussianKernel, VPLinear
 from unnoise.objectives import Batch, Objective, Simple
 from unnoise.spaces import Euclidean, Layout
 from unnoise.training.train import train
@@ -76,7 +76,7 @@ class Toy(Trainable):
 
     def build(self, configuration: Configuration) -> NetworkDenoiser:
         network = Network(configuration.width, configuration.dropout)
-        return NetworkDenoiser(network, GaussianKernel(Euclidean(), VPCosine()), Noise())
+        return NetworkDenoiser(network, GaussianKernel(Euclidean(), VPLinear()), Noise())
 
     def dataset(self, source: object, configuration: Configuration, part: str) -> Ring:
         if part == "train":
