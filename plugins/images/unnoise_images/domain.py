@@ -31,7 +31,8 @@ from unnoise.objectives import (
     of_states,
     recipe,
 )
-from unnoise.samplers import Observation
+from unnoise.samplers import Observation, Start
+from unnoise.samplers.strength import time_of_strength
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise_images import data, diffusers_model
 from unnoise_images.configuration import Configuration
@@ -137,9 +138,12 @@ class Images(Trainable):
         configuration: Configuration = model.configuration
         classes = configuration.classes or ()
         _check_guidance(request, classes)
-        observation = _observation(request, model)
+        picture = _picture(request, model)
+        observation = _observation(request, picture)
+        start = _start(request, model, picture)
+        scale = request.guidance_scale
         return [
-            Prepared(checked_label(one["label"], classes), observation, request.guidance_scale)
+            Prepared(checked_label(one["label"], classes), observation, start, scale)
             for one in inputs_of(label=request.label)
         ]
 
@@ -150,6 +154,7 @@ class Images(Trainable):
             Layout.dense(len(own), configuration.size),
             condition={"label": torch.tensor([one.label for one in own])},
             observation=_repeated(own[0].observation, len(own)),
+            start=_begun(own[0].start, len(own)),
             denoiser=_guided(model, own[0]),
         )
         assert isinstance(state, Tensor)
@@ -171,11 +176,12 @@ def from_diffusers(domain: Images, folder: Path) -> Trained:
 @final
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An input: its label, the number after the last class for any; the known part of a picture as
-    one row; and how strongly the label is followed."""
+    """An input: its label, the number after the last class for any; the known part of a picture, or
+    what the run starts from, as one row; and how strongly the label is followed."""
 
     label: int
     observation: Observation | None
+    start: Start | None
     guidance_scale: float | None
 
 
@@ -240,21 +246,42 @@ def _repeated(observation: Observation | None, n: int) -> Observation | None:
     return Observation(value.expand(n, -1, -1, -1), mask.expand(n, -1, -1, -1))
 
 
-def _observation(request: Request, model: Trained) -> Observation | None:
-    """The part of the request's image that its mask keeps (black)."""
-    if request.image is None or request.mask is None:
+def _begun(start: Start | None, n: int) -> Start | None:
+    """One picture for n samples, each with noise of its own."""
+    return start and Start(tensor(start.value).expand(n, -1, -1, -1), start.t)
+
+
+def _picture(request: Request, model: Trained) -> Tensor | None:
+    """The state of the request's image, as one row."""
+    if request.image is None:
         return None
     configuration: Configuration = model.configuration
     channels, height, width = configuration.size
     image = as_picture(request.image, "image")
-    mask = as_picture(request.mask, "mask")
-    if image.size != mask.size:
+    if request.mask is not None and image.size != (mask := as_picture(request.mask, "mask")).size:
         raise InputError(
             "image and mask have different sizes",
             value=f"image {image.height} x {image.width}, mask {mask.height} x {mask.width}",
         )
     pixels = torch.from_numpy(to_pixels(image, height, width, channels, "refuse", "image").copy())
-    known = ~torch.from_numpy(to_mask(mask, height, width, "mask"))
     data = pixels.float()[None]
     value, _ = model.codec.embed(data, Euclidean().layout(data))
-    return Observation(value, known.expand(1, channels, height, width))
+    return tensor(value)
+
+
+def _observation(request: Request, picture: Tensor | None) -> Observation | None:
+    """The part of the request's image that its mask keeps (black)."""
+    if picture is None or request.mask is None:
+        return None
+    _, height, width = picture.shape[1:]
+    known = ~torch.from_numpy(to_mask(as_picture(request.mask, "mask"), height, width, "mask"))
+    return Observation(picture, known.expand(picture.shape))
+
+
+def _start(request: Request, model: Trained, picture: Tensor | None) -> Start | None:
+    """The request's image, with noise of its strength put on it."""
+    kernel = model.denoiser.kernel
+    if picture is None or request.strength is None:
+        return None
+    assert isinstance(kernel, GaussianKernel)
+    return Start(picture, time_of_strength(kernel, request.strength))

@@ -35,12 +35,20 @@ class Request(BaseModel):
     )
     image: Given = Field(
         None,
-        description="picture to paint into: a file, a PIL image, an array or a tensor; needs mask",
+        description="picture to paint into, with mask, or to make others of, with strength: a"
+        " file, a PIL image, an array or a tensor",
     )
     mask: Given = Field(
         None,
         description="where to paint, of the size of image: white (or 1) is painted, black (or 0)"
         " is kept",
+    )
+    strength: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="how much of image is replaced by noise before it is walked back: its standard"
+        " deviation s, the picture keeping sqrt(1 - s^2); 0.5 changes details, 0.95 most",
     )
     guidance_scale: float | None = Field(
         None,
@@ -59,7 +67,12 @@ class Request(BaseModel):
 
     @model_validator(mode="after")
     def _together(self) -> Request:
-        if (self.image is None) != (self.mask is None):
-            missing, given = ("image", "mask") if self.image is None else ("mask", "image")
-            raise InputError(f"{given} was given without {missing}", fix=f"pass {missing}= too")
+        for given in ("mask", "strength"):
+            if self.image is None and getattr(self, given) is not None:
+                raise InputError(f"{given} was given without image", fix="pass image= too")
+        if self.image is not None and self.mask is None and self.strength is None:
+            raise InputError(
+                "image was given without mask",
+                fix="pass mask= too, to paint into it, or strength= to make others of it",
+            )
         return self
