@@ -216,6 +216,11 @@ class Trainable(Domain):
         where it is one, and cannot be used."""
         return None
 
+    def check_start(self, configuration: Any, initial: Trained | None) -> None:
+        """ConfigError for a configuration that a new run cannot train from the weights of
+        `initial`, None for fresh ones."""
+        return
+
     def check_save(self, model: Trained) -> None:
         """ConfigError for a model that no bundle could make again: what is saved can be loaded."""
         return

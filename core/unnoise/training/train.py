@@ -157,6 +157,8 @@ class _Undertaking:
     accelerator: Accelerator
 
     def carry_out(self, good: Checkpoint | None) -> Model:
+        if good is None:
+            self.domain.check_start(self.data.configuration, self.initial)
         run = self._run(good)
         if good is not None:
             agree(good, run.identity, self.options)

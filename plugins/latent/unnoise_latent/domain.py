@@ -26,6 +26,7 @@ from unnoise.denoise import (
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
 from unnoise.engine.options import Options
+from unnoise.errors import ConfigError
 from unnoise.fields import configured
 from unnoise.kernels import Above, GaussianKernel, LearnedSchedule, Schedule
 from unnoise.model import Model
@@ -59,8 +60,9 @@ class Latent(Trainable):
     display: ClassVar[Display[Trained]] = Pictures()
     metrics: ClassVar[Mapping[str, type[BaseModel]]] = {"nelbo": Nelbo, "importance": Importance}
     demo: ClassVar[Mapping[str, Any]] = {
-        "source": ["none", str(EXAMPLES[0]), str(EXAMPLES[0])],
-        "source_b": ["none", "none", str(EXAMPLES[1])],
+        "label": ["3", "8", "none", "none"],
+        "source": ["none", "none", str(EXAMPLES[0]), str(EXAMPLES[0])],
+        "source_b": ["none", "none", "none", str(EXAMPLES[1])],
         "num_samples": 10,
     }
 
@@ -104,6 +106,14 @@ class Latent(Trainable):
             return objective
         none = {"label": torch.tensor([len(configuration.classes)])}
         return ConditionDropout(objective, configuration.label_dropout, none)
+
+    def check_start(self, configuration: Configuration, initial: Trained | None) -> None:
+        if configuration.method == "frozen" and initial is None:
+            raise ConfigError(
+                "an autoencoder that stays as it is has to be trained already",
+                value="method frozen, fresh weights",
+                fix="start from a trained model, or from over_autoencoder_kl",
+            )
 
     def trial(self, configuration: Configuration, held_out: data.Levels) -> Mapping[str, Any]:
         """Pictures from the prior: those of the demo have the size of the shipped model's."""

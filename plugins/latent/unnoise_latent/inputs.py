@@ -84,20 +84,20 @@ def prepared(request: Request, model: Trained, options: Options) -> list[Prepare
     start = None if request.strength is None else _time(request.strength, model)
     found = []
     for one in inputs_of(label=request.label, source=request.source, source_b=request.source_b):
-        label = checked_label(one["label"], classes)
+        told = None if one["label"] == NONE else one["label"]
         source = _source(one["source"], model, "source")
         end = _source(one["source_b"], model, "source_b")
         if end is not None and source is None:
             raise InputError("source_b was given without source", fix="pass source= too")
-        if source is not None and one["label"] is not None and start is None:
+        if source is not None and told is not None and start is None:
             raise InputError(
                 "a label tells the prior, which a reconstruction does without",
-                value=one["label"],
+                value=told,
                 fix="leave label out, or pass strength=",
             )
         found.append(
             Prepared(
-                label,
+                checked_label(told, classes),
                 configuration.guidance_scale if scale is None else scale,
                 source,
                 end,

@@ -14,7 +14,7 @@ from unnoise.errors import InputError
 Picture: TypeAlias = Union[str, Path, Image.Image, np.ndarray[Any, Any]]  # noqa: UP007
 
 NONE = "none"
-"""What stands in a list of pictures for no picture; a file of that name is "./none"."""
+"""What stands in a list for no picture and no label; a file of that name is "./none"."""
 
 
 class Request(BaseModel):
@@ -28,10 +28,10 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    label: int | list[int] | None = Field(
+    label: int | str | list[int | str] | None = Field(
         None,
-        description="class of the picture, as a number; a list makes num_samples for each, in"
-        " order; none draws from all classes",
+        description="class of the picture, by its name or number; a list makes num_samples for"
+        ' each, in order; none, or "none" in a list, draws from all classes',
     )
     source: Picture | list[Picture] | None = Field(
         None,

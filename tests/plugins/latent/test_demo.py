@@ -10,4 +10,4 @@ def test_the_page_shows_samples_an_interpolation_and_a_reconstruction() -> None:
     for what in ("generated", "reconstructed", "from one picture to another"):
         assert what in section.result.samples
     assert section.result.strip is not None
-    assert section.outcome == "30 samples"
+    assert section.outcome == "40 samples"

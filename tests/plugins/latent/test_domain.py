@@ -130,10 +130,14 @@ def test_what_is_generated_and_what_comes_from_a_source_are_asked_for_together(
     model: Model, pair
 ) -> None:
     out = model.generate(
+        label=[1, "none", "none"],
         source=["none", pair[0], pair[0]],
         source_b=["none", "none", pair[1]],
         num_samples=2,
         steps=3,
+    )
+    assert np.array_equal(
+        pixels(out.samples[:2]), pixels(model.generate(label=1, num_samples=2, steps=3).samples)
     )
     kinds = ["sample"] * 2 + ["reconstruction"] * 2 + ["interpolation"] * 2
     assert [sample.info[WHAT] for sample in out.samples] == kinds
@@ -256,10 +260,16 @@ def test_impossible_configurations_are_refused(folder: Path, options, message) -
 
 
 def test_conformance(make_model: Callable[..., Model], tmp_path: Path) -> None:
-    for label in ("a", "b"):
+    for label in ("3", "8"):  # those that the demo asks for
         (tmp_path / "digits" / label).mkdir(parents=True)
         for k in range(6):
-            values = np.full((28, 28), 9 * k + 100 * (label == "b"), dtype=np.uint8)
+            values = np.full((28, 28), 9 * k + 100 * (label == "8"), dtype=np.uint8)
             Image.fromarray(values).save(tmp_path / "digits" / label / f"{k}.png")
-    model = make_model(height=28, width=28, classes=("a", "b"))
+    model = make_model(height=28, width=28, classes=("3", "8"))
     check_domain(Latent(), model=model, data=tmp_path / "digits")
+
+
+def test_a_frozen_autoencoder_is_one_that_was_trained(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="trained already"):
+        unnoise.train("latent", folder, tmp_path / "run", method="frozen", steps=1)
+    assert not (tmp_path / "run" / "config.json").exists()

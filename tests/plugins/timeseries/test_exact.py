@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,9 +58,20 @@ def crps_of_normal(mean: np.ndarray, std: np.ndarray, y: np.ndarray) -> np.ndarr
     return std * terms
 
 
-@pytest.mark.parametrize("phi", [0.5, 0.9])
-@pytest.mark.parametrize("unknown", HOLES.values(), ids=HOLES.keys())
-@pytest.mark.parametrize("prior", ["bridge", "standard"])
+def windows() -> Iterator[Any]:
+    """All of them; by default each hole once, and each phi with each prior."""
+    quick = {
+        ("scattered", 0.5, "bridge"),
+        ("a block", 0.9, "bridge"),
+        ("the end", 0.5, "standard"),
+        ("both ends", 0.9, "standard"),
+    }
+    for hole, phi, prior in product(HOLES, (0.5, 0.9), ("bridge", "standard")):
+        marks = () if (hole, phi, prior) in quick else (pytest.mark.slow,)
+        yield pytest.param(phi, HOLES[hole], prior, marks=marks, id=f"{hole}, {phi}, {prior}")
+
+
+@pytest.mark.parametrize(("phi", "unknown", "prior"), windows())
 def test_an_ar1_window(phi, unknown, prior):
     covariance = ar1_covariance(16, phi)
     x = draw(covariance, seed=len(unknown))
@@ -172,7 +187,9 @@ def timegrad(lags: tuple[int, ...] = (1,)) -> Model:
 DDPM = {"sampler": "ancestral", "steps": 100, "grid": "uniform"}
 
 
-@pytest.mark.parametrize(("request_", "error"), [({}, 0.05), (DDPM, 0.15)])
+@pytest.mark.parametrize(
+    ("request_", "error"), [({}, 0.05), pytest.param(DDPM, 0.15, marks=pytest.mark.slow)]
+)
 def test_var1_paths_have_the_known_covariance(request_, error):
     rng = np.random.default_rng(5)
     x = np.zeros((30, 2))
