@@ -27,7 +27,8 @@ from unnoise_purify.evaluation import Certified, Corruptions, Robustness
 from unnoise_purify.pictures import read_all, to_pil
 from unnoise_purify.pixels import Pixels, pixels_of
 from unnoise_purify.purifier import Purifier
-from unnoise_purify.request import STEPS, Request
+from unnoise_purify.request import STEPS
+from unnoise_purify.request import Request as Asked
 from unnoise_purify.samples import Answer, Case, with_case
 
 
@@ -67,7 +68,7 @@ class Purify(Domain):
     """Pictures purified by a model of pictures; samples are PIL images."""
 
     name: ClassVar[str] = "purify"
-    Request: ClassVar[type[BaseModel]] = Request
+    Request: ClassVar[type[BaseModel]] = Asked
     adopt: ClassVar[tuple[str, ...]] = ("images", "latent")
     display: ClassVar[Display[Trained]] = Purifications()
     metrics: ClassVar[Mapping[str, type[Metric]]] = {
@@ -80,7 +81,7 @@ class Purify(Domain):
         "classifier": "digits",
     }
 
-    def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
+    def prepare(self, request: Asked, model: Trained, options: Options) -> list[Prepared]:
         """One for each picture, all read and looked at now."""
         sampler = options.sampler
         chosen = named_sampler(sampler) if isinstance(sampler, str) else sampler
