@@ -42,6 +42,7 @@ def run(name: str, *words: str) -> str:
 def test_each_example_is_tested():
     found = {path.name for path in EXAMPLES.glob("*.py")}
     others = {"conformers.py", "generate.py", "latent_windows.py", "timeseries.py"}
+    others |= {"series_anomaly.py", "speech_noise.py"}
     assert found == {*others, "train_own_folder.py", "own_kernel.py"}
 
 
@@ -83,6 +84,31 @@ def test_timeseries(tmp_path):
     assert filled.notna().all(axis=None)
     with Image.open(tmp_path / "filled.png") as picture:
         assert picture.width > 900
+
+
+def test_series_anomaly(tmp_path):
+    """Fewer draws and steps than by default find the six hours and put them right."""
+    said = run("series_anomaly.py", "--out", str(tmp_path), "--steps", "2", "--draws", "4")
+    assert "TEMP moves farthest at 2010-09-18 18:00:00" in said
+    errors = {
+        line.split(":")[0]: float(line.split()[-2]) for line in said.splitlines() if "six" in line
+    }
+    assert errors["broken"] == 15
+    assert errors["mended"] < 4
+    assert pd.read_csv(tmp_path / "mended.csv").shape == (96, 8)
+
+
+def test_speech_noise(tmp_path):
+    said = run("speech_noise.py", "--out", str(tmp_path), "--steps", "2").splitlines()
+    rows = {line[:20].strip(): [float(x) for x in line[20:].split()] for line in said[1:6]}
+    assert rows["noisy"][0] == pytest.approx(5, abs=0.1)
+    assert len(list(tmp_path.glob("*.wav"))) == 5
+    for name in ("subtracted", "projected", "purified, projected"):
+        assert rows[name][0] > 5 + 1
+        assert rows[name][1] < 0.7 * rows["noisy"][1]
+    # what the example says of purification alone: a nearer spectrum, phases lost
+    assert rows["purified"][1] < rows["noisy"][1]
+    assert rows["purified"][0] < rows["noisy"][0]
 
 
 def test_latent_windows(tmp_path):
