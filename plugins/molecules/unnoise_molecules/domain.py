@@ -186,6 +186,8 @@ class Molecules(Trainable):
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
                 facts = {"sample": draws[k].number, "seed": seed, "begin": request.begin}
                 made = sample(chosen[k][0], x.double().numpy(), {**facts, "attempts": attempt + 1})
+                if request.relax:
+                    made = relax(made)
                 seen = check(made)
                 if not seen.passed:
                     again.append(k)
@@ -195,14 +197,10 @@ class Molecules(Trainable):
             left = again
             if not left:
                 break
-        return [self._finished(request, mol, k in left) for k, mol in enumerate(found)]
-
-    def _finished(self, request: Request, mol: Chem.Mol | None, failed: bool) -> Chem.Mol:
-        assert mol is not None
-        if failed and request.check == "drop":
-            mol.RemoveAllConformers()
-            return mol
-        return relax(mol) if request.relax else mol
+        samples = [mol for mol in found if mol is not None]
+        for k in left if request.check == "drop" else ():
+            samples[k].RemoveAllConformers()
+        return samples
 
     def counts(self, samples: Sequence[Chem.Mol]) -> dict[str, int]:
         """How many passed, failed on what, were drawn again and dropped."""

@@ -9,7 +9,7 @@ all epochs of a training:
                            neighbour search happens while sampling and no pair is ever cut off
     pair_codes    (p, 3)   kind (bond by order; 2 hops by the atom between; 3 hops by the bond
                            between, cis and trans apart), smallest common ring, hops
-    stereo_index  (4, c)   neighbours of each tagged stereocentre, in an order in which the
+    stereo_index  (4, c)   corners of each tagged stereocentre (see `stereo`), whose
     stereo_sign   (c,)     signed volume (r1 - r0) . ((r2 - r0) x (r3 - r0)) has this sign
 
 A mirror image has the same codes and the opposite `stereo_sign`.
@@ -29,6 +29,7 @@ from torch_geometric.data import Batch, Data
 
 from unnoise.errors import InputError
 from unnoise.spaces import Layout
+from unnoise_molecules.stereo import centres
 
 ELEMENTS: Final = ("H", "C", "N", "O", "F", "S", "Cl", "Br")
 """Elements of the training set."""
@@ -78,13 +79,13 @@ def graph(mol: Chem.Mol) -> Data:
         rings[np.ix_(ring, ring)] = min(len(ring), 8)
     i, j = np.triu_indices(n, k=1)
     codes = [kinds[i, j], rings[i, j], np.minimum(hops[i, j], HOPS + 1).astype(np.int64)]
-    centres, signs = _stereo(mol)
+    tagged = centres(mol)
     return Data(
         atoms=torch.tensor([_atom(atom) for atom in mol.GetAtoms()]),
         pair_index=torch.from_numpy(np.stack([i, j])),
         pair_codes=torch.from_numpy(np.stack(codes, 1)),
-        stereo_index=torch.tensor(centres, dtype=torch.int64).view(-1, 4).T,
-        stereo_sign=torch.tensor(signs, dtype=torch.float32),
+        stereo_index=torch.tensor([c.corners for c in tagged], dtype=torch.int64).view(-1, 4).T,
+        stereo_sign=torch.tensor([c.sign for c in tagged], dtype=torch.float32),
         num_nodes=n,
     )
 
@@ -165,20 +166,3 @@ def _between(bond: Chem.Bond, i: int, m: int) -> int:
     if bond.IsInRing():
         return THREE_HOPS + 5
     return THREE_HOPS + int(bond.GetIsConjugated())
-
-
-def _stereo(mol: Chem.Mol) -> tuple[list[list[int]], list[float]]:
-    centres, signs = [], []
-    for atom in mol.GetAtoms():
-        tag = atom.GetChiralTag()
-        if tag not in (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW):
-            continue
-        near = [bond.GetOtherAtomIdx(atom.GetIdx()) for bond in atom.GetBonds()]
-        if len(near) == 3:
-            near.insert(0, atom.GetIdx())  # a lone pair: the centre itself is the fourth corner
-        if len(near) != 4:
-            continue
-        # seen from the first neighbour the others turn clockwise for CW: a positive volume
-        centres.append(near)
-        signs.append(1.0 if tag == Chem.ChiralType.CHI_TETRAHEDRAL_CW else -1.0)
-    return centres, signs

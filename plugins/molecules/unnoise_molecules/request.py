@@ -35,7 +35,9 @@ class Request(BaseModel):
         description="how often noise of begin_level is put on the conformer and taken away again,"
         " in `steps` steps each time; default: the model's, and 1 for begin='noise'",
     )
-    relax: bool = Field(False, description="relax by the MMFF94s force field afterwards")
+    relax: bool = Field(
+        False, description="relax by the MMFF94s force field afterwards; `check` looks at the result"
+    )
     check: Literal["flag", "retry", "drop"] = Field(
         "retry",
         description="conformers of wrong stereo, bond lengths or with clashes: flag them, draw them"
