@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 import torch
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdDistGeom
+from rdkit import Chem
 from torch import Tensor
 
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel
 from unnoise.samplers import Start, time_at
 from unnoise.spaces import Layout, tensor
+from unnoise_molecules.isomers import placed, seed_of
+
+_TRIES: Final = 100
 
 
 def started(
@@ -34,20 +36,11 @@ def started(
 
 def embedded(mol: Chem.Mol, seed: tuple[int, int, int]) -> Tensor:
     """(n, 3) float64 angstrom: one ETKDGv3 embedding, without any force field."""
-    digest = hashlib.blake2b(repr(seed).encode(), digest_size=4).digest()
-    options = rdDistGeom.ETKDGv3()
-    options.randomSeed = int.from_bytes(digest, "little") >> 1
-    options.clearConfs = True
-    trial = Chem.Mol(mol)
-    with rdBase.BlockLogs():
-        found = rdDistGeom.EmbedMolecule(trial, options)
-        if found < 0:
-            options.useRandomCoords = True
-            found = rdDistGeom.EmbedMolecule(trial, options)
-    if found < 0:
+    places = placed(mol, seed_of(*seed), _TRIES)
+    if places is None:
         raise InputError(
             "no conformer of this molecule can be embedded",
             value=Chem.MolToSmiles(Chem.RemoveHs(mol)),
             fix="pass begin='noise'",
         )
-    return torch.from_numpy(trial.GetConformer().GetPositions().copy())
+    return torch.from_numpy(places)

@@ -36,6 +36,7 @@ from unnoise.storage.files import disk_errors, replace_file, writable_folder
 from unnoise_molecules import molecules, xtb
 from unnoise_molecules.check import check, connected
 from unnoise_molecules.ensemble import write_sdf
+from unnoise_molecules.isomers import Isomers
 from unnoise_molecules.metrics import Floats, rmsd
 from unnoise_molecules.molecules import positions, set_property
 from unnoise_molecules.relax import MOST_STEPS, parametrised
@@ -79,7 +80,7 @@ def build_ensemble(mol: Chem.Mol, recipe: Recipe, engine: xtb.Engine) -> Chem.Mo
 
     Raises InputError that says at which stage nothing was left.
     """
-    isomers = molecules.stereoisomers(mol)
+    isomers = Isomers(mol).all()
     smiles = mol.GetProp("input")
     chosen = isomers[
         int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:4], "big") % len(isomers)
@@ -239,7 +240,9 @@ def _minima(mol: Chem.Mol, recipe: Recipe, size: int) -> Chem.Mol:
     """Distinct minima of MMFF94s, lowest first, as many as are candidates."""
     rough, options = Chem.Mol(mol), rdDistGeom.ETKDGv3()
     options.randomSeed = recipe.seed
-    rdDistGeom.EmbedMultipleConfs(rough, recipe.embeddings[size], options)
+    for options.useRandomCoords in (False, True):
+        if rdDistGeom.EmbedMultipleConfs(rough, recipe.embeddings[size], options):
+            break
     if rough.GetNumConformers() == 0:
         raise InputError("ETKDG embeds no conformer", value=mol.GetProp("input"))
     results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(

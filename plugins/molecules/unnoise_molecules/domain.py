@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,12 @@ import torch
 from pydantic import BaseModel
 from rdkit import Chem
 from torch import Tensor
-from torch_geometric.data import Data
 
 from unnoise.denoise import NetworkDenoiser, Preconditioned
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
 from unnoise.engine.options import Options
-from unnoise.errors import InputError
+from unnoise.errors import Cancelled, InputError
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.model import Metric
 from unnoise.objectives import Objective
@@ -33,8 +33,9 @@ from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.ensemble import ensemble, write_sdf
 from unnoise_molecules.evaluation import Conformers, bare
 from unnoise_molecules.graph import batched, graph
+from unnoise_molecules.isomers import Isomer, Isomers
 from unnoise_molecules.langevin import STEPS, geodiff
-from unnoise_molecules.molecules import read, sample, stereoisomers
+from unnoise_molecules.molecules import read, sample
 from unnoise_molecules.network_e3 import E3Network
 from unnoise_molecules.network_geodiff import Displacement, DualEncoder
 from unnoise_molecules.objectives import Concentrated, DualDistance
@@ -51,15 +52,21 @@ ROUNDS = 9
 @final
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A molecule of a request: its isomers, each with its graph."""
+    """A molecule of a request, and the moment of its deadline."""
 
     request: Request
     seed: int
-    isomers: tuple[tuple[Chem.Mol, Data], ...]
+    isomers: Isomers
+    until: float
 
-    def isomer(self, draw: Draw) -> tuple[Chem.Mol, Data]:
+    def isomer(self, draw: Draw) -> Isomer:
         """Open stereochemistry is drawn by the sample's number."""
-        return self.isomers[draw.repeat % len(self.isomers)]
+        if time.monotonic() > self.until:
+            raise Cancelled(
+                f"the deadline passed before molecule {draw.input} was embedded",
+                fix="allow more time; finished batches come from generate_iter",
+            )
+        return self.isomers[draw.repeat]
 
 
 @final
@@ -136,7 +143,7 @@ class Molecules(Trainable):
         return Batch(x0, layout, {**condition, "error": torch.cat([item[2] for item in items])})
 
     def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
-        """The molecules, read once, with the isomers of open stereochemistry and their graphs."""
+        """The molecules, read once; nothing is embedded before a sample needs it."""
         configuration: Configuration = model.configuration
         mols = read(
             request.mols if request.smiles is None else request.smiles,
@@ -151,16 +158,14 @@ class Molecules(Trainable):
                     value=mol.GetProp("_Name"),
                     fix="leave relax out",
                 )
-        seed, most = options.seed, options.num_samples
-        return [
-            Prepared(request, seed, tuple((m, graph(m)) for m in stereoisomers(mol)[:most]))
-            for mol in mols
-        ]
+        until = math.inf if options.deadline is None else time.monotonic() + options.deadline
+        return [Prepared(request, options.seed, Isomers(mol), until) for mol in mols]
 
     def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
         configuration: Configuration = model.configuration
         request, seed = inputs[0].request, inputs[0].seed
         chosen = [inputs[draw.input].isomer(draw) for draw in draws]
+        graphs = {id(isomer): graph(isomer.told) for isomer in dict.fromkeys(chosen)}
         kernel = model.denoiser.kernel
         assert isinstance(kernel, GaussianKernel)
         level = request.begin_level or configuration.begin_level
@@ -168,11 +173,11 @@ class Molecules(Trainable):
         found: list[Chem.Mol | None] = [None] * len(draws)
         left = list(range(len(draws)))
         for attempt in range(1 + (RETRIES if request.check == "retry" else 0)):
-            layout, condition = batched([chosen[k][1] for k in left])
+            layout, condition = batched([graphs[id(chosen[k])] for k in left])
             begin = None
             if request.begin == "embedding":
                 seeds = [(seed, draws[k].number, attempt) for k in left]
-                begin = started([chosen[k][0] for k in left], seeds, layout, kernel, level)
+                begin = started([chosen[k].told for k in left], seeds, layout, kernel, level)
             more = rounds - 1
             if begin is None:
                 state = yield Task(layout, condition, rows=left)
@@ -185,7 +190,7 @@ class Molecules(Trainable):
             again = []
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
                 facts = {"sample": draws[k].number, "seed": seed, "begin": request.begin}
-                made = sample(chosen[k][0], x.double().numpy(), {**facts, "attempts": attempt + 1})
+                made = sample(chosen[k].mol, x.double().numpy(), {**facts, "attempts": attempt + 1})
                 if request.relax:
                     made = relax(made)
                 seen = check(made)

@@ -12,8 +12,6 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdDistGeom
-from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
 from rdkit.Chem.PropertyMol import PropertyMol
 from rdkit.Geometry import Point3D
 
@@ -22,9 +20,6 @@ from unnoise_molecules.files import SUFFIXES, records
 
 Given: TypeAlias = "str | Path | Chem.Mol | Sequence[str | Chem.Mol]"
 
-MOST_ISOMERS: Final = 64
-"""Stereoisomers that are drawn from when a molecule leaves more of them open."""
-_TRIES: Final = 30
 _FLAT: Final = 1e-3  # angstrom
 
 
@@ -127,35 +122,6 @@ def prepared(
     return whole
 
 
-def stereoisomers(mol: Chem.Mol, *, most: int = MOST_ISOMERS) -> list[Chem.Mol]:
-    """The stereoisomers that agree with `mol` and can be embedded, in a fixed order.
-
-    What `mol` specifies is kept. Where it leaves centres or double bonds open, sample number k of
-    an input is drawn as isomer k mod n of this list: all isomers, evenly, and the same at any seed.
-    Above `most` isomers, a fixed choice of them. Each has its SMILES as the property
-    `stereoisomer`; atoms keep their order.
-
-    Raises InputError when there is no conformer at all: the geometry asked for is impossible.
-    """
-    options = StereoEnumerationOptions(unique=True, maxIsomers=most, rand=1)
-    found = []
-    for isomer in EnumerateStereoisomers(mol, options=options):
-        Chem.AssignStereochemistry(isomer, cleanIt=True, force=True)
-        if _embeds(isomer):
-            for name, value in mol.GetPropsAsDict(includePrivate=True).items():
-                if name in ("_Name", "input"):
-                    isomer.SetProp(name, str(value))
-            isomer.SetProp("stereoisomer", Chem.MolToSmiles(Chem.RemoveHs(isomer)))
-            found.append(isomer)
-    if not found:
-        raise InputError(
-            "no conformer of this molecule is possible",
-            value=_short(Chem.MolToSmiles(Chem.RemoveHs(mol))),
-            fix="check its stereochemistry: rings may not allow what is written",
-        )
-    return sorted(found, key=lambda isomer: isomer.GetProp("stereoisomer"))
-
-
 def sample(mol: Chem.Mol, positions: Any, properties: Mapping[str, Any]) -> PropertyMol:
     """One conformer of `mol` as a native sample.
 
@@ -225,17 +191,6 @@ def require_3d(mol: Chem.Mol, where: str) -> None:
             limit="3D coordinates",
             fix="a drawing is no conformer: generate one from the SMILES",
         )
-
-
-def _embeds(mol: Chem.Mol) -> bool:
-    trial = Chem.Mol(mol)
-    options = rdDistGeom.ETKDGv3()
-    options.randomSeed, options.maxIterations, options.clearConfs = 1, _TRIES, True
-    with rdBase.BlockLogs():
-        if rdDistGeom.EmbedMolecule(trial, options) >= 0:
-            return True
-        options.useRandomCoords = True
-        return bool(rdDistGeom.EmbedMolecule(trial, options) >= 0)
 
 
 def items(source: Given, column: str | None = None) -> Iterator[tuple[str, str | Chem.Mol]]:

@@ -36,7 +36,8 @@ class Request(BaseModel):
         " in `steps` steps each time; default: the model's, and 1 for begin='noise'",
     )
     relax: bool = Field(
-        False, description="relax by the MMFF94s force field afterwards; `check` looks at the result"
+        False,
+        description="relax by the MMFF94s force field afterwards; `check` looks at the result",
     )
     check: Literal["flag", "retry", "drop"] = Field(
         "retry",

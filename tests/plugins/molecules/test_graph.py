@@ -12,7 +12,8 @@ from rdkit.Chem import rdDepictor, rdDistGeom
 from torch_geometric.data import Data
 
 from unnoise_molecules.graph import ELEMENTS, graph
-from unnoise_molecules.molecules import read, stereoisomers
+from unnoise_molecules.isomers import Isomers
+from unnoise_molecules.molecules import read
 
 HYDROGEN, S = 0, 1
 PARTS = ("atoms", "pair_index", "pair_codes", "stereo_index", "stereo_sign")
@@ -70,7 +71,7 @@ def test_a_smiles_and_its_conformer_have_one_graph():
     compared, tagged = 0, 0
     small = [s for s in sample_smiles() if Chem.MolFromSmiles(s).GetNumAtoms() <= 12]
     for smiles in small[2::12]:
-        isomer = stereoisomers(read(smiles)[0])[0]
+        isomer = Isomers(read(smiles)[0])[0].told
         solid = embedded(isomer)
         if solid is None or Chem.MolToSmiles(solid) != Chem.MolToSmiles(isomer):
             continue

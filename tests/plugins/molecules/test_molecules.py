@@ -10,7 +10,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
 from unnoise.errors import InputError, LimitExceeded, NonFiniteError
-from unnoise_molecules.molecules import read, require_3d, sample, stereoisomers
+from unnoise_molecules.molecules import read, require_3d, sample
 
 ALANINE = "C[C@H](N)C(=O)O"
 
@@ -144,35 +144,6 @@ def test_columns_belong_to_tables(tmp_path):
     (tmp_path / "a.smi").write_text("CC\n")
     with pytest.raises(InputError, match=r"no columns"):
         read(tmp_path / "a.smi", column="x")
-
-
-@pytest.mark.parametrize(
-    ("smiles", "isomers"),
-    [
-        ("CCO", ["CCO"]),
-        (ALANINE, [ALANINE]),
-        (
-            "CC(F)C=CC",
-            ["C/C=C/[C@@H](C)F", "C/C=C/[C@H](C)F", "C/C=C\\[C@@H](C)F", "C/C=C\\[C@H](C)F"],
-        ),
-        ("C[C@H](F)C=CC", ["C/C=C/[C@H](C)F", "C/C=C\\[C@H](C)F"]),
-        # A bridge cannot be trans: two of the four labellings are no molecules.
-        ("OC1C2CCC1C2", ["O[C@@H]1[C@@H]2CC[C@H]1C2", "O[C@H]1[C@@H]2CC[C@H]1C2"]),
-    ],
-)
-def test_open_stereochemistry_is_every_isomer_that_exists(smiles, isomers):
-    (mol,) = read(smiles)
-    found = stereoisomers(mol)
-    assert [x.GetProp("stereoisomer") for x in found] == isomers
-    assert all(x.GetProp("input") == mol.GetProp("input") for x in found)
-    numbers = [[a.GetAtomicNum() for a in x.GetAtoms()] for x in (mol, *found)]
-    assert all(row == numbers[0] for row in numbers)
-
-
-def test_no_conformer_possible():
-    (mol,) = read("C1C[C@H]2CC[C@H]1C2")  # a bridge with one end turned inside out
-    with pytest.raises(InputError, match="no conformer"):
-        stereoisomers(mol)
 
 
 def test_samples_keep_their_properties_through_pickle():

@@ -11,7 +11,8 @@ from rdkit.Chem import rdDistGeom
 from unnoise_molecules import stereo
 from unnoise_molecules.check import check, specified
 from unnoise_molecules.graph import graph, signed_volumes
-from unnoise_molecules.molecules import positions, read, stereoisomers
+from unnoise_molecules.isomers import Isomers
+from unnoise_molecules.molecules import positions, read
 
 QUININE = "COc1ccc2nccc([C@@H](O)[C@@H]3C[C@@H]4CCN3C[C@@H]4C=C)c2c1"
 KINDS = {
@@ -41,7 +42,7 @@ def embedded(mol: Chem.Mol, count: int = 5) -> Chem.Mol:
 @pytest.mark.parametrize("smiles", KINDS.values(), ids=KINDS)
 def test_volumes_have_the_sign_of_their_tags(smiles):
     """Of embeddings, in which RDKit sees to the tags; and the graph says the same."""
-    for mol in stereoisomers(read(smiles)[0]):
+    for mol in Isomers(read(smiles)[0]).all():
         many = embedded(mol)
         assert stereo.centres(mol)
         condition = graph(mol)
