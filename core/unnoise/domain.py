@@ -34,6 +34,7 @@ __all__ = [
     "Draw",
     "Partial",
     "Plan",
+    "Refused",
     "Task",
     "Trainable",
     "Trained",
@@ -109,6 +110,23 @@ class Partial:
     rows: Sequence[int] | None = None
 
 
+@final
+@dataclass(frozen=True)
+class Refused:
+    """An input that cannot be used where the others of its request can: one of the list that
+    `prepare` returns, or what a plan returns in place of a sample. It has no samples, the numbers
+    of all others stay, and it is on record.
+
+    Attributes
+    ----------
+    where : its place, a file and a line for instance.
+    reason : in a sentence.
+    """
+
+    where: str
+    reason: str
+
+
 Plan: TypeAlias = "Generator[Task | Partial, State, list[Any]]"
 """Yields tasks, is sent their final states (on the CPU), returns native objects, one per draw: None
 for one that was handed out in a `Partial` and has nothing more."""
@@ -157,7 +175,7 @@ class Domain(ABC):
     def prepare(self, request: Any, model: Trained, options: Options) -> Sequence[Any]:
         """The inputs of a request, each as its samples need it: files are read, texts encoded,
         wrong values refused here, once and before any work. By default the request is its only
-        input."""
+        input. `Refused` stands for an input that is left out."""
         return [request]
 
     @abstractmethod
@@ -165,8 +183,9 @@ class Domain(ABC):
         """Generate the samples `draws` of a request whose prepared inputs are `inputs`.
 
         A generator: it yields a Task with len(draws) samples, receives the final state, and returns
-        a list of len(draws) native objects. It may yield several tasks, one after the other, and
-        hand out in a `Partial` what is finished before the rest.
+        a list of len(draws) native objects, `Refused` for what turned out to be impossible. It may
+        yield several tasks, one after the other, and hand out in a `Partial` what is finished
+        before the rest.
         """
 
     @abstractmethod

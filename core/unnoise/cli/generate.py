@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from unnoise.api import generate_iter, model_for
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar, watched
+from unnoise.cli.unfinished import decides, journal
 from unnoise.discovery.domains import domain_named
 from unnoise.engine.options import OPTIONS, SPOKEN, Options
 from unnoise.engine.output import gathered, merged, record, recorded
@@ -23,8 +25,10 @@ _FLAGS = [
     flag("out", Path, "folder for samples and provenance.json; default: a new DOMAIN-samples"),
     flag("model", str, "a bundle folder or a hub id; default: the domain's shipped model"),
     *flags(Options, "Common", skip=set(OPTIONS) - set(SPOKEN)),
+    flag("resume", bool, "go on with a run into --out that was stopped", False),
     flag("watch", bool, "show the first sample in the terminal as it comes", False),
 ]
+_SAID = 20  # inputs that were left out and are named on the terminal
 
 
 def generate(words: list[str]) -> int:
@@ -41,42 +45,52 @@ def generate(words: list[str]) -> int:
         return 0
     domain, given = found
     folder, watch = given.pop("out", None) or _new(domain.name), given.pop("watch", False)
-    earlier = recorded(folder)
+    resume, earlier = given.pop("resume", False), recorded(folder)
     writable_folder(folder)
     begun = time.monotonic()
-    done: list[dict[str, Any]] = []
-    files: list[tuple[int, Path]] = []
-    try:
-        with ExitStack() as stack:
-            if watch:
-                given["model"] = model_for(domain, given.get("model"))
-                see = stack.enter_context(watched(domain, given["model"]))
-            else:
-                show = stack.enter_context(bar())
-
-            def follow(at: Progress) -> None:
-                if watch:
-                    see(at)
-                    return
-                done_here = at.step / max(at.steps, 1)
-                show(f"generating {domain.name}", (at.batch + done_here) / at.batches)
-
-            request = tidy(domain.Request, tidy(Options, given))
-            for output in generate_iter(domain.name, callback=follow, **request):
+    given["model"] = model = model_for(domain, given.get("model"))
+    request = tidy(domain.Request, tidy(Options, given))
+    with journal(folder, decides(domain.name, model.hash, request), resume) as kept:
+        try:
+            with ExitStack() as stack:
+                follow = stack.enter_context(watched(domain, model) if watch else _bar(domain.name))
+                run = generate_iter(domain.name, callback=follow, finished=kept.finished, **request)
+                for output in run:
+                    with disk_errors("saving samples"):
+                        kept.add(output, output.write(folder))
+        finally:  # also when it was stopped: what is in the folder is on record
+            if kept.records:
+                whole = merged(kept.records)
                 with disk_errors("saving samples"):
-                    files += zip(output.inputs, output.write(folder), strict=True)
-                # The record needs no samples: millions fit on the disk, but not in memory.
-                done.append(output.provenance)
-    finally:  # also when it was stopped: what is in the folder is on record
-        if done:
-            with disk_errors("saving samples"):
-                record(folder, merged(done), [path for _, path in files], ())
-                record(folder, merged(done), gathered(domain, files, folder), earlier)
-    number = len(merged(done)["ids"])
-    for note in merged(done).get("notes", ()):
-        print(f"note: {note}", file=sys.stderr)
-    print(f"{number} samples in {folder}, {time.monotonic() - begun:.1f} s")
+                    record(folder, whole, [path for _, path in kept.files], earlier)
+        with disk_errors("saving samples"):
+            record(folder, whole, gathered(domain, kept.files, folder), ())
+    _report(whole)
+    print(f"{len(whole['ids'])} samples in {folder}, {time.monotonic() - begun:.1f} s")
     return 0
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
+    with bar() as show:
+
+        def follow(at: Progress) -> None:
+            done_here = at.step / max(at.steps, 1)
+            show(f"generating {name}", (at.batch + done_here) / at.batches)
+
+        yield follow
+
+
+def _report(said: Mapping[str, Any]) -> None:
+    """What whoever waits for the samples should know of them."""
+    for note in said.get("notes", ()):
+        print(f"note: {note}", file=sys.stderr)
+    refused = said.get("refused", ())
+    for one in refused[:_SAID]:
+        print(f"left out: {' '.join(one['reason'].split())}", file=sys.stderr)
+    if len(refused) > _SAID:
+        more = len(refused) - _SAID
+        print(f"left out: {more} more, see 'refused' in provenance.json", file=sys.stderr)
 
 
 def _new(name: str) -> Path:

@@ -127,6 +127,9 @@ class Options(BaseModel):
     ids: SkipJsonSchema[Any] = Field(
         None, description="sample numbers to generate, of all `num_samples`; all by default"
     )
+    finished: SkipJsonSchema[Any] = Field(
+        None, description="sample numbers to leave out: those that an earlier run has made"
+    )
 
 
 OPTIONS: Final = tuple(Options.model_fields)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from unnoise.domain import Domain
-from unnoise.errors import ConfigError
+from unnoise.errors import ConfigError, InputError
 from unnoise.storage.files import replace_file, writable_folder
 from unnoise.trajectory import Frame, concatenated
 
@@ -145,6 +145,8 @@ def gathered(domain: Domain, files: Iterable[tuple[int, Path]], folder: Path) ->
 def collect(outputs: Iterable[Output]) -> Output:
     """One output from the batches of a request, samples that came in parts joined."""
     found = list(outputs)
+    if not found:
+        raise InputError("all samples of this request are finished", fix="leave finished out")
     samples: dict[int, list[Any]] = {}
     inputs: dict[int, int] = {}
     for out in found:
@@ -175,6 +177,8 @@ def merged(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found["ids"] = list(dict.fromkeys(number for record in records for number in record["ids"]))
     found["evaluations"] = max(record["evaluations"] for record in records)
     found["seconds"] = round(sum(record["seconds"] for record in records), 3)
+    if refused := {one["where"]: one for record in records for one in record.get("refused", ())}:
+        found["refused"] = list(refused.values())
     counts = Counter[str]()
     for record in records:
         counts.update(record.get("counts", {}))

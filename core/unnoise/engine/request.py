@@ -22,12 +22,14 @@ STEPS: Final = 50
 
 
 def draws_of(options: Options, inputs: int) -> list[Draw]:
-    """The samples that are asked for, in the order of `ids`."""
+    """The samples that are asked for and not finished, in the order of `ids`."""
     if inputs < 1:
         raise InputError("a request needs at least one input")
     each = options.num_samples
     numbers = _numbers(each * inputs, options.ids)
-    return [Draw(number, number // each, number % each) for number in numbers]
+    done = frozenset(() if options.finished is None else options.finished)
+    left = [number for number in numbers if number not in done]
+    return [Draw(number, number // each, number % each) for number in left]
 
 
 def _numbers(total: int, ids: Iterable[int] | None) -> list[int]:

@@ -17,14 +17,14 @@ from pydantic import BaseModel
 
 from unnoise.compat import torch_as_usual, torch_untouched
 from unnoise.discovery.parts import versions
-from unnoise.domain import Domain, Draw, Partial, Task, Trained
+from unnoise.domain import Domain, Draw, Partial, Refused, Task, Trained
 from unnoise.engine.named import spelled
 from unnoise.engine.options import split
 from unnoise.engine.output import Output
 from unnoise.engine.place import computing, device_of, placed
 from unnoise.engine.request import check_ahead, draws_of
 from unnoise.engine.task import Record, Setting, on_cpu, run_task
-from unnoise.errors import ConfigError
+from unnoise.errors import ConfigError, InputError
 from unnoise.noise import NoiseSource
 from unnoise.spaces import State
 from unnoise.storage.tensors import digest
@@ -45,6 +45,7 @@ class _Job:
     setting: Setting
     versions: Mapping[str, str]
     notes: Sequence[str]
+    refused: Sequence[Refused]
 
     @property
     def origin(self) -> str:
@@ -62,16 +63,18 @@ def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator
     sampler = check_ahead(model, options)
     device = device_of(options.device)
     model = replace(model, denoiser=placed(model.denoiser, device))
+    until = math.inf if options.deadline is None else time.monotonic() + options.deadline
     inputs = _prepared(domain, domain.prepare(own, model, options))
-    draws = draws_of(options, len(inputs))
+    refused = [one for one in inputs if isinstance(one, Refused)]
+    draws = [d for d in draws_of(options, len(inputs)) if not isinstance(inputs[d.input], Refused)]
     size = options.batch_size or BATCH
     batches = [draws[i : i + size] for i in range(0, len(draws), size)]
-    until = math.inf if options.deadline is None else time.monotonic() + options.deadline
     rows = {draw.number: row for row, draw in enumerate(draws)}
     setting = Setting(model, options, sampler, device, rows, until, len(batches))
     took = versions(domain, model.denoiser, model.codec, sampler, options.observation)
-    notes = list(dict.fromkeys(domain.notes(inputs)))
-    job = _Job(domain, own, inputs, setting, took, notes)
+    usable = [one for one in inputs if not isinstance(one, Refused)]
+    notes = list(dict.fromkeys(domain.notes(usable)))
+    job = _Job(domain, own, inputs, setting, took, notes, refused)
     return (output for i, batch in enumerate(batches) for output in _run_batch(job, batch, i))
 
 
@@ -81,6 +84,12 @@ def _prepared(domain: Domain, inputs: object) -> list[Any]:
             f"prepare of the domain {domain.name!r} returned no list of inputs",
             value=type(inputs).__name__,
             fix="its author returns one prepared input for each",
+        )
+    if inputs and all(isinstance(one, Refused) for one in inputs):
+        raise InputError(
+            f"none of {len(inputs)} inputs can be used",
+            value=inputs[0].where,
+            fix=f"the first: {inputs[0].reason}",
         )
     return list(inputs)
 
@@ -123,7 +132,8 @@ def _run_batch(job: _Job, draws: list[Draw], index: int) -> Iterator[Output]:
             sent, begun = None, time.monotonic()
     finally:
         plan.close()
-    left = [k for k, sample in enumerate(samples) if sample is not None]
+    record.refused += [sample for sample in samples if isinstance(sample, Refused)]
+    left = [k for k, sample in enumerate(samples) if not isinstance(sample, Refused | None)]
     last, parts = [samples[k] for k in left], [handed[k] for k in left]
     out = _output(job, [draws[k] for k in left], last, parts, record, begun)
     yield replace(out, states=on_cpu(whole), trajectory=record.frames)
@@ -209,6 +219,8 @@ def _output(
     }
     if job.notes:
         provenance["notes"] = list(job.notes)
+    if refused := dict.fromkeys([*job.refused, *record.refused]):
+        provenance["refused"] = [{"where": one.where, "reason": one.reason} for one in refused]
     counts = job.domain.counts(samples)
     if counts:
         provenance["counts"] = dict(counts)

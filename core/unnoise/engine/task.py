@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unnoise.denoise.base import check_condition
 from unnoise.discovery.parts import versions
-from unnoise.domain import Task, Trained
+from unnoise.domain import Refused, Task, Trained
 from unnoise.engine.named import spelled
 from unnoise.engine.options import Options
 from unnoise.engine.place import placed
@@ -64,6 +64,7 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     steps: int | Sequence[float] | None = None
     grid: str | None = None
+    refused: list[Refused] = field(default_factory=list)
 
 
 @torch.no_grad()

@@ -37,6 +37,8 @@ def started(
 def embedded(mol: Chem.Mol, seed: tuple[int, int, int]) -> Tensor:
     """(n, 3) float64 angstrom: one ETKDGv3 embedding, without any force field."""
     places = placed(mol, seed_of(*seed), _TRIES)
+    if places is None:  # that of the seed 1 was found before
+        places = placed(mol, 1, _TRIES)
     if places is None:
         raise InputError(
             "no conformer of this molecule can be embedded",

@@ -175,9 +175,9 @@ def _read(
     source: molecules.Given, column: str | None, unreadable: str
 ) -> tuple[list[Chem.Mol], Counter[str]]:
     found, counts = [], Counter({"molecules": 0, "conformers": 0})
-    for where, item in molecules.items(source, column):
+    for record in molecules.items(source, column):
         try:
-            found.append(molecules.prepared(molecules.sanitized(item, where), where))
+            found.append(molecules.molecule(record))
         except UnnoiseError as error:
             if unreadable == "stop":
                 raise

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from unnoise.denoise import NetworkDenoiser, Preconditioned
 from unnoise.display import Display
-from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
+from unnoise.domain import Batch, Draw, Plan, Refused, Task, Trainable, Trained
 from unnoise.engine.options import Options
-from unnoise.errors import Cancelled, InputError
+from unnoise.errors import Cancelled, InputError, UnnoiseError
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.model import Metric
 from unnoise.objectives import Objective
@@ -35,7 +35,7 @@ from unnoise_molecules.evaluation import Conformers, bare
 from unnoise_molecules.graph import batched, graph
 from unnoise_molecules.isomers import Isomer, Isomers
 from unnoise_molecules.langevin import STEPS, geodiff
-from unnoise_molecules.molecules import read, sample
+from unnoise_molecules.molecules import is_file, items, molecule, sample
 from unnoise_molecules.network_e3 import E3Network
 from unnoise_molecules.network_geodiff import Displacement, DualEncoder
 from unnoise_molecules.objectives import Concentrated, DualDistance
@@ -52,21 +52,29 @@ ROUNDS = 9
 @final
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A molecule of a request, and the moment of its deadline."""
+    """A molecule of a request and where it stood, the moment of the deadline, and whether a
+    molecule without conformers ends the request."""
 
     request: Request
+    where: str
     seed: int
     isomers: Isomers
     until: float
+    strict: bool
 
-    def isomer(self, draw: Draw) -> Isomer:
+    def isomer(self, draw: Draw) -> Isomer | Refused:
         """Open stereochemistry is drawn by the sample's number."""
         if time.monotonic() > self.until:
             raise Cancelled(
-                f"the deadline passed before molecule {draw.input} was embedded",
+                f"the deadline passed before {self.where} was embedded",
                 fix="allow more time; finished batches come from generate_iter",
             )
-        return self.isomers[draw.repeat]
+        try:
+            return self.isomers[draw.repeat]
+        except InputError as error:
+            if self.strict:
+                raise
+            return Refused(self.where, str(error))
 
 
 @final
@@ -142,42 +150,64 @@ class Molecules(Trainable):
         x0 = tensor(ZeroCoM().project(torch.cat([item[1] for item in items]), layout))
         return Batch(x0, layout, {**condition, "error": torch.cat([item[2] for item in items])})
 
-    def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
+    def prepare(
+        self, request: Request, model: Trained, options: Options
+    ) -> list[Prepared | Refused]:
         """The molecules, read once; nothing is embedded before a sample needs it."""
         configuration: Configuration = model.configuration
-        mols = read(
-            request.mols if request.smiles is None else request.smiles,
-            column=request.column,
-            elements=configuration.elements,
-            most_atoms=configuration.most_atoms,
-        )
-        for mol in mols:
-            if request.relax and not parametrised(mol):
-                raise InputError(
-                    "MMFF94s has no parameters for a molecule",
-                    value=mol.GetProp("_Name"),
-                    fix="leave relax out",
-                )
         until = math.inf if options.deadline is None else time.monotonic() + options.deadline
-        return [Prepared(request, options.seed, Isomers(mol), until) for mol in mols]
+        source = next(
+            s for s in (request.smiles, request.smiles_file, request.mols) if s is not None
+        )
+        skip = request.unreadable == "skip" or (request.unreadable is None and is_file(source))
+        found: list[Prepared | Refused] = []
+        for record in items(source, request.column):
+            try:
+                mol = molecule(
+                    record,
+                    elements=frozenset(configuration.elements),
+                    most_atoms=configuration.most_atoms,
+                    salts=request.salts,
+                )
+                if request.relax and not parametrised(mol):
+                    raise InputError(
+                        f"MMFF94s has no parameters for {record.where}",
+                        value=mol.GetProp("_Name"),
+                        fix="leave relax out",
+                    )
+            except UnnoiseError as error:
+                if not skip:
+                    raise
+                found.append(Refused(record.where, str(error)))
+                continue
+            found.append(
+                Prepared(request, record.where, options.seed, Isomers(mol), until, not skip)
+            )
+        if not found:
+            raise InputError("there is no molecule", value=str(source))
+        return found
 
     def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
         configuration: Configuration = model.configuration
-        request, seed = inputs[0].request, inputs[0].seed
+        first = inputs[draws[0].input]
+        request, seed = first.request, first.seed
         chosen = [inputs[draw.input].isomer(draw) for draw in draws]
-        graphs = {id(isomer): graph(isomer.told) for isomer in dict.fromkeys(chosen)}
         kernel = model.denoiser.kernel
         assert isinstance(kernel, GaussianKernel)
         level = request.begin_level or configuration.begin_level
         rounds = request.rounds or _rounds(configuration, request.begin)
-        found: list[Chem.Mol | None] = [None] * len(draws)
-        left = list(range(len(draws)))
+        found: list[Any] = list(chosen)  # what is refused stays
+        drawn = {k: isomer for k, isomer in enumerate(chosen) if isinstance(isomer, Isomer)}
+        graphs = {isomer: graph(isomer.told) for isomer in dict.fromkeys(drawn.values())}
+        left = list(drawn)
         for attempt in range(1 + (RETRIES if request.check == "retry" else 0)):
-            layout, condition = batched([graphs[id(chosen[k])] for k in left])
+            if not left:
+                break
+            layout, condition = batched([graphs[drawn[k]] for k in left])
             begin = None
             if request.begin == "embedding":
                 seeds = [(seed, draws[k].number, attempt) for k in left]
-                begin = started([chosen[k].told for k in left], seeds, layout, kernel, level)
+                begin = started([drawn[k].told for k in left], seeds, layout, kernel, level)
             more = rounds - 1
             if begin is None:
                 state = yield Task(layout, condition, rows=left)
@@ -190,7 +220,7 @@ class Molecules(Trainable):
             again = []
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
                 facts = {"sample": draws[k].number, "seed": seed, "begin": request.begin}
-                made = sample(chosen[k].mol, x.double().numpy(), {**facts, "attempts": attempt + 1})
+                made = sample(drawn[k].mol, x.double().numpy(), {**facts, "attempts": attempt + 1})
                 if request.relax:
                     made = relax(made)
                 seen = check(made)
@@ -200,12 +230,9 @@ class Molecules(Trainable):
                     made.SetProp(name, value)
                 found[k] = made
             left = again
-            if not left:
-                break
-        samples = [mol for mol in found if mol is not None]
         for k in left if request.check == "drop" else ():
-            samples[k].RemoveAllConformers()
-        return samples
+            found[k].RemoveAllConformers()
+        return found
 
     def counts(self, samples: Sequence[Chem.Mol]) -> dict[str, int]:
         """How many passed, failed on what, were drawn again and dropped."""

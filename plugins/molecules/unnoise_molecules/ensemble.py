@@ -23,16 +23,16 @@ def ensemble(samples: Sequence[Chem.Mol]) -> PropertyMol:
     """
     if not samples:
         raise InputError("an ensemble needs at least one sample")
-    first = _smiles(samples[0])
+    first = identity(samples[0])
     for i, each in enumerate(samples):
         if each.GetNumConformers() == 0:
             raise InputError(f"sample {i} has no conformer")
-        if (found := _smiles(each)) != first or not _same_order(each, samples[0]):
+        if (found := identity(each)) != first or not _same_order(each, samples[0]):
             raise InputError(
                 f"sample {i} is another molecule, or its atoms stand in another order",
                 value=found,
                 limit=first,
-                fix="merge each of out.groups(), and stereoisomers apart",
+                fix="ensembles(samples) makes one of each",
             )
     rows = [each.GetPropsAsDict(includePrivate=True, includeComputed=False) for each in samples]
     shared = {n: v for n, v in rows[0].items() if all(row.get(n) == v for row in rows)}
@@ -52,7 +52,26 @@ def ensemble(samples: Sequence[Chem.Mol]) -> PropertyMol:
     return whole
 
 
-def write_sdf(mol: Chem.Mol, path: Path) -> Path:
+def ensembles(samples: Sequence[Chem.Mol]) -> list[PropertyMol]:
+    """Ensembles of samples: those of one molecule, and of one stereoisomer where the input leaves
+    that open, as one Mol each, in order of appearance.
+
+    Samples without coordinates, those that were dropped, are left out.
+    """
+    groups: dict[tuple[str, str], list[Chem.Mol]] = {}
+    for each in samples:
+        if each.GetNumConformers():
+            name = each.GetProp("_Name") if each.HasProp("_Name") else ""
+            groups.setdefault((name, identity(each)), []).append(each)
+    return [ensemble(group) for group in groups.values()]
+
+
+def identity(mol: Chem.Mol) -> str:
+    """What molecule a sample is of: the property `stereoisomer`, or its SMILES."""
+    return str(mol.GetProp("stereoisomer")) if mol.HasProp("stereoisomer") else _smiles(mol)
+
+
+def write_sdf(mol: Chem.Mol, path: str | Path) -> Path:
     """All conformers of `mol` as an SDF file, see `sdf`."""
     return _write(path, sdf(mol))
 
@@ -66,12 +85,14 @@ def sdf(mol: Chem.Mol) -> str:
             found = holder.GetPropsAsDict(includePrivate=True, includeComputed=False)
             for name, value in found.items():  # RDKit would write .1 as 0.10000000000000001
                 shown = f"{value:.10g}" if isinstance(value, float) else value
+                if isinstance(shown, str):  # a line end would end the title, or the value
+                    shown = " ".join(shown.splitlines())
                 set_property(record, name, shown)
         blocks.append(Chem.SDWriter.GetText(record, conformer.GetId()))
     return "".join(blocks)
 
 
-def write_xyz(mol: Chem.Mol, path: Path) -> Path:
+def write_xyz(mol: Chem.Mol, path: str | Path) -> Path:
     """All conformers of `mol` as XYZ frames; the second line of each is its name."""
     symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
     name = mol.GetProp("_Name") if mol.HasProp("_Name") else _smiles(mol)
@@ -104,10 +125,10 @@ def gather(groups: Sequence[Sequence[Path]], folder: Path) -> list[Path]:
     return found
 
 
-def _write(path: Path, text: str) -> Path:
+def _write(path: str | Path, text: str) -> Path:
     with disk_errors(f"writing {str(path)!r}"):
-        replace_file(path, text.encode())
-    return path
+        replace_file(Path(path), text.encode())
+    return Path(path)
 
 
 def _smiles(mol: Chem.Mol) -> str:

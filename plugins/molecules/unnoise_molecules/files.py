@@ -1,29 +1,55 @@
-"""Files of molecules: .smi, .csv and .sdf, plain or gzipped, record by record."""
+"""Files of molecules: .smi, .csv and .sdf, plain or gzipped, record by record.
+
+A record that cannot be read is a record all the same: what is wrong with it stands in its place,
+so that whoever reads decides whether the others are used.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, final
 
 from rdkit import Chem, rdBase
 
 from unnoise.errors import InputError, nearest
 
-_KINDS: Final = (".smi", ".txt", ".csv", ".tsv", ".sdf", ".mol")
+_KINDS: Final = (".smi", ".smiles", ".txt", ".csv", ".tsv", ".sdf", ".mol")
 SUFFIXES: Final = (*_KINDS, *(f"{kind}.gz" for kind in _KINDS))
 """Names of files end with one of these; no SMILES does."""
+_NAMES: Final = ("name", "id", "title", "molecule", "compound")
+"""Columns of a table that name its molecules, the first of them that is there."""
 
 
-def records(path: Path, column: str | None = None) -> Iterator[tuple[str, str | Chem.Mol]]:
-    """(where, SMILES or Mol) of every record of a file; `where` names file and line or record.
+@final
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One molecule as it was given.
 
-    Raises InputError for a file that is missing, unreadable, cut off or of another kind, for a
-    record that cannot be read, and for a column that is not there.
+    Attributes
+    ----------
+    where : file and line or record.
+    item : SMILES, InChI, a Mol, or what is wrong with the record.
+    name : of the molecule, "" without one.
+    columns : what a table says of it beside, by name.
+    """
+
+    where: str
+    item: str | Chem.Mol | InputError
+    name: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def records(path: Path, column: str | None = None) -> Iterator[Record]:
+    """Every record of a file.
+
+    Raises InputError for a file that is missing, unreadable, cut off or of another kind, and for a
+    column that is not there.
     """
     kind = next((k for k in _KINDS if path.name.endswith((k, f"{k}.gz"))), None)
     if kind is None:
@@ -61,53 +87,72 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error
 
 
-def _lines(file: IO[bytes], path: str) -> Iterator[tuple[str, str]]:
-    for number, line in _text(file, path):
-        if line.strip() and not line.startswith("#"):
-            yield f"{path!r}, line {number}", line.strip()
+def _lines(file: IO[bytes], path: str) -> Iterator[Record]:
+    for number, line in _text(file):
+        where = f"{path!r}, line {number}"
+        if not _decoded(line):
+            yield Record(where, InputError(f"{where} is not UTF-8 text"))
+        elif line.strip() and not line.startswith("#"):
+            yield Record(where, line.strip())
 
 
-def _table(
-    file: IO[bytes], path: str, column: str | None, separator: str
-) -> Iterator[tuple[str, str]]:
-    rows = csv.reader((line for _, line in _text(file, path)), delimiter=separator)
+def _table(file: IO[bytes], path: str, column: str | None, separator: str) -> Iterator[Record]:
+    rows = csv.reader((line for _, line in _text(file)), delimiter=separator)
     names = [name.strip() for name in next(rows, [])]
-    wanted = column if column is not None else _smiles_column(names)
+    wanted = column if column is not None else _first(names, ("smiles", "smile", "inchi"))
     if wanted is None or wanted not in names:
         raise InputError(
             f"{path!r} has no column {wanted or 'smiles'!r}",
             limit=", ".join(names) or "none: the file is empty",
             fix=nearest(wanted or "smiles", names) or "name the column of the SMILES with column=",
         )
-    place = names.index(wanted)
-    for row in rows:
-        if not any(cell.strip() for cell in row):
-            continue
-        where = f"{path!r}, line {rows.line_num}"
-        if len(row) <= place or not row[place].strip():
-            raise InputError(f"{where} has no SMILES", value=",".join(row)[:80])
-        yield where, row[place].strip()
-
-
-def _smiles_column(names: list[str]) -> str | None:
-    return next((name for name in names if name.lower() in ("smiles", "smile")), None)
-
-
-def _text(file: IO[bytes], path: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(file, 1):
+    title = _first([name for name in names if name != wanted], _NAMES)
+    while True:
         try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path!r}, line {number} is not UTF-8 text") from error
+            row = next(rows, None)
+        except csv.Error as error:
+            where = f"{path!r}, line {rows.line_num}"
+            yield Record(where, InputError(f"{where} is no row of a table: {error}"))
+            continue
+        if row is None:
+            return
+        if any(cell.strip() for cell in row):
+            where = f"{path!r}, line {rows.line_num}"
+            yield _row(dict(zip(names, map(str.strip, row), strict=False)), where, wanted, title)
 
 
-def _structures(file: IO[bytes], path: str) -> Iterator[tuple[str, Chem.Mol]]:
+def _row(cells: dict[str, str], where: str, wanted: str, title: str | None) -> Record:
+    smiles = cells.pop(wanted, "")
+    item: str | InputError = smiles
+    if not all(map(_decoded, (smiles, *cells.values()))):
+        item, cells = InputError(f"{where} is not UTF-8 text"), {}
+    elif not smiles:
+        item = InputError(f"{where} has no SMILES", value=",".join(cells.values())[:80])
+    name = cells.get(title, "") if title is not None else ""
+    return Record(where, item, name, {key: value for key, value in cells.items() if key and value})
+
+
+def _first(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+    low = {name.lower(): name for name in reversed(names)}
+    return next((low[name] for name in wanted if name in low), None)
+
+
+def _text(file: IO[bytes]) -> Iterator[tuple[int, str]]:
+    """Lines by number; bytes that are no UTF-8 are kept as what `_decoded` sees."""
+    for number, line in enumerate(file, 1):
+        yield number, line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
+
+
+def _decoded(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _structures(file: IO[bytes], path: str) -> Iterator[Record]:
     with rdBase.BlockLogs():
         for number, mol in enumerate(Chem.ForwardSDMolSupplier(file, removeHs=False), 1):
             where = f"{path!r}, record {number}"
-            if mol is None:
-                raise InputError(
-                    f"{where} is not a possible molecule, or is damaged",
-                    fix="open the file in RDKit to see why",
-                )
-            yield where, mol
+            wrong = InputError(
+                f"{where} is not a possible molecule, or is damaged",
+                fix="open the file in RDKit to see why",
+            )
+            yield Record(where, wrong if mol is None else mol)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 from rdkit import Chem, rdBase
@@ -16,10 +16,19 @@ from rdkit.Chem.PropertyMol import PropertyMol
 from rdkit.Geometry import Point3D
 
 from unnoise.errors import InputError, LimitExceeded, NonFiniteError
-from unnoise_molecules.files import SUFFIXES, records
+from unnoise_molecules.files import SUFFIXES, Record, records
 
 Given: TypeAlias = "str | Path | Chem.Mol | Sequence[str | Chem.Mol]"
 
+Salts: TypeAlias = Literal["refuse", "largest"]
+
+OURS: Final = frozenset(
+    [
+        *("input", "stereoisomer", "stripped_from", "sample", "seed", "begin", "attempts", "check"),
+        *("relaxed", "mmff_kcal", "mmff_before_kcal"),
+    ]
+)
+"""Properties that a sample has from here; those of an input with these names are of another run."""
 _FLAT: Final = 1e-3  # angstrom
 
 
@@ -29,20 +38,23 @@ def read(
     column: str | None = None,
     elements: Iterable[str] | None = None,
     most_atoms: int | None = None,
+    salts: Salts = "refuse",
 ) -> list[Chem.Mol]:
     """Molecules with explicit hydrogens and without coordinates, in the order given.
 
     Parameters
     ----------
-    source : a SMILES; a file (.smi, .txt, .csv, .tsv, .sdf, .mol, each also as .gz); an RDKit Mol;
-        or a sequence of SMILES and Mols.
-    column : of a .csv or .tsv file; default: one that is called smiles.
+    source : a SMILES or InChI; a file (.smi, .smiles, .txt, .csv, .tsv, .sdf, .mol, each also as
+        .gz); an RDKit Mol; or a sequence of SMILES, InChI and Mols.
+    column : of a .csv or .tsv file; default: one that is called smiles or inchi.
     elements : symbols that are allowed, hydrogen among them; all by default.
     most_atoms : allowed in one molecule, hydrogens included.
+    salts : what is done with several fragments: refused, or "largest": that one is taken.
 
     Atoms keep their order; hydrogens that were missing come last. Stereochemistry is that of the
     SMILES, of the wedges of a 2D record or of the coordinates of a 3D record. `_Name` is the name
-    in the file, else the SMILES; the property `input` is the canonical SMILES.
+    in the file, else the SMILES; the property `input` is the canonical SMILES, and other columns
+    of a table and properties of a record or Mol stay.
 
     Raises
     ------
@@ -51,12 +63,31 @@ def read(
     """
     allowed = None if elements is None else frozenset(elements)
     found = [
-        prepared(sanitized(item, where), where, allowed, most_atoms)
-        for where, item in items(source, column)
+        molecule(record, elements=allowed, most_atoms=most_atoms, salts=salts)
+        for record in items(source, column)
     ]
     if not found:
         raise InputError("there is no molecule", value=_short(source))
     return found
+
+
+def molecule(
+    record: Record,
+    *,
+    elements: frozenset[str] | None = None,
+    most_atoms: int | None = None,
+    salts: Salts = "refuse",
+) -> Chem.Mol:
+    """The molecule of a record, with its name and its columns. Errors: see `read`."""
+    if isinstance(record.item, InputError):
+        raise record.item
+    made = prepared(sanitized(record.item, record.where), record.where, elements, most_atoms, salts)
+    for name, value in record.columns.items():
+        if name not in OURS:
+            made.SetProp(name, value)
+    if record.name:
+        made.SetProp("_Name", record.name)
+    return made
 
 
 def prepared(
@@ -64,19 +95,25 @@ def prepared(
     where: str,
     elements: frozenset[str] | None = None,
     most_atoms: int | None = None,
+    salts: Salts = "refuse",
 ) -> Chem.Mol:
     """A checked copy of `mol` with explicit hydrogens, without coordinates. Errors: see `read`."""
     if mol.GetNumAtoms() == 0:
         raise InputError(f"{where} has no atoms", fix="leave it out")
+    given = mol
     fragments = Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False)
     if len(fragments) > 1:
-        shown = Chem.MolToSmiles(max(fragments, key=lambda part: part.GetNumAtoms()))
-        raise InputError(
-            f"{where} has several fragments",
-            value=_short(Chem.MolToSmiles(mol)),
-            limit="one molecule",
-            fix=f"give one of them, e.g. {_short(shown)}",
-        )
+        largest = max(fragments, key=lambda part: (part.GetNumHeavyAtoms(), part.GetNumAtoms()))
+        if salts == "refuse":
+            raise InputError(
+                f"{where} has several fragments",
+                value=_short(Chem.MolToSmiles(mol)),
+                limit="one molecule",
+                fix=f"pass salts='largest', or give one of them, e.g."
+                f" {_short(Chem.MolToSmiles(largest))}",
+            )
+        Chem.SanitizeMol(largest)
+        mol = largest
     for atom in mol.GetAtoms():
         what = f"atom {atom.GetIdx()} ({atom.GetSymbol()}) of {where}"
         if atom.GetAtomicNum() == 0:
@@ -89,7 +126,7 @@ def prepared(
                 fix="complete its valence with hydrogens or a charge",
             )
     copy = Chem.Mol(mol)
-    if copy.GetNumConformers() and copy.GetConformer().Is3D():
+    if in_space(copy):
         Chem.AssignStereochemistryFrom3D(copy)
     whole = Chem.AddHs(copy)
     whole.RemoveAllConformers()
@@ -114,12 +151,24 @@ def prepared(
             limit=most_atoms,
         )
     smiles = Chem.MolToSmiles(Chem.RemoveHs(whole))
-    for name in list(whole.GetPropNames()):
+    for name in list(whole.GetPropNames(includePrivate=True, includeComputed=False)):
         whole.ClearProp(name)
-    name = mol.GetProp("_Name").strip() if mol.HasProp("_Name") else ""
+    for name, value in given.GetPropsAsDict(includeComputed=False).items():
+        if name not in OURS:
+            set_property(whole, name, value)
+    name = " ".join(given.GetProp("_Name").split()) if given.HasProp("_Name") else ""
     whole.SetProp("_Name", name or smiles)
     whole.SetProp("input", smiles)
+    if given is not mol:
+        whole.SetProp("stripped_from", Chem.MolToSmiles(Chem.RemoveHs(given)))
     return whole
+
+
+def in_space(mol: Chem.Mol) -> bool:
+    """Whether a molecule has coordinates in space: not a drawing, and not all zero."""
+    if not mol.GetNumConformers() or not mol.GetConformer().Is3D():
+        return False
+    return bool(np.ptp(positions(mol), axis=0).max() > _FLAT) or mol.GetNumAtoms() == 1
 
 
 def sample(mol: Chem.Mol, positions: Any, properties: Mapping[str, Any]) -> PropertyMol:
@@ -185,7 +234,7 @@ def require_3d(mol: Chem.Mol, where: str) -> None:
         for atom in mol.GetAtoms()
         if atom.GetDegree() > 2
     )
-    if not mol.GetConformer().Is3D() or (flat and bulky):
+    if not in_space(mol) or (flat and bulky):
         raise InputError(
             f"{where} has 2D coordinates",
             limit="3D coordinates",
@@ -193,23 +242,30 @@ def require_3d(mol: Chem.Mol, where: str) -> None:
         )
 
 
-def items(source: Given, column: str | None = None) -> Iterator[tuple[str, str | Chem.Mol]]:
-    """(where, SMILES or Mol) of everything in `source`, as it is. Errors: of files alone."""
+def items(source: Given, column: str | None = None) -> Iterator[Record]:
+    """A record of everything in `source`, as it is. Errors: of files alone."""
     if isinstance(source, Chem.Mol):
-        yield "the molecule", source
-    elif isinstance(source, Path) or (isinstance(source, str) and source.endswith(SUFFIXES)):
+        yield Record("the molecule", source)
+    elif is_file(source):
         yield from records(Path(source), column)
     elif isinstance(source, str):
-        yield "the SMILES", source
+        yield Record("the SMILES", source)
     elif isinstance(source, Iterable):
         for i, item in enumerate(source):
-            yield f"molecule {i}", item
+            yield Record(f"molecule {i}", item)
     else:
         raise InputError("this is no molecule", value=type(source).__name__, limit=_LIMIT)
 
 
+def is_file(source: object) -> TypeGuard[str | Path]:
+    """Whether a file is meant."""
+    return isinstance(source, Path) or (isinstance(source, str) and source.endswith(SUFFIXES))
+
+
 def sanitized(item: object, where: str) -> Chem.Mol:
-    """A SMILES or Mol as a sane Mol; InputError says what is wrong with it."""
+    """A SMILES, InChI or Mol as a sane Mol; InputError says what is wrong with it."""
+    if isinstance(item, str) and item.strip().startswith("InChI="):
+        return _from_inchi(item, where)
     if isinstance(item, Chem.Mol):
         mol, shown = Chem.Mol(item), None
     elif isinstance(item, str):
@@ -232,9 +288,20 @@ def sanitized(item: object, where: str) -> Chem.Mol:
     return mol
 
 
+def _from_inchi(item: str, where: str) -> Chem.Mol:
+    inchi, _, name = item.strip().partition(" ")
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromInchi(inchi)
+    if mol is None:
+        raise InputError(f"{where} is not a valid InChI", value=_short(inchi))
+    if name.strip():
+        mol.SetProp("_Name", name.strip())
+    return mol
+
+
 def _short(text: object, length: int = 80) -> str:
     shown = str(text)
     return shown if len(shown) <= length else f"{shown[: length - 3]}..."
 
 
-_LIMIT: Final = "SMILES, RDKit Mols, a list of them, or a file " + ", ".join(SUFFIXES[:6])
+_LIMIT: Final = "SMILES, InChI, RDKit Mols, a list of them, or a file " + ", ".join(SUFFIXES[:7])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,10 +17,21 @@ class Request(BaseModel):
 
     smiles: str | list[str] | None = Field(
         None,
-        description="molecule as SMILES, or a .smi, .csv or .sdf file of them; several make"
-        " num_samples conformers for each, in order",
+        description="molecule as SMILES or InChI, or a .smi, .csv or .sdf file of them; several"
+        " make num_samples conformers for each, in order",
+    )
+    smiles_file: Path | None = Field(
+        None, description="a .smi, .csv, .tsv, .sdf or .mol file of molecules, each also as .gz"
     )
     mols: Any = Field(None, description="RDKit molecules instead of SMILES: one, or a list")
+    unreadable: Literal["error", "skip"] | None = Field(
+        None,
+        description="molecules that cannot be used: an error, or left out and on record;"
+        " default: skip in a file, error elsewhere",
+    )
+    salts: Literal["refuse", "largest"] = Field(
+        "refuse", description="several fragments are refused, or the largest is taken"
+    )
     column: str | None = Field(None, description="column of a .csv file that holds the SMILES")
     begin: Literal["embedding", "noise"] = Field(
         "embedding",
@@ -47,10 +59,18 @@ class Request(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Request:
-        if (self.smiles is None) == (self.mols is None):
+        given = {"smiles": self.smiles, "smiles_file": self.smiles_file, "mols": self.mols}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) != 1:
             raise InputError(
                 "a request names its molecules once",
-                value="both smiles and mols" if self.smiles is not None else "neither",
-                fix="pass smiles= or mols=",
+                value=" and ".join(named) or "none of them",
+                fix="pass smiles=, smiles_file= or mols=",
             )
         return self
+
+    @property
+    def source(self) -> Any:
+        """Where the molecules come from."""
+        given = (self.smiles, self.smiles_file, self.mols)
+        return next(source for source in given if source is not None)

@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,30 +24,19 @@ from rdkit.Chem import rdMolAlign
 from unnoise.errors import InputError
 from unnoise.storage.files import disk_errors, replace_file
 from unnoise_molecules.drawing import MOST, draw, turntable
-from unnoise_molecules.ensemble import ensemble, gather, sdf
+from unnoise_molecules.ensemble import ensembles, gather, sdf
 
 SIZE: Final = (320, 240)
 _TURNS: Final = 30
 _PER_TURN: Final = 120  # milliseconds of one picture of the turntable
 _MOST_ENSEMBLES: Final = 24
 _MOST_PICTURES: Final = 8
-
-
-def grouped(samples: Sequence[Chem.Mol]) -> list[Chem.Mol]:
-    """Ensembles of the samples: those of one molecule as one Mol, in order of appearance.
-
-    Samples without coordinates, those that were dropped, are left out.
-    """
-    groups: dict[str, list[Chem.Mol]] = {}
-    for each in samples:
-        if each.GetNumConformers():
-            groups.setdefault(Chem.MolToSmiles(Chem.RemoveHs(each)), []).append(each)
-    return [ensemble(group) for group in groups.values()]
+_GATHERED: Final = re.compile(r"conformers(-\d+)?(-isomer-\d+)?\.(sdf|png|html)")
 
 
 def preview(samples: Sequence[Chem.Mol]) -> str:
     """An HTML fragment: each ensemble turning, its name below. No scripts, nothing from outside."""
-    figures = [_figure(mol) for mol in grouped(samples)[:_MOST_ENSEMBLES]]
+    figures = [_figure(mol) for mol in ensembles(samples)[:_MOST_ENSEMBLES]]
     return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{"".join(figures)}</div>'
 
 
@@ -69,20 +59,23 @@ def gather_and_show(groups: Sequence[Sequence[Path]], folder: Path) -> list[Path
     """`ensemble.gather`, and beside the SDF files a PNG of each of the first few, and one page
     in 3D. Returns the SDF files."""
     paths = gather(groups, folder)
-    ensembles = []
+    shown, made = list[Chem.Mol](), set(paths)
     for path in paths[:_MOST_ENSEMBLES]:
         if not path.stat().st_size:  # every sample was dropped
             continue
         with Chem.SDMolSupplier(str(path), removeHs=False) as records:
             drawn = [mol for mol in records if mol is not None and mol.GetConformer().Is3D()]
-        found = grouped(drawn[:MOST])
-        ensembles += found
+        found = ensembles(drawn[:MOST])
+        shown += found
         if len(paths) <= _MOST_PICTURES:
             for k, mol in enumerate(found):
                 name = path.stem if len(found) == 1 else f"{path.stem}-isomer-{k}"
-                write_png(mol, folder / f"{name}.png")
-    if ensembles:
-        View(tuple(ensembles)).save(folder / "conformers.html")
+                made.add(write_png(mol, folder / f"{name}.png"))
+    if shown:
+        made.add(View(tuple(shown)).save(folder / "conformers.html"))
+    for path in folder.iterdir():  # of an earlier request
+        if path not in made and _GATHERED.fullmatch(path.name):
+            path.unlink()
     return paths
 
 
@@ -102,7 +95,7 @@ class View:
 
         Raises InputError when there is nothing to see.
         """
-        mols = [samples] if isinstance(samples, Chem.Mol) else grouped(samples)
+        mols = [samples] if isinstance(samples, Chem.Mol) else ensembles(samples)
         if not mols or any(mol.GetNumConformers() == 0 for mol in mols):
             raise InputError("there are no conformers to see")
         return cls(tuple(mols))

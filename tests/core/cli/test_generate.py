@@ -109,3 +109,49 @@ def test_an_interrupted_generate_records_what_it_saved(model, circle, here, caps
     assert main([*words, "--batch-size", "2"]) == 130
     assert json.loads((circle / "x" / "provenance.json").read_text())["ids"] == [0, 1, 2, 3]
     assert len(list((circle / "x").glob("0*.json"))) == 4
+
+
+def _killed(monkeypatch, when):
+    """The run is killed, as by the operating system, when its `when`-th batch is to be written."""
+    from unnoise.engine.output import Output
+
+    write, calls = Output.write, []
+
+    def killed(self: Output, folder: Path) -> list[Path]:
+        calls.append(folder)
+        if len(calls) == when:
+            raise SystemExit(137)
+        return write(self, folder)
+
+    monkeypatch.setattr(Output, "write", killed)
+    return write
+
+
+def test_a_run_that_was_killed_goes_on(install, here, tmp_path, capsys):
+    from unnoise.engine.output import Output
+
+    install("circle", PLUGIN, domain=DOMAIN + TOGETHER)
+    here.chdir(tmp_path)
+    Path("data.txt").write_text("40")
+    assert main([*TRAIN, *SHORT, "--out", "run"]) == 0
+    words = ["generate", "circle", "--model", "run", "--label", "1", "2", "--num-samples", "3"]
+    words += ["--out", "x", "--batch-size", "2"]
+    write = _killed(here, 2)
+    with pytest.raises(SystemExit):
+        main(words)
+    assert {path.name for path in Path("x").glob("0*.json")} == {"00000.json", "00001.json"}
+    here.setattr(Output, "write", write)
+    assert "num_samples was 3 and is 4" in failed(capsys, *words, "--num-samples", "4", "--resume")
+    assert main([*words, "--resume"]) == 0
+    assert json.loads(Path("x", "provenance.json").read_text())["ids"] == list(range(6))
+    names = ["group-0.txt", "group-1.txt", "provenance.json"]
+    assert sorted(path.name for path in Path("x").iterdir()) == names
+    assert Path("x", "group-1.txt").read_text() == "00003.json 00004.json 00005.json"
+
+
+def test_a_finished_run_is_not_resumed(model, circle, capsys):
+    words = ["generate", "circle", "--model", "run", "--out", "x", "--num-samples", "2"]
+    assert main(words) == 0
+    before = sorted((circle / "x").iterdir())
+    assert main([*words, "--resume"]) == 0  # nothing was left unfinished: it is made anew
+    assert sorted((circle / "x").iterdir()) == before

@@ -9,7 +9,9 @@ import pytest
 import torch
 from rdkit import Chem
 
-from unnoise.errors import InputError, LimitExceeded
+from unnoise.domain import Draw
+from unnoise.engine.options import Options
+from unnoise.errors import Cancelled, InputError, LimitExceeded
 from unnoise.kernels import VE, GaussianKernel
 from unnoise.model import Model
 from unnoise.objectives import ExactTrace
@@ -180,8 +182,8 @@ def test_the_check_is_of_what_was_relaxed(model: Model):
         ({"smiles": "C" * 80}, LimitExceeded, "242"),
         ({"smiles": ""}, InputError, ""),
         ({"smiles": []}, InputError, ""),
-        ({}, InputError, "neither"),
-        ({"smiles": "CCO", "mols": Chem.MolFromSmiles("C")}, InputError, "both"),
+        ({}, InputError, "none of them"),
+        ({"smiles": "CCO", "mols": Chem.MolFromSmiles("C")}, InputError, "smiles and mols"),
         ({"smiles": "CCO", "check": "always"}, InputError, "check"),
         ({"smiles": "CCO", "begin_level": 0.0}, InputError, "begin_level"),
         ({"smile": "CCO"}, InputError, "smiles"),
@@ -200,6 +202,59 @@ def test_everything_is_refused_before_any_work_is_lost(model: Model):
 
 def generated(model: Model, smiles: list[str]):
     return model.generate_iter(smiles=smiles, batch_size=1)
+
+
+BAD = {
+    "line 3": "C1CC((",
+    "line 5": "CC(=O)[O-].[Na+]",
+    "line 6": "CC[Fe]",
+    "line 7": "",
+    "line 8": "C1C[C@H]2CC[C@H]1C2",  # not known to be impossible before it is embedded
+}
+
+
+def table(path: Path) -> Path:
+    rows = ["CCO", BAD["line 3"], "CN", *list(BAD.values())[1:], "C=O"]
+    lines = [f"mol-{k},{smiles},{k / 2}" for k, smiles in enumerate(rows)]
+    path.write_text("\n".join(["id,smiles,pIC50", *lines, ""]))
+    return path
+
+
+def test_bad_records_of_a_file_are_left_out_and_on_record(model: Model, tmp_path: Path):
+    out = model.generate(smiles_file=table(tmp_path / "a.csv"), num_samples=2, check="flag")
+    assert [mol.GetProp("_Name") for mol in out.samples] == ["mol-0"] * 2 + ["mol-2"] * 2 + [
+        "mol-7"
+    ] * 2
+    assert [mol.GetProp("pIC50") for mol in out.samples[::2]] == ["0.0", "1.0", "3.5"]
+    assert out.provenance["ids"] == [0, 1, 4, 5, 14, 15]  # those of the others stay
+    refused = out.provenance["refused"]
+    assert [one["where"].split(", ")[1] for one in refused] == list(BAD)
+    for one, said in zip(
+        refused, ("SMILES", "fragments", "Fe", "no SMILES", "no conformer"), strict=True
+    ):
+        assert said in one["reason"]
+    alone = model.generate(smiles=["CCO", "C", "CN"], num_samples=2, check="flag", ids=[4])
+    assert torch.allclose(places(alone.samples[0]), places(out.samples[2]), atol=1e-4)
+
+
+def test_bad_records_are_errors_when_that_is_asked_for(model: Model, tmp_path: Path):
+    path = table(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="line 3"):
+        model.generate(smiles_file=path, unreadable="error")
+    out = model.generate(smiles=["CCO", "C1CC(("], unreadable="skip", check="flag")
+    assert len(out.samples) == len(out.provenance["refused"]) == 1
+    with pytest.raises(InputError, match="none of 2 inputs"):
+        model.generate(smiles=["C1CC((", "[Na+]"], unreadable="skip")
+
+
+def test_a_deadline_counts_what_is_embedded(model: Model, monkeypatch):
+    monkeypatch.setattr(domain_module.time, "monotonic", iter([0.0, 0.0, 9.0]).__next__)
+    prepared = model.domain.prepare(
+        model.domain.Request(smiles="CCO"), model, Options(deadline=5.0)
+    )
+    assert prepared[0].isomer(Draw(0, 0, 0)).mol.GetProp("input") == "CCO"
+    with pytest.raises(Cancelled, match="before the SMILES was embedded"):
+        prepared[0].isomer(Draw(1, 0, 1))
 
 
 def test_a_likelihood_has_three_n_minus_one_dimensions(ensembles: Path):

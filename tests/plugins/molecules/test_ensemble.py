@@ -9,7 +9,8 @@ from rdkit.Chem import rdDistGeom
 
 from unnoise.errors import InputError
 from unnoise_molecules.check import check
-from unnoise_molecules.ensemble import ensemble, gather, write_sdf, write_xyz
+from unnoise_molecules.ensemble import ensemble, ensembles, gather, write_sdf, write_xyz
+from unnoise_molecules.isomers import Isomers, placed
 from unnoise_molecules.molecules import positions, read, sample
 from unnoise_molecules.relax import energy, parametrised, relax
 
@@ -121,3 +122,29 @@ def test_files_of_samples_can_be_packed_and_read_again(tmp_path):
     packed = tmp_path / "a.sdf.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert [mol.GetProp("input") for mol in read(packed)] == ["C[C@H](N)C(=O)O"] * 4
+
+
+def test_samples_of_several_isomers_are_several_ensembles():
+    left, right = samples(), samples("C[C@@H](N)C(=O)O", 2)
+    with pytest.raises(InputError, match=r"ensembles\(samples\)"):
+        ensemble([*left, *right])
+    found = ensembles([left[0], *right, *left[1:]])
+    assert [each.GetNumConformers() for each in found] == [4, 2]
+
+
+def test_the_two_sides_of_an_imine_are_one_ensemble():
+    (mol,) = read("NC(=N)c1ccccc1")
+    isomers = Isomers(mol)
+    drawn = [sample(isomers[k].mol, placed(isomers[k].told, k), {}) for k in range(4)]
+    assert ensemble(drawn).GetNumConformers() == 4
+
+
+def test_line_ends_in_titles_and_properties_break_no_file(tmp_path):
+    (one,) = samples(count=1)
+    one.SetProp("_Name", "first\nsecond")
+    one.SetProp("note", "a\n\nb\n>  <x>\nc")
+    path = write_sdf(one, str(tmp_path / "a.sdf"))
+    (found,) = Chem.SDMolSupplier(str(path), removeHs=False)
+    assert found.GetProp("_Name") == "first second"
+    assert found.GetProp("note") == "a  b >  <x> c"
+    assert write_xyz(one, str(tmp_path / "a.xyz")).read_text().splitlines()[1] == "first second"

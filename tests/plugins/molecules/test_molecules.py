@@ -186,3 +186,42 @@ def test_3d_is_told_from_2d():
         require_3d(drawn, "x")
     with pytest.raises(InputError, match="lacks hydrogens"):
         require_3d(Chem.RemoveHs(embedded("CCO")), "x")
+
+
+def test_inchi_and_columns_and_properties_come_back(tmp_path):
+    inchi = Chem.MolToInchi(Chem.MolFromSmiles(ALANINE))
+    (tmp_path / "a.smiles").write_text(f"{inchi} alanine\nCCO  ethyl alcohol\n")
+    first, second = read(tmp_path / "a.smiles")
+    assert (first.GetProp("input"), first.GetProp("_Name")) == (ALANINE, "alanine")
+    assert second.GetProp("_Name") == "ethyl alcohol"
+    (tmp_path / "a.tsv").write_text('ID\tInChI\tnote\tcheck\nx1\t%s\t"a\nb"\tgood\n' % inchi)
+    (mol,) = read(tmp_path / "a.tsv")
+    assert (mol.GetProp("_Name"), mol.GetProp("ID"), mol.GetProp("note")) == ("x1", "x1", "a\nb")
+    assert not mol.HasProp("check")  # a name of ours: it would be taken for what was found here
+    given = Chem.MolFromSmiles("CCO")
+    given.SetProp("_Name", "ethanol\nof\r\nmine")
+    given.SetDoubleProp("pKa", 15.9)
+    given.SetProp("relaxed", "by another program")
+    (mol,) = read(given)
+    assert mol.GetProp("_Name") == "ethanol of mine"
+    assert mol.GetDoubleProp("pKa") == 15.9
+    assert not mol.HasProp("relaxed")
+
+
+def test_salts_are_stripped_when_that_is_asked_for():
+    (mol,) = read("[Na+].CC(=O)[O-]", salts="largest")
+    assert mol.GetProp("input") == "CC(=O)[O-]"
+    assert mol.GetProp("stripped_from") == "CC(=O)[O-].[Na+]"
+    (mol,) = read(embedded("C[C@H](N)C(=O)O.Cl"), salts="largest")
+    assert mol.GetProp("input") == ALANINE
+
+
+def test_coordinates_that_are_all_zero_are_none():
+    """They say nothing of the stereochemistry, which stays that of the tags."""
+    mol = embedded(ALANINE)
+    mol.GetConformer().SetPositions(np.zeros((13, 3)))
+    assert smiles_of(read(mol)) == [ALANINE]
+    benzene = embedded("c1ccccc1")
+    benzene.GetConformer().SetPositions(np.zeros((12, 3)))
+    with pytest.raises(InputError, match="2D"):
+        require_3d(benzene, "x")

@@ -14,10 +14,10 @@ from rdkit.Chem import rdDistGeom
 from unnoise.demo.section import check_fragment
 from unnoise.errors import InputError
 from unnoise_molecules.drawing import draw, turntable
-from unnoise_molecules.ensemble import ensemble, write_sdf
+from unnoise_molecules.ensemble import ensemble, ensembles, write_sdf
 from unnoise_molecules.evaluation import with_conformers
 from unnoise_molecules.molecules import positions, read, sample
-from unnoise_molecules.view import View, cell, gather_and_show, grouped, preview, write_png
+from unnoise_molecules.view import View, cell, gather_and_show, preview, write_png
 
 ALANINE = "C[C@H](N)C(=O)O"
 
@@ -111,7 +111,7 @@ def test_stereoisomers_and_dropped_samples_are_kept_apart():
     left, right = samples(count=2), samples("C[C@@H](N)C(=O)O", 1)
     nothing = Chem.Mol(left[0])
     nothing.RemoveAllConformers()
-    assert [mol.GetNumConformers() for mol in grouped([left[0], right[0], nothing, left[1]])] == [
+    assert [mol.GetNumConformers() for mol in ensembles([left[0], right[0], nothing, left[1]])] == [
         2,
         1,
     ]
