@@ -68,6 +68,12 @@ class Isomers:
             self._left = self._embeddable()
         while len(self._found) <= k and (more := next(self._left, None)) is not None:
             self._found.append(more)
+        if not self._found:
+            raise InputError(
+                "no conformer of this molecule is possible",
+                value=Chem.MolToSmiles(Chem.RemoveHs(self._mol)),
+                fix="check its stereochemistry: rings may not allow what is written",
+            )
         turn, number = divmod(k, len(self._found))
         mol = self._found[number]
         imines = _imines(mol)
@@ -92,13 +98,7 @@ class Isomers:
                     yield _named(isomer, self._mol)
         else:
             seen = None if placed(candidates[0], 1, _TRIES) is None else candidates[0]
-        if seen is None:
-            raise InputError(
-                "no conformer of this molecule is possible",
-                value=Chem.MolToSmiles(Chem.RemoveHs(self._mol)),
-                fix="check its stereochemistry: rings may not allow what is written",
-            )
-        if not any_yet:
+        if seen is not None and not any_yet:
             yield _named(seen, self._mol)
 
 

@@ -141,7 +141,7 @@ def test_a_run_that_was_killed_goes_on(install, here, tmp_path, capsys):
         main(words)
     assert {path.name for path in Path("x").glob("0*.json")} == {"00000.json", "00001.json"}
     here.setattr(Output, "write", write)
-    assert "num_samples was 3 and is 4" in failed(capsys, *words, "--num-samples", "4", "--resume")
+    assert "seed was None and is 4" in failed(capsys, *words, "--seed", "4", "--resume")
     assert main([*words, "--resume"]) == 0
     assert json.loads(Path("x", "provenance.json").read_text())["ids"] == list(range(6))
     names = ["group-0.txt", "group-1.txt", "provenance.json"]

@@ -194,7 +194,7 @@ def test_inchi_and_columns_and_properties_come_back(tmp_path):
     first, second = read(tmp_path / "a.smiles")
     assert (first.GetProp("input"), first.GetProp("_Name")) == (ALANINE, "alanine")
     assert second.GetProp("_Name") == "ethyl alcohol"
-    (tmp_path / "a.tsv").write_text('ID\tInChI\tnote\tcheck\nx1\t%s\t"a\nb"\tgood\n' % inchi)
+    (tmp_path / "a.tsv").write_text(f'ID\tInChI\tnote\tcheck\nx1\t{inchi}\t"a\nb"\tgood\n')
     (mol,) = read(tmp_path / "a.tsv")
     assert (mol.GetProp("_Name"), mol.GetProp("ID"), mol.GetProp("note")) == ("x1", "x1", "a\nb")
     assert not mol.HasProp("check")  # a name of ours: it would be taken for what was found here
