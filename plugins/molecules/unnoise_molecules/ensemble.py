@@ -34,7 +34,10 @@ def ensemble(samples: Sequence[Chem.Mol]) -> PropertyMol:
                 limit=first,
                 fix="ensembles(samples) makes one of each",
             )
-    rows = [each.GetPropsAsDict(includePrivate=True, includeComputed=False) for each in samples]
+    rows = [
+        each.GetPropsAsDict(includePrivate=True, includeComputed=False, autoConvertStrings=False)
+        for each in samples
+    ]
     shared = {n: v for n, v in rows[0].items() if all(row.get(n) == v for row in rows)}
     bare = Chem.Mol(samples[0])
     bare.RemoveAllConformers()
@@ -82,7 +85,9 @@ def sdf(mol: Chem.Mol) -> str:
     for conformer in mol.GetConformers():
         record = Chem.Mol(mol)
         for holder in (mol, conformer):
-            found = holder.GetPropsAsDict(includePrivate=True, includeComputed=False)
+            found = holder.GetPropsAsDict(
+                includePrivate=True, includeComputed=False, autoConvertStrings=False
+            )
             for name, value in found.items():  # RDKit would write .1 as 0.10000000000000001
                 shown = f"{value:.10g}" if isinstance(value, float) else value
                 if isinstance(shown, str):  # a line end would end the title, or the value

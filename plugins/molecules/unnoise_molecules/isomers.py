@@ -17,6 +17,7 @@ from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnum
 
 from unnoise.errors import InputError
 from unnoise_molecules import stereo
+from unnoise_molecules.molecules import set_property
 
 MOST_ISOMERS: Final = 64
 """Stereoisomers that are drawn from when a molecule leaves more of them open."""
@@ -212,7 +213,9 @@ def _with_sides(mol: Chem.Mol, imines: Sequence[tuple[int, int, int, int]], turn
 def _named(isomer: Chem.Mol, mol: Chem.Mol) -> Chem.Mol:
     """With the properties of the input, and its own SMILES."""
     made = Chem.Mol(isomer)
-    for name, value in mol.GetPropsAsDict(includePrivate=True, includeComputed=False).items():
-        made.SetProp(name, str(value))
+    for name, value in mol.GetPropsAsDict(
+        includePrivate=True, includeComputed=False, autoConvertStrings=False
+    ).items():
+        set_property(made, name, value)
     made.SetProp("stereoisomer", Chem.MolToSmiles(Chem.RemoveHs(isomer)))
     return made

@@ -153,7 +153,9 @@ def prepared(
     smiles = Chem.MolToSmiles(Chem.RemoveHs(whole))
     for name in list(whole.GetPropNames(includePrivate=True, includeComputed=False)):
         whole.ClearProp(name)
-    for name, value in given.GetPropsAsDict(includeComputed=False).items():
+    for name, value in given.GetPropsAsDict(
+        includeComputed=False, autoConvertStrings=False
+    ).items():
         if name not in OURS:
             set_property(whole, name, value)
     name = " ".join(given.GetProp("_Name").split()) if given.HasProp("_Name") else ""

@@ -27,7 +27,7 @@ def relax(mol: Chem.Mol, *, steps: int = MOST_STEPS) -> PropertyMol:
     before = field.CalcEnergy()
     more = field.Minimize(maxIts=steps)
     properties = {
-        **mol.GetPropsAsDict(includePrivate=True, includeComputed=False),
+        **mol.GetPropsAsDict(includePrivate=True, includeComputed=False, autoConvertStrings=False),
         "relaxed": "MMFF94s, not converged" if more else "MMFF94s",
         "mmff_before_kcal": before,
         "mmff_kcal": field.CalcEnergy(),

@@ -148,3 +148,13 @@ def test_line_ends_in_titles_and_properties_break_no_file(tmp_path):
     assert found.GetProp("_Name") == "first second"
     assert found.GetProp("note") == "a  b >  <x> c"
     assert write_xyz(one, str(tmp_path / "a.xyz")).read_text().splitlines()[1] == "first second"
+
+
+def test_a_column_comes_back_as_it_was_written(tmp_path):
+    """007 is no number, and 4.00 not 4."""
+    (tmp_path / "a.csv").write_text("id,smiles,pIC50\n007,CC(F)O,4.00\n")
+    (mol,) = read(tmp_path / "a.csv")
+    isomer = Isomers(mol)[1].mol
+    made = relax(sample(isomer, placed(isomer, 1), {"seed": 5}))
+    (found,) = Chem.SDMolSupplier(str(write_sdf(ensemble([made]), tmp_path / "a.sdf")))
+    assert [found.GetProp(name) for name in ("_Name", "id", "pIC50")] == ["007", "007", "4.00"]
