@@ -60,8 +60,8 @@ class Coverage:
     def protocol(self) -> str:
         return (
             f"{self.molecules} molecules, {self.references} references, {self.samples} samples;"
-            f" symmetry-aware best RMSD of heavy atoms, COV at {self.threshold:g} A,"
-            " means over molecules"
+            f" symmetry-aware best RMSD of heavy atoms (the oxygens of COOH alike),"
+            f" COV at {self.threshold:g} A, means over molecules"
         )
 
 
@@ -69,8 +69,9 @@ def rmsd(samples: Chem.Mol, references: Chem.Mol) -> Floats:
     """(references, samples) in angstrom: smallest RMSD of heavy atoms over motions and symmetry.
 
     Both are one molecule with any number of conformers; atoms may stand in another order. Terminal
-    groups that conjugation makes equal (nitro, carboxylate) are permuted, too. Raises InputError
-    when the molecules differ.
+    groups that conjugation makes equal (nitro, carboxylate) are permuted, too, and so are the
+    oxygens of an acid, COOH, whose hydrogen no longer tells them apart: its two rotamers are one
+    here, as in the tables of the field. Raises InputError when the molecules differ.
     """
     heavy, other = Chem.RemoveHs(references), Chem.RemoveHs(samples)
     order = other.GetSubstructMatch(heavy)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign, rdMolTransforms
 from scipy.spatial.transform import Rotation
 
 from unnoise.errors import InputError
@@ -138,3 +138,13 @@ def test_posebusters_passes_embeddings_and_fails_rubble():
     found = metrics.posebusters([good, bad])
     assert found["all"] == 0.5
     assert found["bond_lengths"] == 0.5
+
+
+def test_rotamers_of_an_acid_are_one_and_the_protocol_says_so():
+    """Salicylic acid with its C-O-H on either side of the ring: the oxygens change places."""
+    first = embedded("OC(=O)c1ccccc1O", 1)
+    second = Chem.Mol(first)
+    turned = rdMolTransforms.GetDihedralDeg(first.GetConformer(), 0, 1, 3, 4) + 180
+    rdMolTransforms.SetDihedralDeg(second.GetConformer(), 0, 1, 3, 4, turned)
+    assert metrics.rmsd(second, first)[0, 0] < 0.2
+    assert "oxygens of COOH alike" in metrics.coverage([(second, first)], 0.5).protocol
