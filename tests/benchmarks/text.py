@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unnoise import load
+from unnoise.compat import without_broken_torchaudio
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.spaces import tensor
@@ -64,6 +65,7 @@ class Autoregressive(nn.Module):
 
     def __init__(self, vocab: int, configuration: Configuration) -> None:
         super().__init__()
+        without_broken_torchaudio()
         from transformers import AutoConfig, AutoModelForCausalLM
 
         special = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
@@ -120,7 +122,7 @@ def optimise(
         steps=options.steps,
         batch_size=options.batch_size,
     )
-    optimiser = optimizer_of(module, chosen)
+    optimiser = optimizer_of(module, dict(module.named_parameters()), chosen)
     begun, recent = time.process_time(), []
     for step in range(options.steps):
         for group in optimiser.param_groups:

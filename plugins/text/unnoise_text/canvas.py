@@ -38,6 +38,7 @@ class Piece:
     spaced : of a gap: the space before it, which the text before it ends with, belongs to its first
         token.
     note : what the model does not see of the given text.
+    free : of a gap: it took its share of what was left.
     unit : of a gap that is measured in words ("w") or characters ("c"), of which it has `amount`.
     """
 
@@ -46,6 +47,7 @@ class Piece:
     size: int
     spaced: bool = False
     note: str = ""
+    free: bool = False
     unit: str = ""
     amount: int = 0
 
@@ -61,7 +63,7 @@ class Canvas:
 
     Attributes
     ----------
-    open : whether the last gap, which nothing follows, had no size of its own.
+    open : whether gaps had no size of their own, and the text no length.
     """
 
     pieces: tuple[Piece, ...]
@@ -77,9 +79,11 @@ class Canvas:
         """What whoever reads the result should know of it."""
         found = [piece.note for piece in self.pieces if piece.note]
         if self.open:
+            sizes = [piece.size for piece in self.pieces if piece.free]
+            what = "the gap has" if len(sizes) == 1 else "gaps have"
             found.append(
-                f"the last gap has {self.pieces[-1].size} tokens, all that is left of"
-                f" {self.size}: ____:20 has 20, and length is that of the whole text"
+                f"{what} {' and '.join(map(str, sizes))} tokens, all that is left of {self.size}:"
+                " ____:20 has 20, and length is that of the whole text"
             )
         return found
 
@@ -128,7 +132,8 @@ def canvas(template: str, length: int, vocabulary: Vocabulary) -> Canvas:
 def fixed(template: str, vocabulary: Vocabulary) -> int:
     """Tokens of all but free gaps; 0 where a free gap fills the rest."""
     pieces = pieces_of(template, vocabulary)
-    return 0 if FREE in pieces else sum(piece.size for piece in pieces)
+    free = any(piece.text is None and not piece.size for piece in pieces)
+    return 0 if free else sum(piece.size for piece in pieces)
 
 
 def pieces_of(template: str, vocabulary: Vocabulary) -> list[Piece]:
@@ -174,10 +179,12 @@ def filled(pieces: Sequence[Piece], length: int) -> Canvas:
         )
     shares = iter([left // len(free) + (k < left % len(free)) for k in range(len(free))])
     sized = [
-        piece if piece.text is not None or piece.size else replace(piece, size=next(shares))
+        piece
+        if piece.text is not None or piece.size
+        else replace(piece, size=next(shares), free=True)
         for piece in pieces
     ]
-    return Canvas(tuple(sized), not pieces[-1].size and len(pieces) > 1)
+    return Canvas(tuple(sized), bool(free))
 
 
 def _gap(found: re.Match[str]) -> Piece:

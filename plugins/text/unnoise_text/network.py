@@ -123,6 +123,12 @@ class Encoder(TokenNetwork):
                 fix=f"{type(error).__name__}: {said}",
             ) from error
         else:
+            if every.shape[-1] != self.vocab:
+                raise ConfigError(
+                    "this architecture puts out rows over another vocabulary",
+                    value=every.shape[-1],
+                    limit=f"{self.vocab}, the vocab_size of its configuration",
+                )
             self.padding = _alike(padded[:, :size], alone)
             self.thin = self._thins(longer, label, some, every[some])
         finally:

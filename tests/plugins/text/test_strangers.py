@@ -162,8 +162,14 @@ def test_no_gap_but_a_literal_one():
 
 
 def test_a_gap_that_fills_the_window_says_so(model):
-    notes = model.generate(template="we ____", steps=2).provenance["notes"]
-    said = "the last gap has 21 tokens, all that is left of 24: ____:20 has 20, and length is"
-    assert notes == [f"{said} that of the whole text"]
-    for fields in ({"template": "we ____", "length": 9}, {"prompt": "we"}, {"template": "____ we"}):
+    said = "tokens, all that is left of 24: ____:20 has 20, and length is that of the whole text"
+    for template, sizes in (
+        ("we ____", "the gap has 21"),
+        ("____", "the gap has 24"),
+        ("____ we", "the gap has 21"),
+        ("____ we ____:4 ____", "gaps have 8 and 7"),
+    ):
+        out = model.generate(template=template, steps=2)
+        assert out.provenance["notes"] == [f"{sizes} {said}"]
+    for fields in ({"template": "we ____", "length": 9}, {"prompt": "we"}, {"template": "____:3"}):
         assert "notes" not in model.generate(**fields, steps=2).provenance
