@@ -106,7 +106,7 @@ def main() -> None:
     rows.append(("first-hitting, top_p 0.9", new, "top_p"))
     if options.old:
         old = Process(options.old)
-        rows += [("first-hitting, old", old, "first-hitting"), ("top_p 0.9, old", old, "top_p")]
+        rows.append(("first-hitting, old", old, "first-hitting"))
     for batch in options.batches:
         found: dict[str, list[float]] = {label: [] for label, *_ in rows}
         for _, process, name in rows:
