@@ -81,5 +81,5 @@ def _refuse_foreign(path: Path) -> None:
     if not mine:
         raise InputError(
             f"{str(path)!r} is not a demo page and will not be replaced",
-            fix="choose another folder with --out",
+            fix="choose another folder, out=...",
         )

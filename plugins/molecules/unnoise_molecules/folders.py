@@ -26,6 +26,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 from tqdm import tqdm
 
+from unnoise.cli import spoken
 from unnoise.errors import InputError, UnnoiseError
 from unnoise.storage.files import disk_errors, writable_folder
 from unnoise_molecules.check import check, connected
@@ -72,7 +73,7 @@ def convert(
         raise InputError(
             "this folder holds pickles, which can run any code",
             value=str(found[0]),
-            fix="if you trust their source, pass allow_pickle=True (--allow-pickle)",
+            fix="if you trust their source, pass allow_pickle=True",
         )
     writable_folder(path.parent)
     counts = Counter({"molecules": 0, "conformers": 0})
@@ -213,7 +214,7 @@ def main(words: Sequence[str] | None = None) -> int:
             most=chosen.most,
         )
     except UnnoiseError as error:
-        print(f"unnoise: {error}", file=sys.stderr)  # noqa: T201
+        print(f"unnoise: {spoken(str(error))}", file=sys.stderr)  # noqa: T201
         return 2
     print(", ".join(f"{n} {reason}" for reason, n in counts.items()))  # noqa: T201
     return 0

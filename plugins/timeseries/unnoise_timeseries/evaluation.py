@@ -75,7 +75,7 @@ class Imputation(Metric):
         from unnoise_timeseries.data import read
 
         if model.configuration.method != "csdi":
-            raise InputError("only a CSDI model fills holes", fix="use --metric forecasting")
+            raise InputError("only a CSDI model fills holes", fix="use metric='forecasting'")
         found = read(source, model.configuration)
         tail = _tail(found, model)
         values = tail.to_numpy(dtype=np.float64)
