@@ -52,7 +52,8 @@ class LikelihoodClassifier(nn.Module):
     classes : for each class how pictures are data of the model and what it is told,
         `[pixels_of(model, label=k) for k in range(10)]`.
     times : at which the errors are measured; an answer costs 2 times classes evaluations.
-    strengths : the weaker and the stronger end, sigma of a variance-preserving state.
+    strengths : the weaker and the stronger end, sigma of a variance-preserving state. The wider the
+        range, the nearer to the likelihood, and on digits the easier to attack.
     temperature : logits are divided by it. Those of pictures are many nats apart, and the softmax
         of such logits has a gradient of 0.
     noise : `Fresh()` or `Pinned()`.
@@ -71,7 +72,7 @@ class LikelihoodClassifier(nn.Module):
         classes: Sequence[Pixels],
         *,
         times: int = 8,
-        strengths: tuple[float, float] = (0.2, 0.95),
+        strengths: tuple[float, float] = (0.7, 0.98),
         temperature: float = 1.0,
         noise: Draws | None = None,
     ) -> None:
