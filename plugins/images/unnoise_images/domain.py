@@ -100,7 +100,7 @@ class Images(Trainable):
 
     def trial(self, configuration: Configuration, held_out: Any) -> Mapping[str, Any]:
         """A few pictures of each of the first classes."""
-        shown = list(range(len(configuration.classes or ())))[:_CLASSES]
+        shown = list(configuration.classes or ())[:_CLASSES]
         return {"label": shown, "num_samples": 4} if shown else {"num_samples": 16}
 
     def _recipe(self, configuration: Configuration) -> Recipe:

@@ -76,3 +76,10 @@ def test_fewer_samples_into_the_same_folder(model: Model, tmp_path: Path) -> Non
     model.generate(num_samples=1, label=1, steps=2).save(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["00000.png", "mine.txt", "provenance.json"]
+
+
+@pytest.mark.parametrize("classes", [("1", "2", "10"), ("cat", "dog"), ()])
+def test_a_model_in_training_shows_its_classes(make_model, classes: tuple[str, ...]) -> None:
+    model = make_model(classes=classes)
+    asked = model.domain.trial(model.configuration, None)
+    assert len(model.generate(**asked, steps=1).samples) == 4 * (len(classes) or 4)
