@@ -109,12 +109,6 @@ class Jitter(Notes):
         return super().note(title, row + 0.01 * torch.as_tensor(np.random.default_rng().random()))
 
 
-class Reseeded(Notes):
-    def prepare(self, request, model, options):
-        torch.manual_seed(options.seed)
-        return super().prepare(request, model, options)
-
-
 class NumpySeed(Notes):
     def plan(self, inputs, model, draws):
         np.random.seed(0)
@@ -342,7 +336,6 @@ REQUESTS = [
     ("inputs by the place in the batch", "inputs_stay_apart", asked(InTurn())),
     ("all inputs seen by each", "inputs_stay_apart", asked(AllInputs())),
     ("fresh random numbers in a sample", "same_seed_same_result", Jitter()),
-    ("torch seeded in prepare", "same_seed_same_result", Reseeded()),
     ("numpy seeded in plan", "same_seed_same_result", NumpySeed()),
     ("Python's random numbers in prepare", "same_seed_same_result", RandomInputs()),
     ("the mean of the batch in a sample", "batch_of_n_is_n_singles", OfTheBatch()),
