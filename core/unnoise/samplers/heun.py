@@ -56,6 +56,9 @@ class Heun(Sampler):
             sent = yield Step(b.t, ahead, law)
             x = ahead if sent is None else sent
 
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        check_spans(spans(schedule_of(kernel), grid), "Heun's method")
+
 
 @once
 def _rows(_: None, schedule: Schedule, pairs: Spans) -> list[tuple[Row, Row] | None]:

@@ -117,10 +117,11 @@ def test_too_few_steps_for_steps_of_several_evaluations_are_refused(steps):
         sampler.check_grid(kernel, few)
 
 
-def test_steps_over_which_the_noise_falls_too_far_are_refused():
+@pytest.mark.parametrize(("sampler", "name"), [(EDM(), "EDM"), (Heun(), "Heun's method")])
+def test_steps_over_which_the_noise_falls_too_far_are_refused(sampler, name):
     kernel = GaussianKernel(Euclidean(), VPCosine())
-    EDM().check_grid(kernel, grids.karras(kernel, 18))  # Karras 2022
-    EDM().check_grid(kernel, grids.uniform(kernel, 6))
+    sampler.check_grid(kernel, grids.karras(kernel, 18))  # Karras 2022
+    sampler.check_grid(kernel, grids.uniform(kernel, 6))
     for grid in (grids.karras(kernel, 6), grids.log_snr(kernel, 6), grids.linspace(kernel, 6)):
-        with pytest.raises(IncompatibleSampler, match=r"EDM would go astray.*more steps"):
-            EDM().check_grid(kernel, grid)
+        with pytest.raises(IncompatibleSampler, match=rf"{name} would go astray.*more steps"):
+            sampler.check_grid(kernel, grid)
