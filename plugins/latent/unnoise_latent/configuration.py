@@ -75,7 +75,7 @@ class Configuration(BaseModel):
     weighting: Weighting | None = Field(
         None,
         description="how the prior's loss is weighted in time, ll, un or re; the encoder's always"
-        " by ll; default: un, and ll for vdm",
+        " by ll; default: re, un for unified, and ll for vdm",
     )
     schedule: Literal["geometric", "linear", "vdm"] = Field(
         "geometric", description="noise in time: VPSDE, or learned end points (vdm)"
@@ -158,7 +158,11 @@ class Configuration(BaseModel):
     @property
     def weighted(self) -> Weighting:
         """How the prior's loss is weighted."""
-        return self.weighting or ("ll" if self.schedule == "vdm" else "un")
+        if self.weighting is not None:
+            return self.weighting
+        if self.schedule == "vdm":
+            return "ll"
+        return "un" if self.method == "unified" else "re"
 
     @property
     def binarised(self) -> Binarise:

@@ -84,7 +84,8 @@ def test_weightings(folder: Path, tmp_path: Path, weighting: str) -> None:
 
 def test_what_a_schedule_with_learned_ends_is_trained_by(folder: Path, tmp_path: Path) -> None:
     assert Configuration(schedule="vdm").weighted == "ll"
-    assert Configuration().weighted == "un"
+    assert Configuration().weighted == "re"
+    assert Configuration(method="unified").weighted == "un"
     with pytest.raises(ConfigError, match="leave weighting out"):
         trained(folder, tmp_path / "run", schedule="vdm", weighting="un")
 
