@@ -250,6 +250,7 @@ def read_tokenizer(folder: str | Path, outside: Outside) -> Subwords:
 
 def tokenizer_of(tokenizer: Any, outside: Outside) -> Subwords:
     """The vocabulary of a tokenizer: of transformers, of `tokenizers`, or a file or folder."""
+    without_broken_torchaudio()
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
