@@ -85,8 +85,17 @@ def decides(domain: str, model: str, given: Mapping[str, Any]) -> dict[str, Any]
         "domain": domain,
         "model": model,
         **{name: json.loads(json.dumps(value, default=str)) for name, value in request.items()},
-        "files": {str(p): hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in files},
+        "files": {str(path): _hash(path) for path in files},
     }
+
+
+def _hash(path: str | Path) -> str:
+    """SHA-256 of a file, which may be larger than memory."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def _words(value: object) -> list[str | Path]:

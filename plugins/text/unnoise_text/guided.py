@@ -20,14 +20,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.distributions import Categorical
 from unnoise.errors import ConfigError
 from unnoise.kernels import Absorbing, corruption_of
 from unnoise.spaces import Layout, State, Time, tensor
+from unnoise_text.by_token import ByToken
 
 
 @final
-class GuidedByText(Denoiser):
+class GuidedByText(ByToken):
     """p_w(x_0 | x_t); condition["given"] (B, L) is True where a token was given. Two evaluations.
 
     Parameters
@@ -51,13 +51,6 @@ class GuidedByText(Denoiser):
     @property
     def evaluations(self) -> int:
         return 2 * self.denoiser.evaluations
-
-    def forward(
-        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
-    ) -> Categorical:
-        everywhere = torch.ones_like(tensor(x_t), dtype=torch.bool)
-        table = self.at(x_t, t, layout, everywhere, condition)
-        return Categorical(table.view(*tensor(x_t).shape, -1), layout)
 
     def at(
         self,

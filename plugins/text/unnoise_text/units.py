@@ -19,10 +19,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.distributions import Categorical
 from unnoise.errors import InputError
 from unnoise.kernels import Absorbing, corruption_of
 from unnoise.spaces import Layout, State, Time, tensor
+from unnoise_text.by_token import ByToken
 from unnoise_text.characters import Vocabulary
 
 UNITS: Final = {"w": "words", "c": "characters"}
@@ -65,7 +65,7 @@ def tokens_for(vocabulary: Vocabulary, given: str, amount: int, unit: str) -> in
 
 
 @final
-class Measured(Denoiser):
+class Measured(ByToken):
     """p(x_0 | x_t, lengths of gaps).
 
     condition["gap"] (B, L) numbers the measured gaps of a text from 1, 0 elsewhere;
@@ -89,13 +89,6 @@ class Measured(Denoiser):
     @property
     def evaluations(self) -> int:
         return self.denoiser.evaluations
-
-    def forward(
-        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
-    ) -> Categorical:
-        everywhere = torch.ones_like(tensor(x_t), dtype=torch.bool)
-        table = self.at(x_t, t, layout, everywhere, condition)
-        return Categorical(table.view(*tensor(x_t).shape, -1), layout)
 
     def at(
         self,
