@@ -21,10 +21,10 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unnoise.errors import BundleError
 from unnoise.storage.files import disk_errors, new_folder, remove_leftovers, sync_folder, write_file
@@ -33,6 +33,7 @@ from unnoise.storage.tensors import file_digest, read_tensors, some, tensor_byte
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
 SCHEMA = 2
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -40,7 +41,7 @@ INCOMING = ".incoming"
 OTHERS = "others."
 PICKLES = frozenset((".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"))
 _KINDS: Mapping[type, str] = {str: "a string", dict: "an object", list: "a list"}
-_TRIES = 5  # readings of a bundle that somebody replaces meanwhile
+_TRIES = 100  # readings of a bundle that somebody replaces meanwhile
 _CONFIG_LIMIT = 16 << 20  # bytes; a configuration is text that a person could read
 
 
@@ -140,8 +141,9 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def is_bundle(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder says that it is a bundle, good or damaged: its config.json has a schema, or
     is no JSON object at all."""
+    root = Path(folder)
     try:
-        content = json.loads(_file(Path(folder), CONFIG).read_bytes())
+        content = json.loads(_steady(root, lambda: _file(root, CONFIG).read_bytes()))
     except OSError:
         return False
     except (ValueError, RecursionError):
@@ -159,34 +161,48 @@ def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
         the folder that is (or poses as) a pickle.
     """
     root = Path(folder)
-    for _ in range(_TRIES):
-        before = _state(root)
-        try:
-            return _read(root)
-        except (BundleError, OSError):
-            if _state(root) == before:  # nobody is writing: it is as it is
-                raise
-    return _read(root)
+    return _steady(root, lambda: _read(root))
 
 
 def read_weights(folder: str | os.PathLike[str]) -> tuple[Bundle, dict[str, torch.Tensor]]:
     """`read_bundle` and its weights, which belong together even where the bundle is replaced."""
+    root = Path(folder)
+
+    def both() -> tuple[Bundle, dict[str, torch.Tensor]]:
+        bundle = _read(root)
+        return bundle, bundle.state_dict
+
+    return _steady(root, both)
+
+
+def _steady(root: Path, read: Callable[[], T]) -> T:
+    """What `read` makes of a bundle that nobody replaced meanwhile."""
     for _ in range(_TRIES):
-        bundle = read_bundle(folder)
-        before = _state(bundle.folder)
-        weights = bundle.state_dict
-        if _state(bundle.folder) == before and _hash(read_config(folder)) == bundle.hash:
-            return bundle, weights
-    raise BundleError(f"{str(folder)!r} is replaced again and again while it is read")
+        before = _state(root)
+        try:
+            found = read()
+        except (BundleError, OSError):
+            if _state(root) == before:  # nobody is writing: it is as it is
+                raise
+        else:
+            if _state(root) == before:
+                return found
+    raise BundleError(
+        f"{str(root)!r} is replaced again and again while it is read",
+        value=f"{_TRIES} readings",
+        fix="let what writes there come to its end",
+    )
 
 
 def _state(root: Path) -> tuple[object, ...]:
-    """What changes when somebody replaces a bundle."""
+    """What changes when somebody replaces a bundle: also where a file is, which a rename moves
+    without any other trace."""
     found: list[object] = [(root / INCOMING).exists()]
     for name in (CONFIG, WEIGHTS):
+        path = _file(root, name)
         try:
-            stat = _file(root, name).stat()
-            found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
+            stat = path.stat()
+            found.append((path, stat.st_ino, stat.st_mtime_ns, stat.st_size))
         except OSError:
             found.append(None)
     return tuple(found)

@@ -349,3 +349,21 @@ def test_a_damaged_bundle_is_still_refused_at_once(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(BundleError, match="SHA-256"):
         read_weights(folder)
+
+
+def test_a_file_that_moves_up_while_it_is_opened_is_read_where_it_went(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rename changes neither inode nor time, and the folder it left may stand a moment more."""
+    incoming = folder / INCOMING
+    incoming.mkdir()
+    (folder / CONFIG).rename(incoming / CONFIG)
+    read_bytes = Path.read_bytes
+
+    def moved(path: Path) -> bytes:
+        if (incoming / CONFIG).exists():
+            (incoming / CONFIG).rename(folder / CONFIG)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", moved)
+    assert read_bundle(folder).configuration
