@@ -2,7 +2,7 @@
 
 A request is prepared once, into one prepared input each; a plan then makes the samples of a batch,
 each of which is one `Draw`: sample number n belongs to input n // num_samples, of which it is
-repeat n % num_samples.
+repeat n % num_samples. A domain that knows how many samples an input needs says so in `enough`.
 """
 
 from __future__ import annotations
@@ -191,6 +191,14 @@ class Domain(ABC):
     @abstractmethod
     def write(self, sample: Any, folder: Path, stem: str) -> Path:
         """Write one native object into `folder` as a file called `stem`, and return its path."""
+
+    def enough(self, prepared: Any) -> int:
+        """How many samples a prepared input needs, for requests that leave that to the domain."""
+        raise InputError(
+            f"the domain {self.name!r} does not know how many samples are enough",
+            value="num_samples='auto'",
+            fix="pass a number",
+        )
 
     def join(self, parts: Sequence[Any]) -> Any:
         """One sample from the parts in which a plan handed it out."""

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 
+from unnoise.errors import InputError
 from unnoise.fields import requested
 from unnoise.samplers import Grid, Observation, Sampler, Start
 from unnoise.samplers.grids import MAX_STEPS
@@ -60,6 +61,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Steps = Annotated[
     Annotated[int, Field(ge=1, le=MAX_STEPS)] | tuple[float, ...], BeforeValidator(_times)
 ]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)] | Literal["auto"]
 Named = Annotated[str | Sampler, WithJsonSchema({"type": "string"})]
 Spread = Annotated[str | Grid, WithJsonSchema({"type": "string"})]
 Precision = Annotated[Literal["float32", "bfloat16", "float16"], BeforeValidator(_precision)]
@@ -80,7 +82,10 @@ class Options(BaseModel):
         allow_inf_nan=False,
     )
 
-    num_samples: Whole = Field(1, ge=1, description="samples for each input")
+    num_samples: Count = Field(
+        1,
+        description="samples for each input, >= 1, or auto: as many as the domain says",
+    )
     steps: Steps | None = Field(
         None, description="steps from noise to data, or the decreasing times; default: the model's"
     )
@@ -130,6 +135,18 @@ class Options(BaseModel):
     finished: SkipJsonSchema[Any] = Field(
         None, description="sample numbers to leave out: those that an earlier run has made"
     )
+
+    @property
+    def each(self) -> int:
+        """Samples of each input, for a domain that cannot do without a number. Raises InputError
+        where the request leaves that to the domain."""
+        if self.num_samples == "auto":
+            raise InputError(
+                "this domain does not decide how many samples there are",
+                value="num_samples='auto'",
+                fix="pass a number",
+            )
+        return self.num_samples
 
 
 OPTIONS: Final = tuple(Options.model_fields)

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from unnoise.denoise import Denoiser
-from unnoise.domain import Draw, Task, Trained
+from unnoise.domain import Domain, Draw, Refused, Task, Trained
 from unnoise.engine.named import named_grid, named_sampler
 from unnoise.engine.options import Options
 from unnoise.errors import InputError, LimitExceeded
@@ -17,19 +17,39 @@ from unnoise.samplers import DDIM, Ancestral, Custom, Grid, Sampler, Times
 
 MAX_SAMPLES: Final = 1_000_000
 """Samples of one request that are held in memory; `generate_iter` shares the limit per call."""
+AUTO: Final = 10_000
+"""Numbers that an input has when its domain decides how many of them are made, and most of them."""
 STEPS: Final = 50
 """Of a model that has no number of its own."""
 
 
-def draws_of(options: Options, inputs: int) -> list[Draw]:
-    """The samples that are asked for and not finished, in the order of `ids`."""
-    if inputs < 1:
+def draws_of(options: Options, domain: Domain, inputs: Sequence[Any]) -> list[Draw]:
+    """The samples that are asked for and not finished, in the order of `ids`.
+
+    Where the domain decides how many there are, sample number n belongs to input n // AUTO, so that
+    no sample of an input depends on how many another one has.
+    """
+    if not inputs:
         raise InputError("a request needs at least one input")
-    each = options.num_samples
-    numbers = _numbers(each * inputs, options.ids)
+    each, ids = options.num_samples, options.ids
+    if each == "auto":
+        each = AUTO
+        if ids is None:
+            ids = (i * AUTO + k for i, one in enumerate(inputs) for k in range(_count(domain, one)))
+    numbers = _numbers(each * len(inputs), ids)
     done = frozenset(() if options.finished is None else options.finished)
     left = [number for number in numbers if number not in done]
     return [Draw(number, number // each, number % each) for number in left]
+
+
+def _count(domain: Domain, one: Any) -> int:
+    """Of the samples of an input whose domain decides it; `Refused` has none."""
+    count = 0 if isinstance(one, Refused) else domain.enough(one)
+    if count > AUTO:
+        raise LimitExceeded(
+            f"too many samples for one input, says {domain.name!r}", value=count, limit=AUTO
+        )
+    return count
 
 
 def _numbers(total: int, ids: Iterable[int] | None) -> list[int]:

@@ -66,7 +66,8 @@ def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator
     until = math.inf if options.deadline is None else time.monotonic() + options.deadline
     inputs = _prepared(domain, domain.prepare(own, model, options))
     refused = [one for one in inputs if isinstance(one, Refused)]
-    draws = [d for d in draws_of(options, len(inputs)) if not isinstance(inputs[d.input], Refused)]
+    drawn = draws_of(options, domain, inputs)
+    draws = [draw for draw in drawn if not isinstance(inputs[draw.input], Refused)]
     size = options.batch_size or BATCH
     batches = [draws[i : i + size] for i in range(0, len(draws), size)]
     rows = {draw.number: row for row, draw in enumerate(draws)}

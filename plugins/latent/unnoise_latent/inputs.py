@@ -102,7 +102,7 @@ def prepared(request: Request, model: Trained, options: Options) -> list[Prepare
                 source,
                 end,
                 None if source is None else start,
-                options.num_samples,
+                options.each,
                 options.seed,
             )
         )

@@ -14,6 +14,7 @@ from engine_models import POINTS
 
 import unnoise
 from unnoise.engine.options import OPTIONS
+from unnoise.engine.request import AUTO
 from unnoise.engine.run import generate_iter
 from unnoise.errors import (
     InputError,
@@ -102,3 +103,24 @@ def test_a_callback_is_looked_at_before_any_work(callback):
 @pytest.mark.parametrize("callback", [print, lambda *a: None, lambda a, b=1: None])
 def test_a_callback_takes_one_argument(callback, capsys):
     assert len(POINTS.generate(callback=callback, steps=2).samples) == 1
+
+
+def test_a_domain_may_say_how_many_samples_an_input_needs(monkeypatch):
+    """What one input has does not change the samples of another."""
+    request = {"centre": [0.0, 1.0, 2.0], "seed": 3}
+    with pytest.raises(InputError, match=r"'toy' does not know.*pass a number"):
+        POINTS.generate(num_samples="auto", **request)
+    found = {}
+    for middle in (0, 3):
+        counts = {0.0: 2, 1.0: middle, 2.0: 1}
+        monkeypatch.setattr(type(POINTS.domain), "enough", lambda self, one: counts[one[0]])  # noqa: B023
+        found[middle] = POINTS.generate(num_samples="auto", **request)
+    assert [len(group) for group in found[3].groups()] == [2, 3, 1]
+    assert [len(group) for group in found[0].groups()] == [2, 1]
+    assert found[3].provenance["ids"] == [0, 1, AUTO, AUTO + 1, AUTO + 2, 2 * AUTO]
+    assert found[0].samples[2] == pytest.approx(found[3].samples[5])
+    one = POINTS.generate(num_samples="auto", ids=[AUTO + 1], **request)
+    assert one.samples[0] == pytest.approx(found[3].samples[3])
+    monkeypatch.setattr(type(POINTS.domain), "enough", lambda self, one: AUTO + 1)
+    with pytest.raises(LimitExceeded, match="too many samples for one input"):
+        POINTS.generate(num_samples="auto", **request)
