@@ -30,21 +30,24 @@ from unnoise_molecules import data
 from unnoise_molecules.begin import started
 from unnoise_molecules.check import check
 from unnoise_molecules.configuration import Configuration
+from unnoise_molecules.energies import relaxed, require, with_energy
 from unnoise_molecules.ensemble import ensemble, write_sdf
 from unnoise_molecules.evaluation import Conformers, bare
+from unnoise_molecules.flexibility import enough
 from unnoise_molecules.graph import batched, graph
-from unnoise_molecules.isomers import Isomer, Isomers
+from unnoise_molecules.isomers import Isomer, Isomers, open_isomers
 from unnoise_molecules.langevin import STEPS, geodiff
 from unnoise_molecules.molecules import is_file, items, molecule, sample
 from unnoise_molecules.network_e3 import E3Network
 from unnoise_molecules.network_geodiff import Displacement, DualEncoder
 from unnoise_molecules.objectives import Concentrated, DualDistance
-from unnoise_molecules.relax import parametrised, relax
 from unnoise_molecules.request import Request
 from unnoise_molecules.view import gather_and_show, preview
 
 RETRIES = 5
 """How often a conformer that fails its check is drawn again."""
+MOST_ENOUGH = 1000
+"""Samples of one input, with all its stereoisomers, that `num_samples="auto"` makes at most."""
 ROUNDS = 9
 """Rounds of the e3 network, when neither model nor request says."""
 
@@ -169,12 +172,8 @@ class Molecules(Trainable):
                     most_atoms=configuration.most_atoms,
                     salts=request.salts,
                 )
-                if request.relax and not parametrised(mol):
-                    raise InputError(
-                        f"MMFF94s has no parameters for {record.where}",
-                        value=mol.GetProp("_Name"),
-                        fix="leave relax out",
-                    )
+                if request.level is not None:
+                    require(mol, request.level, record.where)
             except UnnoiseError as error:
                 if not skip:
                     raise
@@ -221,8 +220,8 @@ class Molecules(Trainable):
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
                 facts = {"sample": draws[k].number, "seed": seed, "begin": request.begin}
                 made = sample(drawn[k].mol, x.double().numpy(), {**facts, "attempts": attempt + 1})
-                if request.relax:
-                    made = relax(made)
+                if request.relax and request.level is not None:
+                    made = relaxed(made, request.level)
                 seen = check(made)
                 if not seen.passed:
                     again.append(k)
@@ -230,9 +229,19 @@ class Molecules(Trainable):
                     made.SetProp(name, value)
                 found[k] = made
             left = again
+        for k in drawn:
+            if request.energy is not None:
+                found[k] = with_energy(found[k], request.energy)
+            for name, value in request.selection.items():
+                found[k].SetDoubleProp(name, value)
         for k in left if request.check == "drop" else ():
             found[k].RemoveAllConformers()
         return found
+
+    def enough(self, prepared: Prepared) -> int:
+        """By flexibility, for each stereoisomer that the input leaves open on paper."""
+        mol = prepared.isomers.mol
+        return min(MOST_ENOUGH, enough(mol) * len(open_isomers(mol)))
 
     def counts(self, samples: Sequence[Chem.Mol]) -> dict[str, int]:
         """How many passed, failed on what, were drawn again and dropped."""

@@ -61,12 +61,17 @@ def ensembles(samples: Sequence[Chem.Mol]) -> list[PropertyMol]:
 
     Samples without coordinates, those that were dropped, are left out.
     """
+    return [ensemble(group) for group in grouped(samples)]
+
+
+def grouped(samples: Sequence[Chem.Mol]) -> list[list[Chem.Mol]]:
+    """The samples of which `ensembles` makes one Mol each."""
     groups: dict[tuple[str, str], list[Chem.Mol]] = {}
     for each in samples:
         if each.GetNumConformers():
             name = each.GetProp("_Name") if each.HasProp("_Name") else ""
             groups.setdefault((name, identity(each)), []).append(each)
-    return [ensemble(group) for group in groups.values()]
+    return list(groups.values())
 
 
 def identity(mol: Chem.Mol) -> str:

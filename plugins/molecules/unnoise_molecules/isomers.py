@@ -58,7 +58,7 @@ class Isomers:
     """
 
     def __init__(self, mol: Chem.Mol, most: int = MOST_ISOMERS) -> None:
-        self._mol, self._most = mol, most
+        self.mol, self._most = mol, most
         self._found: list[Chem.Mol] = []
         self._left: Iterator[Chem.Mol] | None = None
         self._told: dict[tuple[int, int], Isomer] = {}
@@ -72,7 +72,7 @@ class Isomers:
         if not self._found:
             raise InputError(
                 "no conformer of this molecule is possible",
-                value=Chem.MolToSmiles(Chem.RemoveHs(self._mol)),
+                value=Chem.MolToSmiles(Chem.RemoveHs(self.mol)),
                 fix="check its stereochemistry: rings may not allow what is written",
             )
         turn, number = divmod(k, len(self._found))
@@ -90,17 +90,17 @@ class Isomers:
         return list(self._found)
 
     def _embeddable(self) -> Iterator[Chem.Mol]:
-        candidates, any_yet = open_isomers(self._mol, self._most), False
+        candidates, any_yet = open_isomers(self.mol, self._most), False
         if len(candidates) > 1:
-            seen = _as_embedded(self._mol)
+            seen = _as_embedded(self.mol)
             for isomer in candidates if seen is not None else ():
                 if placed(isomer, 1, _FEW) is not None:
                     any_yet = True
-                    yield _named(isomer, self._mol)
+                    yield _named(isomer, self.mol)
         else:
             seen = None if placed(candidates[0], 1, _TRIES) is None else candidates[0]
         if seen is not None and not any_yet:
-            yield _named(seen, self._mol)
+            yield _named(seen, self.mol)
 
 
 def open_isomers(mol: Chem.Mol, most: int = MOST_ISOMERS) -> list[Chem.Mol]:

@@ -25,7 +25,9 @@ Salts: TypeAlias = Literal["refuse", "largest"]
 OURS: Final = frozenset(
     [
         *("input", "stereoisomer", "stripped_from", "sample", "seed", "begin", "attempts", "check"),
-        *("relaxed", "mmff_kcal", "mmff_before_kcal"),
+        *("relaxed", "mmff_kcal", "mmff_before_kcal", "gfn2_kcal", "gfn2_before_kcal"),
+        *("energy_by", "energy_kcal", "window_kcal", "apart_angstrom", "temperature_kelvin"),
+        *("rank", "rel_energy_kcal", "boltzmann_weight", "effective_conformers", "left_out"),
     ]
 )
 """Properties that a sample has from here; those of an input with these names are of another run."""

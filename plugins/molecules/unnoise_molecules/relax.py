@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rdkit import Chem
@@ -14,8 +15,9 @@ from unnoise_molecules.molecules import positions, sample
 MOST_STEPS: Final = 2000
 
 
-def relax(mol: Chem.Mol, *, steps: int = MOST_STEPS) -> PropertyMol:
-    """A copy whose only conformer is in the nearest minimum of MMFF94s.
+def relax(mol: Chem.Mol, *, steps: int = MOST_STEPS, fixed: Sequence[int] = ()) -> PropertyMol:
+    """A copy whose only conformer is in the nearest minimum of MMFF94s, in which the atoms `fixed`
+    have not moved.
 
     The properties of `mol` are kept; `relaxed` says MMFF94s (or "MMFF94s, not converged"),
     `mmff_kcal` and `mmff_before_kcal` are the energies after and before.
@@ -25,6 +27,8 @@ def relax(mol: Chem.Mol, *, steps: int = MOST_STEPS) -> PropertyMol:
     moved = Chem.Mol(mol)
     field = _field(moved)
     before = field.CalcEnergy()
+    for i in fixed:
+        field.AddFixedPoint(i)
     more = field.Minimize(maxIts=steps)
     properties = {
         **mol.GetPropsAsDict(includePrivate=True, includeComputed=False, autoConvertStrings=False),
@@ -53,6 +57,6 @@ def _field(
         raise InputError(
             "MMFF94s has no parameters for this molecule",
             value=Chem.MolToSmiles(Chem.RemoveHs(mol)),
-            fix="leave relax out",
+            fix="leave relax and energy out",
         )
     return rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, known, confId=conformer)

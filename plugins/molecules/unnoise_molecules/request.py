@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import InputError
+
+USES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "docking": {"relax": True, "energy": "mmff94s", "window": 10.0, "apart": 0.5},
+    "pharmacophore": {"relax": True, "energy": "mmff94s", "window": 20.0, "apart": 0.8},
+    "thermochemistry": {"relax": True, "energy": "gfn2", "window": 6.0, "apart": 0.125},
+}
+"""Fields by use. What binds is strained, and need be found within half an angstrom; a pharmacophore
+is made of fewer shapes and wants the rare ones, too; a partition sum wants every minimum that has
+weight, once."""
 
 
 class Request(BaseModel):
@@ -47,15 +57,55 @@ class Request(BaseModel):
         description="how often noise of begin_level is put on the conformer and taken away again,"
         " in `steps` steps each time; default: the model's, and 1 for begin='noise'",
     )
+    use: Literal["docking", "pharmacophore", "thermochemistry"] | None = Field(
+        None,
+        description="what the ensemble is for: sets relax, energy, window and apart where they are"
+        " not given",
+    )
     relax: bool = Field(
         False,
-        description="relax by the MMFF94s force field afterwards; `check` looks at the result",
+        description="relax afterwards to the nearest minimum of `energy`, of the force field"
+        " MMFF94s by default; `check` looks at the result",
+    )
+    energy: Literal["mmff94s", "gfn2"] | None = Field(
+        None,
+        description="compute each conformer's energy, by MMFF94s or GFN2-xTB, and rank files by it",
+    )
+    window: float | None = Field(
+        None, gt=0, description="kcal/mol above the lowest that files keep; needs energy"
+    )
+    apart: float | None = Field(
+        None,
+        ge=0,
+        description="angstrom that conformers in files are apart at least: RMSD without the"
+        " hydrogens of carbon",
+    )
+    temperature: float | None = Field(
+        None, gt=0, description="kelvin, of Boltzmann weights in files; default: 298.15"
     )
     check: Literal["flag", "retry", "drop"] = Field(
         "retry",
         description="conformers of wrong stereo, bond lengths or with clashes: flag them, draw them"
         " again (5 times at most), or leave their coordinates out",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _for_its_use(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("use") in USES:
+            return {**USES[given["use"]], **given}
+        return given
+
+    @model_validator(mode="after")
+    def _energies(self) -> Request:
+        for name in ("window", "temperature"):
+            if self.energy is None and getattr(self, name) is not None:
+                raise InputError(
+                    f"{name} needs energies",
+                    value=getattr(self, name),
+                    fix="pass energy='mmff94s' or energy='gfn2', too",
+                )
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Request:
@@ -68,6 +118,21 @@ class Request(BaseModel):
                 fix="pass smiles=, smiles_file= or mols=",
             )
         return self
+
+    @property
+    def level(self) -> Literal["mmff94s", "gfn2"] | None:
+        """What energies and relaxation are of; None for neither."""
+        return self.energy or ("mmff94s" if self.relax else None)
+
+    @property
+    def selection(self) -> dict[str, float]:
+        """What is asked of an ensemble, as properties of its samples."""
+        asked = {
+            "window_kcal": self.window,
+            "apart_angstrom": self.apart,
+            "temperature_kelvin": self.temperature,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
 
     @property
     def source(self) -> Any:

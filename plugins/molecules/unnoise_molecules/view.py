@@ -25,13 +25,14 @@ from unnoise.errors import InputError
 from unnoise.storage.files import disk_errors, replace_file
 from unnoise_molecules.drawing import MOST, draw, turntable
 from unnoise_molecules.ensemble import ensembles, gather, sdf
+from unnoise_molecules.ranking import select
 
 SIZE: Final = (320, 240)
 _TURNS: Final = 30
 _PER_TURN: Final = 120  # milliseconds of one picture of the turntable
 _MOST_ENSEMBLES: Final = 24
 _MOST_PICTURES: Final = 8
-_GATHERED: Final = re.compile(r"conformers(-\d+)?(-isomer-\d+)?\.(sdf|png|html)")
+_GATHERED: Final = re.compile(r"conformers(-\d+)?(-isomer-\d+)?\.(sdf|png|html|csv)")
 
 
 def preview(samples: Sequence[Chem.Mol]) -> str:
@@ -57,9 +58,14 @@ def write_png(mol: Chem.Mol, path: Path, size: tuple[int, int] = (960, 720)) -> 
 
 def gather_and_show(groups: Sequence[Sequence[Path]], folder: Path) -> list[Path]:
     """`ensemble.gather`, and beside the SDF files a PNG of each of the first few, and one page
-    in 3D. Returns the SDF files."""
+    in 3D; where energies or a selection were asked for, the files hold what is ranked, and a table
+    has a row for each conformer. Returns the SDF files."""
     paths = gather(groups, folder)
     shown, made = list[Chem.Mol](), set(paths)
+    if (rows := select(paths)) is not None:
+        made.add(folder / "conformers.csv")
+        with disk_errors("writing 'conformers.csv'"):
+            replace_file(folder / "conformers.csv", rows.encode())
     for path in paths[:_MOST_ENSEMBLES]:
         if not path.stat().st_size:  # every sample was dropped
             continue

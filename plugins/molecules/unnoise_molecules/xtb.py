@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -61,14 +62,15 @@ def energies(mol: Chem.Mol) -> Floats:
 
 
 def optimised(
-    mol: Chem.Mol, conformer: int = -1, *, by: Engine | None = None
+    mol: Chem.Mol, conformer: int = -1, *, by: Engine | None = None, fixed: Sequence[int] = ()
 ) -> tuple[Floats, float]:
-    """The nearest minimum of a conformer: positions (n, 3) in angstrom, energy in kcal/mol.
+    """The nearest minimum of a conformer: positions (n, 3) in angstrom, energy in kcal/mol. Atoms
+    `fixed` do not move; that needs tblite.
 
     By the program's own optimiser at its level `normal`, or by BFGS on tblite's gradients until the
     largest component is below `GRADIENT`. Raises InputError when it does not get there.
     """
-    if (by or engine()) == "xtb":
+    if not fixed and (by or engine()) == "xtb":
         return _by_program(mol, conformer)
     calculator, result = _calculator(mol, conformer), None
 
@@ -76,7 +78,9 @@ def optimised(
         nonlocal result
         calculator.update(positions=x.reshape(-1, 3))
         result = _single(calculator, result)
-        return result["energy"], result["gradient"].ravel()
+        gradient = np.array(result["gradient"])
+        gradient[list(fixed)] = 0.0
+        return result["energy"], gradient.ravel()
 
     begin = (positions(mol, conformer) / BOHR).ravel()
     options = {"gtol": GRADIENT, "maxiter": _MOST_STEPS}
