@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from wiener import POWER, SIZE, Wiener, expected, innovations, spaced
+from wiener import POWER, SIZE, Wiener, expected, in_band, innovations, measured, spaced
 
 from unnoise.noise import NoiseSource
 from unnoise.samplers import DDIM, Ancestral, Diffusion, Sampler, UniPC
@@ -36,7 +36,27 @@ def test_the_innovations_of_an_exact_denoiser(name, ancestral):
     sampler = Ancestral() if ancestral else DDIM()
     for step in sampler(run, x, Uniform().times(run.kernel, len(table.betas))):
         x = tensor(step.x)
-    assert innovations(x) == pytest.approx(expected(table, ancestral), rel=0.06)
+    found, exact = measured(x), expected(table, ancestral)
+    assert innovations(found) == pytest.approx(innovations(exact), rel=0.06)
+    assert in_band(found) == pytest.approx(in_band(exact), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("name", "ddim", "ancestral"),
+    [
+        ("linear-1000", 0.00996, 0.00972),
+        ("linear, 50 of it", 0.00826, 0.00703),
+        ("linear, 12 of it", 0.00467, 0.00388),
+        ("linear, 6 of it", 0.00228, 0.00206),
+        ("wg-6", 0.00614, 0.00339),
+        ("port-6", 0.06197, 0.0314),
+    ],
+)
+def test_few_steps_lose_noise_and_the_ports_leave_it(name, ddim, ancestral):
+    """The truth is 0.01. Numbers that another program drew; over which band is not known: its two
+    ends were taken from them, and the other ten follow within a draw's error."""
+    assert in_band(expected(TABLES[name], False)) == pytest.approx(ddim, rel=0.02)
+    assert in_band(expected(TABLES[name], True)) == pytest.approx(ancestral, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +70,10 @@ def test_the_innovations_of_an_exact_denoiser(name, ancestral):
         ("port-6", 0.06397, 0.01351),
     ],
 )
-def test_few_steps_lose_noise_and_the_ports_leave_it(name, ddim, ancestral):
-    """The truth is 0.01; closed form."""
-    assert expected(TABLES[name], False) == pytest.approx(ddim, abs=2e-5)
-    assert expected(TABLES[name], True) == pytest.approx(ancestral, abs=2e-5)
+def test_the_same_over_all_frequencies(name, ddim, ancestral):
+    """Where there is little power, little is left of it after few steps."""
+    assert innovations(expected(TABLES[name], False)) == pytest.approx(ddim, abs=2e-5)
+    assert innovations(expected(TABLES[name], True)) == pytest.approx(ancestral, abs=2e-5)
 
 
 def lost(sampler: Sampler, grid: Grid) -> float:

@@ -34,13 +34,27 @@ class Wiener(Denoiser):
         return Dirac(torch.fft.ifft(gain * torch.fft.fft(x_t)).real, layout)
 
 
-def innovations(x: Tensor) -> float:
+BAND = (_FREQUENCY.abs() >= 0.235 * math.pi) & (_FREQUENCY.abs() <= 0.42 * math.pi)
+"""Above the peak, where the power falls from ten times that of the innovations to .7 of it."""
+
+
+def innovations(power: Tensor) -> float:
     """The variance of x_n - 1.6 x_{n-1} + .81 x_{n-2}; of the signal itself .01."""
-    return float(torch.fft.ifft(_WHITEN * torch.fft.fft(x)).real.square().mean())
+    return 0.01 * float((power / POWER).mean())
 
 
-def expected(table: BetaTable, ancestral: bool) -> float:
-    """`innovations` of what a sampler makes of N(0, 1), on average: variances step by step."""
+def in_band(power: Tensor) -> float:
+    """.01 times the power in BAND relative to the signal's; of the signal itself .01."""
+    return 0.01 * float(power[BAND].sum() / POWER[BAND].sum())
+
+
+def measured(x: Tensor) -> Tensor:
+    """The power of signals (B, SIZE) at each frequency, (SIZE,)."""
+    return torch.fft.fft(x).abs().square().mean(0) / SIZE
+
+
+def expected(table: BetaTable, ancestral: bool) -> Tensor:
+    """`measured` of what a sampler makes of N(0, 1), on average: variances step by step."""
     variance, steps = torch.ones(SIZE, dtype=torch.float64), len(table.betas)
     for k in range(steps, 0, -1):
         a, s, b, r = (f((k - j) / steps) for j in (0, 1) for f in (table.alpha, table.sigma))
@@ -48,7 +62,7 @@ def expected(table: BetaTable, ancestral: bool) -> float:
         drawn = (r / s) * math.sqrt(1 - (a / b) ** 2) if ancestral else 0.0
         step = b * gain + math.sqrt(r * r - drawn * drawn) * (1 - a * gain) / s
         variance = step**2 * variance + drawn**2
-    return 0.01 * float((variance / POWER).mean())
+    return variance
 
 
 def spaced(steps: int) -> BetaTable:
