@@ -183,12 +183,27 @@ def _folder(source: str | Path) -> Path:
     if path.is_dir():
         return path
     if name.count("/") == 1 and not name.startswith(("/", ".")):
-        return _from_hub(name)
+        return _variant(*name.split("/")) or _from_hub(name)
     raise BundleError(
         "there is no model here",
         value=name,
         limit=f"a bundle folder, a hub id (owner/name), or a domain: {', '.join(domains())}",
     )
+
+
+def _variant(owner: str, name: str) -> Path | None:
+    """The folder of a further model that a domain ships; None when `owner` is no domain."""
+    if owner not in domains():
+        return None
+    domain = domain_named(owner)
+    variants = domain.variants if isinstance(domain, Trainable) else {}
+    if name not in variants:
+        raise BundleError(
+            f"the domain {owner!r} ships no model of this name",
+            value=name,
+            limit=", ".join([repr(owner), *(f"{owner}/{other}" for other in variants)]),
+        )
+    return variants[name]
 
 
 def shipped(domain: Domain) -> Path | None:

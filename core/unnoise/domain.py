@@ -228,10 +228,12 @@ class Trainable(Domain):
     ----------
     Configuration : pydantic model of everything that `build` needs; saved in the bundle.
     bundle : folder of the trained model that ships with the plugin.
+    variants : folders of further ones, by name: `unnoise.load("DOMAIN/NAME")`.
     """
 
     Configuration: ClassVar[type[BaseModel]]
     bundle: ClassVar[Path | None] = None
+    variants: ClassVar[Mapping[str, Path]] = {}
 
     @abstractmethod
     def build(self, configuration: Any) -> Denoiser:

@@ -75,6 +75,18 @@ def test_models_that_are_not_there(tmp_path, installed, monkeypatch):
         unnoise.generate("toy", model=stranger)
 
 
+def test_a_domain_ships_further_models_by_name(tmp_path, installed, monkeypatch):
+    other = model(width=8)
+    variants = {"wide": other.save(tmp_path / "wide")}
+    monkeypatch.setattr(type(api.domain_named("toy")), "variants", variants)
+    assert unnoise.load("toy/wide").hash == unnoise.load(tmp_path / "wide").hash
+    asked = {"num_samples": 2, "seed": 1}
+    out = unnoise.generate("toy", model="toy/wide", **asked)
+    assert out.samples == other.generate(**asked).samples
+    with pytest.raises(BundleError, match="'wild'.*'toy', toy/wide"):
+        unnoise.load("toy/wild")
+
+
 def test_a_hub_id_is_fetched(tmp_path, installed, monkeypatch):
     import huggingface_hub
 

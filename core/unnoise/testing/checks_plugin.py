@@ -271,20 +271,20 @@ def requires_a_range_of_the_core(case: PluginCase) -> str:
 
 
 def wheel_contains_its_bundles(case: PluginCase) -> str:
-    """The model that a domain ships is in the wheel: config.json and model.safetensors."""
+    """The models that a domain ships are in the wheel: config.json and model.safetensors."""
     found = []
     for name in case.info.provides.get("domains", ()):
-        bundle = getattr(resolve(find("domains", name)), "bundle", None)
-        if bundle is None:
-            continue
-        for file in ("config.json", "model.safetensors"):
-            end = f"{Path(bundle).name}/{file}"
-            there = any(path.replace(os.sep, "/").endswith(end) for path in case.files)
-            require(there, f"the wheel lacks {end} of {name!r}")
-        found.append(name)
+        domain = resolve(find("domains", name))
+        own, variants = getattr(domain, "bundle", None), getattr(domain, "variants", {})
+        for bundle in ([] if own is None else [own]) + list(variants.values()):
+            for file in ("config.json", "model.safetensors"):
+                end = f"{Path(bundle).name}/{file}"
+                there = any(path.replace(os.sep, "/").endswith(end) for path in case.files)
+                require(there, f"the wheel lacks {end} of {name!r}")
+            found.append(name)
     if not found:
         raise Skip("it ships no model")
-    return ", ".join(found)
+    return ", ".join(dict.fromkeys(found))
 
 
 CHECKS: Final[tuple[Callable[[PluginCase], str | None], ...]] = (
