@@ -83,7 +83,7 @@ def test_a_domain_ships_further_models_by_name(tmp_path, installed, monkeypatch)
     asked = {"num_samples": 2, "seed": 1}
     out = unnoise.generate("toy", model="toy/wide", **asked)
     assert out.samples == other.generate(**asked).samples
-    with pytest.raises(BundleError, match="'wild'.*'toy', toy/wide"):
+    with pytest.raises(BundleError, match=r"'wild'.*'toy', toy/wide"):
         unnoise.load("toy/wild")
 
 
