@@ -181,7 +181,7 @@ class _Meter:
 def _record(run: Run, step: int) -> AbstractContextManager[Record | None]:
     if not run.accelerator.is_main_process:
         return nullcontext()
-    return Record(run.folder, step, run.options.steps)
+    return Record(run.folder, step, run.options.steps, quiet=run.options.quiet)
 
 
 def _validated(run: Run, step: int, clock: float) -> dict[str, Any]:

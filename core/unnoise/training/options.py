@@ -17,6 +17,7 @@ _FREE = {
     "checkpoint_every",
     "keep",
     "log_every",
+    "quiet",
     "validate_every",
     "validation_batches",
     "bound_samples",
@@ -70,6 +71,7 @@ class TrainingConfiguration(BaseModel):
     checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints")
     keep: int = Field(2, ge=1, le=10**6, description="number of newest checkpoints to keep")
     log_every: int = Field(50, ge=1, description="steps between lines of the log")
+    quiet: bool = Field(False, description="write nothing on the terminal")
     validate_every: int = Field(1000, ge=1, description="steps between validations")
     validation_batches: int = Field(
         4, ge=0, le=10**6, description="batches of the validation loss; 0 for no validation"

@@ -50,15 +50,15 @@ def truncate(run: Path, step: int) -> None:
 class Record:
     """Writes rows about steps. Use as a context manager; only the main process has one."""
 
-    def __init__(self, run: Path, start: int, steps: int) -> None:
+    def __init__(self, run: Path, start: int, steps: int, quiet: bool = False) -> None:
         self._steps, self._start, self._begun = steps, start, time.monotonic()
         with disk_errors("opening the log"):
             self._file = open(run / LOG, "a", encoding="utf-8")  # noqa: SIM115 (see __exit__)
             self._board = _board(run, start)
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, quiet=quiet)
         self._progress: Progress | None = None
         self._task = TaskID(0)
-        if self._console.is_terminal:
+        if self._console.is_terminal and not quiet:
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 __version__ = "0.1.0"
@@ -13,9 +12,12 @@ EXAMPLE: Final = Path(__file__).parent / "beijing.csv"
 """18 days of hourly air quality and weather in Beijing with their real holes, one of 155 hours and
 one of 76 (Chen, UCI Machine Learning Repository, CC-BY-4.0)."""
 
-PUBLISHED: Final = MappingProxyType(
-    {"prior": "standard", "parametrization": "noise", "targets": "mix", "dropout": 0.1}
-)
+PUBLISHED: Final[dict[str, Any]] = {
+    "prior": "standard",
+    "parametrization": "noise",
+    "targets": "mix",
+    "dropout": 0.1,
+}
 """CSDI as in its paper (Tashiro 2021), where the defaults differ: options of a fit. Its sampler is
 `steps=50, sampler="ancestral", grid="uniform"`."""
 

@@ -80,7 +80,7 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         frequency=found.frequency,
         aware=found.aware,
         dates=dates,
-        limit=max(float(np.nanmax(np.abs(part))) for part in scaled) or 1.0,
+        limit=max(float(np.nanmax(np.abs(part), initial=0.0)) for part in scaled) or 1.0,
         memory=memory,
         reach=reach_of(scaled, memory),
         last=str(only.index[cut(len(only.values), held_out) - 1]) if dates and one else "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -25,7 +25,7 @@ from unnoise_timeseries import EXAMPLE, data, files
 from unnoise_timeseries.codec import Measurements, codec_of, with_constants
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.evaluation import Forecasting, Imputation
-from unnoise_timeseries.frames import Filled, Table, extended, filled, matching
+from unnoise_timeseries.frames import Filled, Series, Table, extended, filled, matching
 from unnoise_timeseries.imputation import ROOM, impute
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.network import CSDI
@@ -166,11 +166,10 @@ def table_of(request: Request, configuration: Configuration) -> Table:
         where = "" if one.name is None else f" of series {one.name!r}"
         if np.isnan(one.values).all():
             raise InputError(f"every value{where} is missing: nothing is known")
-        rows = len(one.values) + (horizon if configuration.method == "csdi" else 0)
-        if rows < configuration.length:
+        if configuration.method == "timegrad" and len(one.values) < configuration.length:
             raise InputError(
                 f"there are fewer rows{where} than the model's window",
-                value=rows,
+                value=len(one.values),
                 limit=f">= {configuration.length}",
                 fix="fit a model with a smaller window",
             )
@@ -202,12 +201,21 @@ def _filled(given: Table, model: Trained, samples: int) -> Plan:
     for one in given.series:
         if not np.isnan(one.values).any():
             continue
-        drawn = yield from impute(one, model, samples)
+        drawn = yield from impute(_windowful(one, model.configuration.length), model, samples)
+        rows, columns = np.nonzero(np.isnan(one.values))
         for full, sample in zip(made, drawn, strict=True):
-            rows, columns = np.nonzero(np.isnan(one.values))
-            full[one.rows[rows], columns] = sample
+            full[one.rows[rows], columns] = sample[: len(rows)]
     made = [with_constants(full, model.configuration.known) for full in made]
     return [filled(given, full[holes], holes) for full in made]
+
+
+def _windowful(one: Series, length: int) -> Series:
+    """The series with so many unknown rows after its last one that a window fits."""
+    more = length - len(one.values)
+    if more <= 0:
+        return one
+    empty = np.full((more, one.values.shape[1]), np.nan)
+    return replace(one, values=np.concatenate([one.values, empty]))
 
 
 def _continued(given: Table, horizon: int, model: Trained, samples: int) -> Plan:

@@ -2,102 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
 import pandas as pd
-import torch
-from rich.console import Console
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from unnoise.errors import InputError
-from unnoise.noise import NoiseSource
-from unnoise.training.train import train
-from unnoise_timeseries.data import configure
-from unnoise_timeseries.domain import TimeSeries
+from unnoise_timeseries.evaluation import hidden
+from unnoise_timeseries.files import levels_of
 from unnoise_timeseries.files import quantiles as table_of_quantiles
-from unnoise_timeseries.frames import Filled, Table, extended, filled, matching, table
+from unnoise_timeseries.fitting import CELLS, Estimator
+from unnoise_timeseries.frames import Filled, Table, extended, filled
 from unnoise_timeseries.masks import Strategy
-
-_CELLS = 20_000_000  # of completed frames that are held at once
-_TRIED = 3  # steps that are timed before a fit
-
-
-class _Estimator(BaseEstimator):
-    """What both estimators do: fit, and draw in bounded memory."""
-
-    def _fit(self, X: Any, method: Literal["csdi", "timegrad"], **own: Any) -> None:
-        found = table(X)
-        source = found.frame
-        options = {"method": method, "window": self.window, "held_out": self.held_out, **own}
-        options |= dict(self.options or {})
-        domain, run = TimeSeries(), self._training()
-        if self.verbose:
-            _announce(domain, source, options, run)
-        with tempfile.TemporaryDirectory() as folder:
-            self.model_ = train(domain, source, Path(folder) / "run", **options, **run)
-        self.frame_ = X
-        self.n_features_in_ = len(found.columns)
-        if isinstance(X, pd.DataFrame):
-            self.feature_names_in_ = np.asarray(found.frame.columns, dtype=object)
-
-    def _training(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
-            "seed": self.random_state or 0,
-            "device": "cpu" if self.device == "cpu" else "auto",
-            "log_every": max(1, self.steps // 10) if self.verbose else self.steps + 1,
-            "checkpoint_every": self.steps,
-            "validate_every": self.steps,
-            "bound_samples": 0,
-        }
-
-    def _like_fitted(self, X: Any) -> Table:
-        check_is_fitted(self, "model_")
-        known = self.model_.configuration.known
-        if not isinstance(X, pd.DataFrame) and not hasattr(X, "toarray"):
-            X = np.asarray(X)
-        width = X.shape[1] if isinstance(X, np.ndarray) and X.ndim == 2 else self.n_features_in_
-        if width != self.n_features_in_:
-            raise ValueError(
-                f"X has {width} features, but {type(self).__name__} is expecting"
-                f" {self.n_features_in_} features as input"
-            )
-        return matching(X, known.columns, known.frequency, known.aware)
-
-    def _draw(self, given: Table, horizon: int, count: int) -> Iterable[Filled]:
-        """Completed frames, a batch at a time."""
-        size = given.frame.size + horizon * given.frame.shape[1]
-        outputs = self.model_.generate_iter(
-            data=given.frame,
-            horizon=horizon,
-            num_samples=count,
-            steps=self.sampling_steps,
-            sampler=self.sampler,
-            device=self.device,
-            seed=self.random_state or 0,
-            batch_size=max(1, min(64, _CELLS // size)),
-        )
-        for output in outputs:
-            yield from output.samples
-
-
-def _long(samples: Iterable[Filled]) -> pd.DataFrame:
-    return pd.concat(
-        {k: pd.DataFrame(sample) for k, sample in enumerate(samples)}, names=["sample"]
-    )
 
 
 @final
-class DiffusionImputer(TransformerMixin, _Estimator):
+class DiffusionImputer(TransformerMixin, Estimator):
     """Fills the missing cells of a frame with the median of samples of CSDI; observed cells come
     back to the bit. Index, columns and dtypes stay; columns of whole numbers are rounded.
 
@@ -164,15 +89,44 @@ class DiffusionImputer(TransformerMixin, _Estimator):
         return self
 
     def transform(self, X: Any) -> Any:
-        """The frame with its holes filled by the median; an array for an array."""
+        """The frame with its holes filled by the median; a series for a series, an array for an
+        array."""
         given = self._like_fitted(X)
         holes = given.holes
         if not holes.any():
             warnings.warn("nothing is missing: the data are returned as they are", stacklevel=2)
-            return X.copy() if isinstance(X, pd.DataFrame) else np.array(X)
-        middle = np.median(self._cells(given, holes, self.num_samples), axis=0)
-        out = filled(given, middle, holes)
-        return pd.DataFrame(out) if isinstance(X, pd.DataFrame) else out.to_numpy()
+            return X.copy() if isinstance(X, pd.DataFrame | pd.Series) else np.array(X)
+        out = filled(given, self._median(given, holes), holes)
+        if isinstance(X, pd.Series):
+            return out.iloc[:, 0].rename(X.name)
+        if not isinstance(X, pd.DataFrame):
+            return out.to_numpy()
+        found = pd.DataFrame(out)
+        found.attrs = dict(X.attrs)
+        return found
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the mean absolute error of the median in cells that are hidden for it, a tenth of
+        the known ones, in standard deviations of their columns. What is measured must not have been
+        fitted: X is another part than that of `fit`.
+
+        Raises InputError where less than ten cells are known.
+        """
+        given = self._like_fitted(X)
+        values = np.full(given.frame.shape, np.nan)
+        for one in given.series:
+            values[one.rows] = one.values
+        known = np.isfinite(values)
+        if known.sum() < 10:
+            raise InputError("too few cells are known to hide some", value=int(known.sum()))
+        away = hidden(known, "random", 0.1, 1, self.random_state or 0)
+        part = pd.DataFrame(values, given.frame.index, given.frame.columns).mask(away)
+        asked = self._like_fitted(part)
+        middle = np.zeros(values.shape)
+        middle[asked.holes] = self._median(asked, asked.holes)
+        scale = np.asarray(self.model_.configuration.known.scale)
+        error = np.abs(middle - values) / np.where(scale > 0, scale, 1.0)
+        return -float(error[away].mean())
 
     def sample(self, n: int = 100, X: Any = None) -> pd.DataFrame:
         """n completed frames below each other, numbered by the first index level, "sample".
@@ -187,26 +141,29 @@ class DiffusionImputer(TransformerMixin, _Estimator):
     ) -> pd.DataFrame:
         """Quantiles of each missing cell: one row per cell (time, column), one column per level.
 
-        X is the frame of `fit` by default; n samples, `num_samples` by default.
+        X is the frame of `fit` by default; n samples, `num_samples` by default. They are at place
+        level (n + 1) among the samples: levels nearer to 0 or 1 than 1 / (n + 1) need more of them.
         """
+        _check_levels(levels, n or self.num_samples)
         given = self._like_fitted(self._seen(X))
         holes = given.holes
         drawn = self._cells(given, holes, n or self.num_samples)
-        values = np.quantile(drawn, levels, axis=0)
-        return table_of_quantiles(given.frame, holes, values, levels)
+        return table_of_quantiles(given.frame, holes, levels_of(drawn, levels), levels)
 
     def get_feature_names_out(self, input_features: Any = None) -> Any:
         """The columns: none comes or goes."""
         check_is_fitted(self, "model_")
         return np.asarray(self.model_.configuration.known.columns, dtype=object)
 
-    def _seen(self, X: Any) -> Any:
-        check_is_fitted(self, "model_")
-        return self.frame_ if X is None else X
+    def _median(self, given: Table, holes: Any) -> np.ndarray[Any, Any]:
+        found: np.ndarray[Any, Any] = np.median(self._cells(given, holes, self.num_samples), axis=0)
+        return found
 
     def _cells(self, given: Table, holes: Any, count: int) -> np.ndarray[Any, Any]:
-        """(samples, holes): a float32 for each is what is kept of each sample."""
-        drawn = np.empty((count, int(holes.sum())), dtype=np.float32)
+        """(samples, holes), float32 where they are many."""
+        cells = int(holes.sum())
+        kind = np.float64 if count * cells <= CELLS else np.float32
+        drawn = np.empty((count, cells), dtype=kind)
         for k, sample in enumerate(self._draw(given, 0, count)):
             drawn[k] = sample.to_numpy(dtype=np.float64, na_value=np.nan)[holes]
         return drawn
@@ -220,7 +177,7 @@ class DiffusionImputer(TransformerMixin, _Estimator):
 
 
 @final
-class DiffusionForecaster(_Estimator):
+class DiffusionForecaster(Estimator):
     """Continues a frame: the median, samples or quantiles of the rows after its last one.
 
     Parameters are those of `DiffusionImputer`, and
@@ -273,14 +230,28 @@ class DiffusionForecaster(_Estimator):
 
     def predict(self, horizon: int, X: Any = None) -> pd.DataFrame:
         """The median of the `horizon` rows after X, by default after the frame of `fit`."""
-        return self._reduced(self.sample(self.num_samples, horizon, X), "median")
+        drawn = self.sample(self.num_samples, horizon, X)
+        levels = list(range(1, drawn.index.nlevels))
+        return drawn.groupby(level=levels, sort=False).median()
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the mean absolute error of the median of the last rows of each series, as many as a
+        quarter of a window, from the rows before them, in standard deviations of their columns."""
+        whole = self._like_fitted(X)
+        horizon = max(1, self.model_.configuration.length // 4)
+        parts = [whole.frame.iloc[one.rows[:-horizon]] for one in whole.series]
+        truth = pd.concat([whole.frame.iloc[one.rows[-horizon:]] for one in whole.series])
+        found = self.predict(horizon, pd.concat(parts))
+        scale = np.asarray(self.model_.configuration.known.scale)
+        error = found.to_numpy(dtype=np.float64) - truth.to_numpy(dtype=np.float64, na_value=np.nan)
+        return -float(np.nanmean(np.abs(error) / np.where(scale > 0, scale, 1.0)))
 
     def sample(self, n: int, horizon: int, X: Any = None) -> pd.DataFrame:
         """n futures below each other, numbered by the first index level, "sample"."""
         check_is_fitted(self, "model_")
         if not isinstance(horizon, int | np.integer) or horizon < 1:
             raise InputError("a horizon is a number of rows", value=horizon, limit=">= 1")
-        given = self._like_fitted(self.frame_ if X is None else X)
+        given = self._like_fitted(self._seen(X))
         whole = extended(given, int(horizon))
         new = whole.frame.index.difference(given.frame.index, sort=False)
         frames = self._draw(given, int(horizon), n)
@@ -289,41 +260,38 @@ class DiffusionForecaster(_Estimator):
     def quantiles(
         self, levels: Sequence[float], horizon: int, X: Any = None, n: int | None = None
     ) -> pd.DataFrame:
-        """Quantiles of the `horizon` rows: index (time), columns (column, level)."""
-        drawn = self.sample(n or self.num_samples, horizon, X)
-        parts = {q: self._reduced(drawn, "quantile", q) for q in levels}
+        """Quantiles of the `horizon` rows: index (time), columns (column, level), as
+        `DiffusionImputer.quantiles`."""
+        count = n or self.num_samples
+        _check_levels(levels, count)
+        drawn = self.sample(count, horizon, X)
+        rows = len(drawn) // count
+        one = drawn.iloc[:rows].droplevel(0)
+        cube = drawn.to_numpy(dtype=np.float64).reshape(count, rows, -1)
+        found = levels_of(cube, levels)
+        parts = {
+            q: pd.DataFrame(v, one.index, one.columns) for q, v in zip(levels, found, strict=True)
+        }
         wide = pd.concat(parts, axis=1, names=["quantile"]).swaplevel(axis=1)
         return wide.sort_index(axis=1)
 
-    @staticmethod
-    def _reduced(drawn: pd.DataFrame, how: str, *arguments: float) -> pd.DataFrame:
-        levels = list(range(1, drawn.index.nlevels))
-        return getattr(drawn.groupby(level=levels, sort=False), how)(*arguments)
 
-
-def _announce(
-    domain: TimeSeries, source: Any, options: Mapping[str, Any], run: Mapping[str, Any]
-) -> None:
-    """Time a few steps on a network that is thrown away, and say how long all of them take."""
-    configuration = configure(source, options)
-    data = domain.dataset(source, configuration, "train")
-    state = torch.random.get_rng_state()
-    try:
-        denoiser, objective = domain.build(configuration), domain.objective(configuration)
-        codec = domain.codec(configuration)
-        begun = time.monotonic()
-        for step in range(_TRIED):
-            numbers = range(step * run["batch_size"], (step + 1) * run["batch_size"])
-            batch = domain.collate([data[i % len(data)] for i in numbers])
-            states = batch.encoded(codec)
-            objective(denoiser, states, NoiseSource(0, numbers)).mean().backward()
-            if step == 0:
-                begun = time.monotonic()  # the first one also warms up
-        seconds = (time.monotonic() - begun) / (_TRIED - 1) * run["steps"]
-    finally:
-        torch.random.set_rng_state(state)
-    Console(stderr=True, highlight=False).print(
-        f"fitting {len(data)} windows of {configuration.length} rows x"
-        f" {len(configuration.known.columns)} columns: {run['steps']} steps, about"
-        f" {seconds / 60:.1f} min here on the CPU"
+def _long(samples: Iterable[Filled]) -> pd.DataFrame:
+    return pd.concat(
+        {k: pd.DataFrame(sample) for k, sample in enumerate(samples)}, names=["sample"]
     )
+
+
+def _check_levels(levels: Sequence[float], count: int) -> None:
+    """InputError for what is no quantile; a warning for one that so few samples do not hold."""
+    for level in levels:
+        if not 0 <= level <= 1:
+            raise InputError("a quantile lies between 0 and 1", value=level, limit="0 to 1")
+    far = [level for level in levels if 0 < min(level, 1 - level) < 1 / (count + 1)]
+    if far:
+        least = math.ceil(1 / min(min(level, 1 - level) for level in far) - 1e-9) - 1
+        warnings.warn(
+            f"{count} samples do not reach the quantiles {far}: those of the outermost samples are"
+            f" returned, which lie too far inside; draw at least {least}",
+            stacklevel=3,
+        )

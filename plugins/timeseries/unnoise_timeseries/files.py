@@ -11,7 +11,7 @@ import pandas as pd
 
 from unnoise.storage.files import replace_file
 from unnoise_timeseries.frames import Filled
-from unnoise_timeseries.loaders import read_csv
+from unnoise_timeseries.loaders import read_csv, times_of
 from unnoise_timeseries.plots import fan, save
 
 LEVELS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
@@ -36,7 +36,7 @@ def gather(paths: Sequence[Path], folder: Path) -> list[Path]:
     given = _read(folder / _GIVEN, depth)
     holes = given.isna().to_numpy()
     drawn = np.stack([_read(path, depth).to_numpy(dtype=np.float64)[holes] for path in paths])
-    values = np.quantile(drawn, LEVELS, axis=0)
+    values = levels_of(drawn, LEVELS)
     middle = _read(paths[0], depth)
     for j in np.flatnonzero(holes.any(axis=0)):
         new = values[LEVELS.index(0.5)][np.nonzero(holes)[1] == j]
@@ -46,8 +46,22 @@ def gather(paths: Sequence[Path], folder: Path) -> list[Path]:
     replace_file(folder / "filled.csv", _text(middle))
     table = quantiles(given, holes, values, LEVELS)
     replace_file(folder / "quantiles.csv", table.to_csv().encode())
+    if depth == 1 and given.index.dtype.kind not in "iu":
+        given.index = times_of(given.index, "time")
     picture = save(fan(given, holes, drawn), folder / "filled.png")
     return [folder / "filled.csv", folder / "quantiles.csv", picture]
+
+
+def levels_of(
+    drawn: np.ndarray[Any, Any], levels: Sequence[float]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Quantiles (levels, ...) of n samples (n, ...), at place p (n + 1) among them: the next one
+    lies between those at p and 1 - p with probability 1 - 2 p. Beyond the outermost samples,
+    p < 1 / (n + 1), there is nothing to go by: theirs are returned."""
+    found: np.ndarray[Any, np.dtype[np.float64]] = np.quantile(
+        drawn, levels, axis=0, method="weibull"
+    )
+    return found
 
 
 def quantiles(
@@ -78,7 +92,5 @@ def _depth(path: Path) -> int:
 
 
 def _read(path: Path, depth: int) -> pd.DataFrame:
-    frame = read_csv(path, index_col=list(range(depth)))
-    if depth == 1 and frame.index.dtype.kind not in "iu":
-        frame.index = pd.to_datetime(frame.index)
-    return frame
+    """A table, its times as they are written."""
+    return read_csv(path, index_col=list(range(depth)))

@@ -18,6 +18,9 @@ from pandas.api import types
 
 from unnoise_timeseries.times import SHOWN, FrameError, continued, frequency_of
 
+_UNITS = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": np.inf}
+"""Of times since 1970, and below what they are until the year 5138."""
+
 
 @final
 class CellError(FrameError, TypeError):
@@ -185,7 +188,7 @@ def filled(
     Parameters
     ----------
     values : (cells,) for the holes in order of rows, then columns; columns of whole numbers are
-        rounded.
+        rounded, and stay within what their dtype holds.
     holes : `found.holes`, when it is known already.
     """
     holes = found.holes if holes is None else holes
@@ -196,18 +199,21 @@ def filled(
         column = out.iloc[:, j]
         where, new = holes[:, j], full[holes[:, j], j]
         if types.is_integer_dtype(column.dtype):
-            new = np.rint(new)
+            ends = np.iinfo(getattr(column.dtype, "numpy_dtype", column.dtype))
+            new = np.clip(np.rint(new), float(ends.min), float(ends.max))
         array = column.array.copy()
         array[where] = new.astype(getattr(column.dtype, "numpy_dtype", column.dtype))
         out.isetitem(j, pd.Series(array, index=out.index, dtype=column.dtype))
     result = Filled(out)
-    result.holes = holes
+    result.holes, result.attrs = holes, dict(out.attrs)
     return result
 
 
 def _frame(data: Any) -> pd.DataFrame:
     if isinstance(data, pd.Series):
         data = data.to_frame()
+    if isinstance(data, np.ma.MaskedArray):
+        data = data.astype(np.float64).filled(np.nan)
     if not isinstance(data, pd.DataFrame):
         array = None if hasattr(data, "toarray") else np.asarray(data)
         if array is None or np.iscomplexobj(array):
@@ -252,6 +258,12 @@ def _numbers(frame: pd.DataFrame, j: int) -> np.ndarray[Any, np.dtype[np.float64
             f"column {name!r} holds truth values, not numbers",
             fix="leave it out, or convert it with astype('float64')",
         )
+    if types.is_datetime64_any_dtype(column.dtype) or isinstance(column.dtype, pd.PeriodDtype):
+        raise FrameError(
+            f"column {name!r} holds times, not numbers",
+            value=str(column.iloc[0]),
+            fix=f"frame.set_index({name!r})",
+        )
     if column.dtype == object:
         column = _from_objects(name, column)
     if not types.is_numeric_dtype(column.dtype) or types.is_complex_dtype(column.dtype):
@@ -265,13 +277,31 @@ def _numbers(frame: pd.DataFrame, j: int) -> np.ndarray[Any, np.dtype[np.float64
             value=f"{values[row]} at row {row} ({frame.index[row]})",
             fix="replace it by NaN if it is missing: frame.replace([np.inf, -np.inf], np.nan)",
         )
+    _no_clock(frame, name, values)
     return values
+
+
+def _no_clock(frame: pd.DataFrame, name: Any, values: np.ndarray[Any, Any]) -> None:
+    """FrameError for a column of numbered rows that counts the seconds, or parts of them, since
+    1970: it is no variable."""
+    if not isinstance(frame.index, pd.RangeIndex) or len(values) < 3 or not values[0] > 1e8:
+        return
+    steps = np.diff(values)
+    if bool((steps == steps[0]).all()) and steps[0] > 0 and not (values % 1).any():
+        unit = next(u for u, most in _UNITS.items() if values[-1] < most)
+        raise FrameError(
+            f"column {name!r} counts on in equal steps, as times do",
+            value=f"{values[0]:.0f}, {values[1]:.0f}, ..",
+            fix=f"frame.set_index(pd.to_datetime(frame.pop({name!r}), unit={unit!r})), or of a file"
+            f" time={name}",
+        )
 
 
 def _from_objects(name: Any, column: pd.Series[Any]) -> pd.Series[Any]:
     """A column of Python objects, all of which are numbers."""
     found = pd.to_numeric(column, errors="coerce")
-    words = column.map(lambda value: isinstance(value, str | bytes)).to_numpy(dtype=bool)
+    words = column.map(lambda value: isinstance(value, str | bytes | bool | np.bool_))
+    words = words.to_numpy(dtype=bool)
     bad = column.notna().to_numpy() & (found.isna().to_numpy() | words)
     if bad.any():
         raise _no_number(name, column, bad)

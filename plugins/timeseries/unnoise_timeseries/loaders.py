@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +11,14 @@ import pandas as pd
 
 from unnoise.errors import InputError
 from unnoise_timeseries.frames import FrameError
+from unnoise_timeseries.times import frequency_of
 
 TABLES: Final = (".csv", ".gz", ".xz", ".bz2", ".zip", ".parquet", ".xlsx", ".xls")
 MISSING: Final = ("?", "NA", "NaN", "nan", "null", "NULL", "-", "")
 STATIC: Final = ("RecordID", "Age", "Gender", "Height", "ICUType")
 """Parameters of a PhysioNet patient that are no series."""
+_NUMBERS = r"^\s*(?P<a>\d{1,2})[/.-](?P<b>\d{1,2})[/.-](?P<year>\d{4}|\d{2})(?P<rest>(?:\D.*)?)$"
+_OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})\s*$"
 
 
 def load(
@@ -133,18 +137,18 @@ def _timed(
         parts = frame[named].set_axis(
             ["year", "month", "day", "hour", "minute"][: len(named)], axis=1
         )
-        stamps = _times(parts, "+".join(named))
+        stamps = times_of(parts, "+".join(named))
         frame = frame.drop(columns=named)
         frame.insert(0, "time", stamps)
         named = ["time"]
     elif not named and isinstance(frame.index, pd.RangeIndex):
         # times are the first column of words
         words = [c for c in frame.columns if frame[c].dtype.kind not in "iufb" and c != series]
-        if words and pd.to_datetime(frame[words[0]], errors="coerce", format="mixed").notna().any():
-            frame[words[0]] = _times(frame[words[0]], str(words[0]))
+        if words and _some_times(frame[words[0]]):
+            frame[words[0]] = times_of(frame[words[0]], str(words[0]))
             named = [words[0]]
     elif named and frame[named[0]].dtype.kind not in "iuM":
-        frame[named[0]] = _times(frame[named[0]], named[0])
+        frame[named[0]] = times_of(frame[named[0]], named[0])
     if series is not None:
         if not named:
             raise InputError("the series of a panel need times", fix="pass time=")
@@ -152,21 +156,72 @@ def _timed(
     return frame.set_index(named[0]) if named else frame
 
 
-def _times(column: Any, name: str) -> Any:
+def _some_times(column: Any) -> bool:
+    found = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
+    return bool(found.notna().any())
+
+
+def times_of(column: Any, name: str) -> Any:
+    """The times in a column: ISO 8601 or what pandas reads; days and months in either order where
+    only one makes sense; with offsets that change, as summer time does, in UTC.
+
+    Raises FrameError for what is no time, for mixed kinds, and where either order would do.
+    """
+    if isinstance(column, pd.Series | pd.Index) and column.dtype.kind not in "iufM":
+        parts = column.astype("string").str.extract(_NUMBERS)
+        if len(parts) and parts["rest"].notna().all():
+            return _ordered(column, parts, name)
     try:
         return pd.to_datetime(column)
     except (ValueError, TypeError) as error:
         if "utc" in str(error).lower() or "time zone" in str(error).lower():
+            if column.astype("string").str.contains(_OFFSET).all():
+                return pd.to_datetime(column, utc=True)
             raise FrameError(
-                f"the times in {name!r} have mixed time zones",
-                value=str(column.iloc[0]),
-                fix="write them in one zone",
+                f"some of the times in {name!r} carry a time zone, and others none",
+                value=str(column[0] if isinstance(column, pd.Index) else column.iloc[0]),
+                fix="write all of them in one zone",
             ) from error
-        found = pd.to_datetime(column, errors="coerce")
+        found = pd.Series(pd.to_datetime(column, errors="coerce"))
         row = int(found.isna().to_numpy().argmax())
         raise FrameError(
-            f"column {name!r} holds what is no time", value=f"{column.iloc[row]!r} at row {row}"
+            f"column {name!r} holds what is no time",
+            value=f"{pd.Series(column).iloc[row]!r} at row {row}",
         ) from error
+
+
+def _ordered(column: Any, parts: pd.DataFrame, name: str) -> Any:
+    """Dates like 31/12/2024 or 12/31/2024: the order in which they are dates of equal steps."""
+    year = parts["year"].astype(int)
+    year = year.mask(parts["year"].str.len() == 2, year + 2000 - 100 * (year > 68))
+    found = {}
+    for order in (("day", "month"), ("month", "day")):
+        own = parts.set_axis([*order, "year", "rest"], axis=1)
+        text = year.astype(str) + "-" + own["month"] + "-" + own["day"] + own["rest"]
+        with suppress(ValueError):
+            times = pd.to_datetime(text, format="mixed")
+            found[order] = times.to_numpy() if isinstance(column, pd.Series) else times
+    if len(found) > 1:
+        equal = {order: times for order, times in found.items() if _equal(times)}
+        found = equal or found
+    if len(found) == 1:
+        (times,) = found.values()
+        return pd.Series(times, column.index) if isinstance(column, pd.Series) else pd.Index(times)
+    first = pd.Series(column).iloc[0]
+    what = "day first or month first: either would do" if found else "dates of neither order"
+    raise FrameError(
+        f"the times in {name!r} are {what}",
+        value=str(first),
+        fix="write them as 2024-12-31",
+    )
+
+
+def _equal(times: Any) -> bool:
+    try:
+        frequency_of(pd.DatetimeIndex(times))
+    except FrameError:
+        return False
+    return True
 
 
 def _only(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

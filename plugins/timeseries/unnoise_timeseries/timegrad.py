@@ -40,12 +40,13 @@ if TYPE_CHECKING:
 
 CALENDAR = 6  # numbers of `calendar`
 _SEASONS = {"min": 60, "h": 24, "D": 7, "W": 52, "M": 12, "Q": 4}
+_FARTHEST = 800  # rows back of a season by default: a longer one asks for that many rows first
 _SMALLEST = 1e-4  # of a mean scale
 
 
 def lags_of(configuration: Configuration, frequency: str) -> tuple[int, ...]:
-    """Rows back that the network sees: the last three and one and seven seasons ago (a day of
-    hours, a week of days, ...), those that the default window can hold."""
+    """Rows back that the network sees: the last three, and one season ago (a day of hours, a week
+    of days, ...)."""
     if configuration.lags is not None:
         return tuple(sorted(set(configuration.lags)))
     season = season_of(frequency)
@@ -53,14 +54,16 @@ def lags_of(configuration: Configuration, frequency: str) -> tuple[int, ...]:
 
 
 def season_of(frequency: str) -> int:
-    """Rows in a day (below daily data), a week, or a year; 1 where there is no calendar."""
+    """Rows in a day, or where that is more than `_FARTHEST` in an hour or a minute (below daily
+    data); in a week, or a year; 1 where there is no calendar."""
     try:
         offset = pd.tseries.frequencies.to_offset(frequency)
     except ValueError:
         return 1
     if isinstance(offset, pd.offsets.Tick):
-        rows = pd.Timedelta(days=1) / pd.Timedelta(offset)
-        return round(rows) if rows > 1 else 7
+        spans = [pd.Timedelta(days=1), pd.Timedelta(hours=1), pd.Timedelta(minutes=1)]
+        rows = [round(span / pd.Timedelta(offset)) for span in spans]
+        return next((n for n in rows if 1 < n <= _FARTHEST), 7 if rows[0] <= 1 else 1)
     if isinstance(offset, pd.offsets.Day):
         return 7
     name = str(offset.freqstr).lstrip("0123456789")

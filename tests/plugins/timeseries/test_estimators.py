@@ -100,7 +100,6 @@ def test_what_cannot_be_filled(fitted):
     frame = walk(40)
     for bad, said in (
         (frame * np.nan, "every value is missing"),
-        (frame.iloc[:5].mask(frame.iloc[:5] < 10), "fewer rows"),
         (frame[["a"]], "other columns"),
         (frame.replace(frame.iloc[3, 1], -np.inf), "column 'b' has an infinity.*row 3"),
         (frame.tz_localize("UTC"), "time zone"),
@@ -145,8 +144,8 @@ def test_forecasts(method):
     assert np.isfinite(found.to_numpy()).all()
     drawn = model.sample(4, 6)
     assert drawn.shape == (24, 2)
-    quantiles = model.quantiles([0.1, 0.9], 6)
-    assert (quantiles["a"][0.1] <= quantiles["a"][0.9]).all()
+    quantiles = model.quantiles([0.25, 0.75], 6)
+    assert (quantiles["a"][0.25] <= quantiles["a"][0.75]).all()
     for horizon in (0, -3):
         with pytest.raises(InputError, match="horizon"):
             model.predict(horizon)
