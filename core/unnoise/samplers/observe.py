@@ -152,7 +152,8 @@ class Observation:
         part that the mask leaves out is unknown. A token that is known to be the mask of an
         absorbing kernel stays hidden, and samplers of that kernel do not show it.
     method : Replacement(), RePaint() or Reveal().
-    paste : put the known part into the final state exactly as given.
+    paste : put the known part into the final state exactly as given; of positions that have no
+        place of their own (ZeroCoM), exactly where they lie to each other.
     """
 
     value: State
@@ -194,8 +195,8 @@ class Observation:
             return x
         if t > 0:
             known = self.method.known(self._clean(x), t, kernel, layout, noise)
-            return kernel.space.project(_where(self.mask, known, x), layout)
-        return _where(self.mask, self.value, x) if self.paste else x
+            return kernel.space.put(x, known, self.mask, layout)
+        return kernel.space.put(x, self.value, self.mask, layout) if self.paste else x
 
     def _clean(self, x: State) -> State:
         # what is outside the mask may be NaN, or a token that does not exist

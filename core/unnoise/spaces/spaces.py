@@ -46,6 +46,11 @@ class DataSpace(ABC):
     def dim(self, layout: Layout) -> Int64[Tensor, " batch"]:
         """(B,) int64, degrees of freedom of each sample."""
 
+    def put(self, x: State, known: State, mask: State, layout: Layout) -> State:
+        """`x` with the entries of `known` where `mask`, which broadcasts, is true: a state of the
+        space."""
+        return self.project(torch.where(tensor(mask), tensor(known), tensor(x)), layout)
+
 
 @final
 @dataclass(frozen=True)
@@ -110,6 +115,16 @@ class ZeroCoM(DataSpace):
     def dim(self, layout: Layout) -> Int64[Tensor, " batch"]:
         return layout.sizes - layout.shape[-1]
 
+    def put(self, x: State, known: State, mask: State, layout: Layout) -> State:
+        """As positions are known up to translation, what is put in is where the masked points lie
+        to each other: k_i + mean over the mask of (x_j - k_j), axis by axis. The mean stays zero.
+        """
+        x, known = tensor(x), tensor(known)
+        where = tensor(mask).expand(x.shape)
+        share = layout.mean_point(where.to(x.dtype)).clamp_min(torch.finfo(x.dtype).tiny)
+        shift = layout.mean_point(torch.where(where, x - known, 0)) / share
+        return layout.zero_padding(torch.where(where, known + shift, x))
+
 
 @final
 @dataclass(frozen=True)
@@ -172,6 +187,14 @@ class ProductSpace(DataSpace):
 
     def dim(self, layout: Layout) -> Int64[Tensor, " batch"]:
         return torch.stack([space.dim(layout[n]) for n, space in self.parts.items()]).sum(0)
+
+    def put(self, x: State, known: State, mask: State, layout: Layout) -> State:
+        """Part by part; one that the mask leaves out stays."""
+        x, known, mask = parts(x, self.parts), parts(known), parts(mask)
+        return {
+            n: tensor(space.put(x[n], known[n], mask[n], layout[n])) if n in mask else x[n]
+            for n, space in self.parts.items()
+        }
 
 
 def _check_shape(x: Tensor, layout: Layout) -> None:

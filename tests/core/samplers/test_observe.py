@@ -113,11 +113,16 @@ def equal(a, b) -> bool:
     return torch.equal(a, b)
 
 
+def same(name, a, b) -> bool:
+    """Equal; of points without a place of their own, up to rounding."""
+    return torch.allclose(a, b, rtol=0, atol=1e-12) if name == "zero_com" else equal(a, b)
+
+
 @pytest.mark.parametrize(("name", "sampler", "method"), CASES)
 def test_all_known_is_the_input(name, sampler, method):
     denoiser, layout, x0 = PROBLEMS[name]
     known = Observation(x0, full(x0, True), method)
-    assert equal(run(sampler, denoiser, layout, observation=known)[-1].x, x0)
+    assert same(name, run(sampler, denoiser, layout, observation=known)[-1].x, x0)
 
 
 @pytest.mark.parametrize(("name", "sampler", "method"), CASES)
@@ -147,11 +152,14 @@ def test_half_known_keeps_it_and_stays_in_the_space(name, sampler, method):
     mask = {n: half(x) for n, x in x0.items()} if isinstance(x0, dict) else half(x0)
     steps = run(sampler, denoiser, layout, observation=Observation(x0, mask, method))
     space = denoiser.kernel.space
-    for step in steps[:-1]:
+    for step in steps:
         space.validate(step.x, layout)
     x, m = (x0, mask) if isinstance(x0, dict) else ({"": x0}, {"": mask})
     last = steps[-1].x if isinstance(x0, dict) else {"": steps[-1].x}
-    assert all(torch.equal(last[n][m[n]], x[n][m[n]]) for n in x)
+    if name == "zero_com":  # one axis is known of all points, so its mean is
+        torch.testing.assert_close(last[""][m[""]], x[""][m[""]], rtol=0, atol=1e-12)
+    else:
+        assert all(torch.equal(last[n][m[n]], x[n][m[n]]) for n in x)
     free = run(sampler, denoiser, layout, observation=Observation(x0, mask, method, paste=False))
     assert not equal(free[-1].x, steps[-1].x) or isinstance(denoiser, PmfOracle | FiniteOracle)
 
@@ -202,8 +210,24 @@ def test_known_points_decide_the_rest_of_a_point_set():
     mask = torch.tensor([True, True, False] * 2)[:, None]
     hidden = torch.where(mask, value, math.nan)
     model = FiniteOracle(kernel, shapes)
-    x = run(Ancestral(), model, layout, steps=50, observation=Observation(hidden, mask))[-1].x
-    torch.testing.assert_close(x, value, rtol=0, atol=1e-6)
+    for away in (0.0, 5.0):  # they lie to each other as they do, wherever that is
+        known = Observation(hidden + away, mask)
+        x = run(Ancestral(), model, layout, steps=50, observation=known)[-1].x
+        torch.testing.assert_close(x, value, rtol=0, atol=1e-6)
+
+
+def test_known_points_leave_the_place_of_the_rest_to_the_law():
+    # Three points of a Gaussian law on the space; how two of them lie to each other is known. Given
+    # that, the third one's place x_3 = -(x_1 + x_2) has variance 2/3 v: it is independent.
+    kernel, v, n = GaussianKernel(ZeroCoM(), VE(0.01, 20)), 1.7, 4000
+    layout = Layout.ragged([3] * n, (1,), dtype=F)
+    value = torch.tensor([[10.0], [10.6], [0.0]], dtype=F).repeat(n, 1)
+    known = Observation(value, torch.tensor([[True], [True], [False]]).repeat(n, 1))
+    x = run(Ancestral(), GaussianOracle(kernel, 0.0, v), layout, steps=100, observation=known)[-1].x
+    one, two, three = x.view(n, 3).unbind(1)
+    torch.testing.assert_close(two - one, torch.full_like(one, 0.6), rtol=0, atol=1e-10)
+    assert three.var().item() == pytest.approx(2 / 3 * v, rel=0.15)  # 5 errors of 2.2 %, and steps
+    assert abs(three.mean().item()) < 5 * math.sqrt(2 / 3 * v / n)
 
 
 def test_a_part_left_out_is_unknown():
