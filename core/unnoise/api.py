@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from unnoise.compat import torch_untouched
 from unnoise.denoise.wrappers import wrapped
@@ -23,8 +24,9 @@ from unnoise.errors import BundleError, PluginError
 from unnoise.model import Model
 from unnoise.objectives import Networks
 from unnoise.specs import PluginInfo
-from unnoise.storage.bundle import CONFIG, OTHERS, is_bundle, read_weights
+from unnoise.storage.bundle import CONFIG, OTHERS, Bundle, is_bundle, read_weights
 from unnoise.storage.tensors import fit_weights
+from unnoise.training.checkpoint import as_bundle
 
 __all__ = ["Output", "domain_named", "generate", "generate_iter", "load", "reload"]
 
@@ -89,15 +91,21 @@ generate_iter.__signature__ = signature(generate_iter)  # type: ignore[attr-defi
 
 @torch_untouched()
 def load(source: str | Path) -> Model:
-    """Load a model: a bundle folder, the name of a domain (its shipped model), a hub id, or a
-    folder of another library that an installed domain reads.
+    """Load a model: a bundle folder, the name of a domain (its shipped model), a hub id, a
+    checkpoint of a run (its raw weights), or a folder of another library that an installed domain
+    reads.
 
     Raises BundleError when there is no such model, or when it is damaged, unsafe or newer.
     """
     folder = _folder(source)
+    if (checkpoint := as_bundle(folder)) is not None:
+        return _built(source, *checkpoint)
     if not is_bundle(folder) and (foreign := _foreign(folder)) is not None:
         return foreign
-    bundle, weights = read_weights(folder)
+    return _built(source, *read_weights(folder))
+
+
+def _built(source: str | Path, bundle: Bundle, weights: dict[str, Tensor]) -> Model:
     domain = domain_named(bundle.domain)
     if not isinstance(domain, Trainable):
         raise BundleError(f"the domain {domain.name!r} has no models of its own", value=str(source))
@@ -180,7 +188,7 @@ def _folder(source: str | Path) -> Path:
         if folder is None:
             raise BundleError(f"the domain {name!r} ships no model", fix="pass model=FOLDER")
         return folder
-    if path.is_dir():
+    if path.is_dir() or (path.suffix == ".safetensors" and path.is_file()):
         return path
     if name.count("/") == 1 and not name.startswith(("/", ".")):
         return _variant(*name.split("/")) or _from_hub(name)

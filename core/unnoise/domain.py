@@ -250,6 +250,19 @@ class Trainable(Domain):
         `initial`, None for fresh ones."""
         return
 
+    def carried(self, configuration: Any) -> Mapping[str, Any]:
+        """The options of a run that starts from a model of this configuration, where they are not
+        given: all of them, by default. A domain leaves out what is about the data alone."""
+        return dict(configuration)
+
+    def inherited(
+        self, configuration: Any, initial: Trained, weights: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """The weights with which a run of this configuration starts from `initial`, whose own are
+        `weights`: the same by default, which must fit. A domain whose networks depend on the data,
+        e.g. on the number of classes, makes them fit where that has a meaning."""
+        return weights
+
     def check_save(self, model: Trained) -> None:
         """ConfigError for a model that no bundle could make again: what is saved can be loaded."""
         return

@@ -1,10 +1,12 @@
 """Every sampler on every grid for every shipped model, beside a fine solution.
 
     python tests/benchmarks/samplers.py [DOMAIN ...] [--evaluations 10 20 50] [--samples 4]
+        [--samplers heun edm]
 
 For each shipped model with a Gaussian kernel: the root mean square distance of the final states to
 those of the probability-flow ODE from the same noise (400 evaluations of Heun's method, equal steps
-in log SNR), for as many steps as fit into the evaluations, as a multiple of DDIM's on that grid.
+in log SNR; UniPC on all steps where a kernel has only so many), for as many steps as fit into the
+evaluations, as a multiple of DDIM's on that grid.
 The row of DDIM is the distance itself. Stochastic samplers do not follow the ODE; of them the table
 says how far the mean and the spread of their states are from those of the solution, again as a
 multiple of DDIM's. "refused" is an error of ours that says what would do.
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("domains", nargs="*")
     parser.add_argument("--evaluations", nargs="+", type=int, default=[10, 20, 50])
     parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--samplers", nargs="+", default=SAMPLERS)
     words = parser.parse_args()
     for name in words.domains or unnoise.domains():
         domain = unnoise.api.domain_named(name)
@@ -65,17 +68,22 @@ def main() -> None:
             continue
         model = unnoise.load(name)
         if isinstance(model.denoiser.kernel, GaussianKernel):
-            table(model, words.evaluations, words.samples)
+            samplers = list(dict.fromkeys(["ddim", *words.samplers]))
+            table(model, words.evaluations, words.samples, samplers)
 
 
-def table(model: unnoise.Model, budgets: list[int], samples: int) -> None:
+def table(model: unnoise.Model, budgets: list[int], samples: int, samplers: list[str]) -> None:
     schedule = type(model.denoiser.kernel.schedule).__name__
     print(f"\n{model.domain.name}, {schedule}\n\n| evaluations | sampler | steps |", end="")
     print(" | ".join(grids.NAMED), "|\n|---|---|---|" + "---|" * len(grids.NAMED))
-    fine = ends(model, "heun", "log-snr", 200, samples)
+    count = model.denoiser.kernel.steps
+    if count is None:
+        fine = ends(model, "heun", "log-snr", 200, samples)
+    else:  # all steps that there are
+        fine = ends(model, "unipc", "uniform", count, samples)
     for budget in budgets:
         own: dict[str, tuple[float, float]] = {}
-        for sampler in SAMPLERS:
+        for sampler in samplers:
             cells, taken = [], set()
             for grid in grids.NAMED:
                 try:

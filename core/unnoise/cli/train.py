@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from inspect import Parameter
 from pathlib import Path
 
+from unnoise.api import load
 from unnoise.cli.choose import chosen
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.discovery.domains import trainable_named
@@ -16,8 +17,14 @@ from unnoise.training.train import TrainingConfiguration
 from unnoise.training.train import train as run
 
 _FLAGS = [
-    flag("data", Path, "what to learn: a folder or file", Parameter.empty),
+    flag("data", Path, "what to learn: a folder or file; a run that is resumed knows its own"),
     flag("out", Path, "folder of the run; it becomes the model's bundle", Parameter.empty),
+    flag(
+        "initial",
+        str,
+        "the model to start from: a domain (its shipped one), a folder or a hub id; its options"
+        " hold where they are not given",
+    ),
     *flags(TrainingConfiguration, "Training"),
 ]
 
@@ -26,13 +33,14 @@ def train(words: list[str]) -> int:
     """Run one command line."""
     found = chosen(
         "train",
-        "Train a model of your own data. Ctrl-C saves a checkpoint; --resume continues.",
+        "Train a model of your own data. Ctrl-C saves a checkpoint; --resume continues: it"
+        " needs no other option than --out, and takes more --steps.",
         words,
         _FLAGS,
         lambda domain: flags(
             domain.Configuration,
             domain.name,
-            skip={*TrainingConfiguration.model_fields, "data", "out"},
+            skip={*TrainingConfiguration.model_fields, "data", "initial", "out"},
             required=False,
         ),
         trainable_named,
@@ -40,7 +48,9 @@ def train(words: list[str]) -> int:
     if found is None:
         return 0
     domain, given = found
-    data, out = given.pop("data"), given.pop("out")
+    data, out = given.pop("data", None), given.pop("out")
+    if (initial := given.pop("initial", None)) is not None:
+        given["initial"] = load(initial)
     first = os.environ.get("RANK", "0") == "0"  # of the processes that train together
     with heard(type(domain).__module__.partition(".")[0], first):
         run(domain, data, out, **tidy(domain.Configuration, given))

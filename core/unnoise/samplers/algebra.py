@@ -10,7 +10,9 @@ or to there uses one prediction of x_0, `toward`, which is exact to first order 
 
 Where alpha is almost 0 (the cosine schedule at t = 1: rho = 22026), y is thousands of times what is
 left of x_0 in it. A method of higher order in eps would multiply the difference of two predictions
-by that: above RHO_MAX it takes the step `toward`, too, and begins its history after it.
+by that: above RHO_MAX it takes the step `toward`, too, and begins its history after it. A method of
+single steps keeps its order there in k = alpha / sigma, along which the posterior's mean begins
+linearly: d(x / sigma) / dk = x_0.
 """
 
 from __future__ import annotations
@@ -153,6 +155,12 @@ def between(schedule: Schedule, a: Level, b: Level, fraction: float) -> Level:
         return known[u] if u in known else lam(schedule, u)
 
     return level(schedule, time_of(at, target, b.t, a.t, 1e-5 * (a.t - b.t)))
+
+
+def halfway(schedule: Schedule, a: Level, b: Level) -> Level:
+    """The level where alpha / sigma lies half-way from a, where nothing is seen, to b."""
+    target = 2 / (1 / a.rho + 1 / b.rho)
+    return level(schedule, time_of_rho(schedule, target, b.t, a.t))
 
 
 def noise_in(x: Tensor, law: Distribution, at: Level) -> Tensor:

@@ -18,6 +18,7 @@ from unnoise.samplers.algebra import (
     Spans,
     adams,
     between,
+    halfway,
     once,
     schedule_of,
     spans,
@@ -47,7 +48,10 @@ class DPMSolverPP(Sampler):
 
     m_i the predictions of x_0 at the latest times and h_1 the step before. 2S puts the prediction
     half-way in lambda in the place of the history; 3M integrates a parabola through m_0, m_1, m_2.
-    The first steps, a step from alpha = 0 and that to sigma = 0 are of lower order.
+    The first steps, a step from alpha = 0 and that to sigma = 0 are of lower order. 2S takes a step
+    from where nothing is seen by the midpoint in alpha / sigma:
+
+        x_s = (sigma_s / sigma_t) x_t + sigma_s (alpha_s / sigma_s - alpha_t / sigma_t) m_half.
 
     Parameters
     ----------
@@ -117,8 +121,12 @@ def _rows(
     rows: list[tuple[Level | None, Row | None]] = []
     known: list[float] = []  # lambda of earlier predictions
     for a, b in pairs:
-        half = row = None
-        if math.isfinite(b.lam - a.lam) and len(known) >= least:
+        half: Level | None = None
+        row: Row | None = None
+        if sampler.solver is Solver.S2 and a.blind and b.sigma > 0 and not b.blind:
+            ratio = b.sigma / a.sigma
+            half, row = halfway(schedule, a, b), (ratio, 0.0, b.alpha - ratio * a.alpha)
+        elif math.isfinite(b.lam - a.lam) and len(known) >= least:
             half = between(schedule, a, b, 0.5) if sampler.solver is Solver.S2 else None
             others = known if half is None else [half.lam]
             weights = partial(_weights, a.lam, b.lam, others)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from unnoise.errors import ConfigError
+from unnoise.errors import ConfigError, IncompatibleSampler
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers.algebra import (
     Level,
@@ -24,6 +24,8 @@ from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.multistep import check_spans
 from unnoise.spaces import State, tensor
+
+_FEWEST = 6  # steps of EDM
 
 
 @final
@@ -57,7 +59,8 @@ class Heun(Sampler):
             x = ahead if sent is None else sent
 
     def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
-        check_spans(spans(schedule_of(kernel), grid), "Heun's method")
+        # less than of EDM: a step in t is not exact where the prediction stays the same
+        check_spans(spans(schedule_of(kernel), grid), "Heun's method", trust=3.0, most=5.0)
 
 
 @once
@@ -82,7 +85,8 @@ class EDM(Sampler):
     The churn raises rho by the factor 1 + min(churn / N, sqrt(2) - 1), N the number of steps, where
     rho lies within [churn_min, churn_max], though never above the prior's; it is a draw of the
     kernel's own transition, its noise times churn_noise. 0 is the deterministic sampler. A step
-    from where alpha is almost 0 takes one evaluation, as that to sigma = 0.
+    from where nothing is seen is Heun's on d(x / sigma) / d(alpha / sigma) = x_0 instead; that to
+    sigma = 0 takes one evaluation.
     """
 
     churn: float = 0.0
@@ -117,7 +121,10 @@ class EDM(Sampler):
                 x = (tensor(spread.sample(run.noise)) - mean).mul_(self.churn_noise).add_(mean)
             law = run(x, back.t)
             ahead = toward(x, tensor(law.mean), back, b)
-            if b.t > 0 and not back.blind:
+            if b.t > 0 and back.blind and not b.blind:
+                first, law = tensor(law.mean), run(ahead, b.t)
+                ahead = toward(x, 0.5 * (first + tensor(law.mean)), back, b)
+            elif b.t > 0 and not back.blind:
                 law = run(ahead, b.t)
                 ratio = b.alpha / back.alpha
                 half = 0.5 * (b.sigma - ratio * back.sigma) / b.sigma
@@ -128,6 +135,13 @@ class EDM(Sampler):
             x = ahead if sent is None else sent
 
     def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        if (steps := len(grid) - 1) < _FEWEST:
+            raise IncompatibleSampler(
+                "EDM takes two evaluations a step, too many for so few steps",
+                value=steps,
+                limit=f"at least {_FEWEST} steps",
+                fix="take more steps, or another sampler: unipc, dpmpp, ddim",
+            )
         check_spans(spans(schedule_of(kernel), grid), "EDM")
 
     def _raised(self, schedule: Schedule, at: Level, steps: int) -> Level:

@@ -49,21 +49,24 @@ FEWEST: Final = 8
 """Steps of a run that begins with steps of several evaluations."""
 
 
-def check_spans(pairs: Iterable[tuple[Level, Level]], what: str) -> None:
+def check_spans(
+    pairs: Iterable[tuple[Level, Level]], what: str, trust: float = TRUST, most: float = math.inf
+) -> None:
     """Raise IncompatibleSampler for steps in rho, of second and higher order in eps, over which rho
     falls too far.
 
     Between t and s the predictions of x_0 differ by up to the spread of x_0 given x_t, about
     min(1, rho_t) of data of unit variance. In a step of Heun's kind the second one weighs
-    (rho_t / rho_s - 1) / 2 against the first. Steps from where nothing is seen, and those to 0, are
-    not of this kind.
+    (rho_t / rho_s - 1) / 2 against the first. rho_t / rho_s may be `trust` / min(1, rho_t), and
+    `most` in any case. Steps from where nothing is seen, and those to 0, are not of this kind.
     """
     for a, b in pairs:
-        if not a.blind and b.sigma > 0 and a.rho / b.rho * min(1.0, a.rho) > TRUST:
+        limit = min(trust / min(1.0, a.rho), most)
+        if not a.blind and b.sigma > 0 and a.rho / b.rho > limit:
             raise IncompatibleSampler(
                 f"{what} would go astray on this grid: sigma / alpha falls too far in a step",
                 value=f"from {a.rho:.3g} to {b.rho:.3g} at t = {a.t:.3g}",
-                limit=f"a factor of {TRUST / min(1.0, a.rho):.3g}",
+                limit=f"a factor of {limit:.3g}",
                 fix="take more steps, or another grid or sampler: uniform, unipc, ddim",
             )
 

@@ -1,11 +1,11 @@
-"""PNDM (Liu 2022): classical multistep coefficients with DDIM's step as the transfer."""
+"""PNDM (Liu 2022): multistep coefficients in t with DDIM's step as the transfer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import accumulate
+from functools import partial
 from typing import ClassVar, final
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from unnoise.samplers.algebra import (
     Level,
     Row,
     Spans,
+    interpolated,
     level,
     noise_in,
     once,
@@ -27,7 +28,7 @@ from unnoise.samplers.algebra import (
 )
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.samplers.multistep import FEWEST, check_spans
+from unnoise.samplers.multistep import FEWEST, check_spans, trusted
 from unnoise.spaces import State, tensor
 
 
@@ -42,9 +43,13 @@ class Pseudo(Enum):
 @final
 @dataclass(frozen=True)
 class PNDM(Sampler):
-    """x_s = phi(x_t, e', t, s), phi the DDIM step along e', e' a fixed combination of predictions:
+    """x_s = phi(x_t, e', t, s), phi the DDIM step along e', e' a combination of predictions:
 
         F: (55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24,    S: (3 e_0 - e_1) / 2.
+
+    Those are the coefficients of equal steps, Adams' and Bashforth's. On other grids e' is the mean
+    over [s, t] of the polynomial in t through the same predictions: with the fixed ones a run would
+    be of order 1 there.
 
     S steps cost 4 min(S, 3) + max(S - 3, 0) evaluations, so S + 9, and S + 1. A start that would
     end at sigma = 0, where eps is not defined, or begin where alpha is almost 0 and phi is not, is
@@ -70,13 +75,13 @@ class PNDM(Sampler):
                 fix="take method S, or another sampler: unipc, ddim",
             )
         seen = [pair for pair in pairs if not pair[0].blind]
-        check_spans(seen[: len(_WEIGHTS[self.method]) - 1], "PNDM")
+        check_spans(seen[: _PREDICTIONS[self.method] - 1], "PNDM")
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
         schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
-        keep = len(_WEIGHTS[self.method])
+        keep = _PREDICTIONS[self.method]
         history: list[Tensor] = []  # eps as predicted, the latest first
         for (a, b), row in zip(pairs, _rows(self.method, schedule, pairs), strict=True):
             x = tensor(x)
@@ -107,12 +112,21 @@ class PNDM(Sampler):
 @once
 def _rows(method: Pseudo, _: Schedule, pairs: Spans) -> list[Row | None]:
     """The coefficients of x_t and of the latest eps; None at the start."""
-    weights = _WEIGHTS[method]
-    known = accumulate(not a.blind for a, _ in pairs)  # predictions of eps
-    return [
-        _row(weights, a, b) if count >= len(weights) else None
-        for count, (a, b) in zip(known, pairs, strict=True)
-    ]
+    count, seen = _PREDICTIONS[method], list[float]()
+    rows: list[Row | None] = []
+    for a, b in pairs:
+        if not a.blind:
+            seen = [a.t, *seen][:count]
+        ready = len(seen) == count
+        rows.append(_row(trusted(partial(_weights, b.t, seen), count), a, b) if ready else None)
+    return rows
+
+
+def _weights(end: float, times: Sequence[float], count: int) -> list[float]:
+    """Of the latest `count` predictions, made at `times`: the mean of their polynomial from the
+    latest to `end`."""
+    nodes = [t - end for t in times[:count]]
+    return interpolated(nodes, [nodes[0] ** k / (k + 1) for k in range(count)])
 
 
 def _row(weights: Sequence[float], a: Level, b: Level) -> Row:
@@ -121,5 +135,5 @@ def _row(weights: Sequence[float], a: Level, b: Level) -> Row:
     return (ratio, *((b.sigma - ratio * a.sigma) * w for w in weights))
 
 
-_WEIGHTS = {Pseudo.F: (55 / 24, -59 / 24, 37 / 24, -9 / 24), Pseudo.S: (1.5, -0.5)}
+_PREDICTIONS = {Pseudo.F: 4, Pseudo.S: 2}
 _STAGES = {Pseudo.F: (1 / 6, 2 / 6, 2 / 6, 1 / 6), Pseudo.S: (0.5, 0.5)}

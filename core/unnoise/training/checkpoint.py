@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from unnoise.errors import BundleError
-from unnoise.storage.bundle import json_bytes
+from unnoise.storage.bundle import Bundle, json_bytes
 from unnoise.storage.files import (
     disk_errors,
     new_folder,
@@ -43,6 +43,7 @@ Optimizer: TypeAlias = "tuple[Mapping[str, nn.Parameter], torch.optim.Optimizer]
 
 LATEST = "latest"
 STATE = "state.json"
+_RAW = "weights"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -75,7 +76,11 @@ def latest(run: Path) -> Checkpoint | None:
         raise BundleError(
             f"{str(pointer)!r} names no checkpoint", value=name, limit="step-NNNNNNNN"
         )
-    folder = pointer.parent / name
+    return _opened(pointer.parent / name)
+
+
+def _opened(folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`; BundleError where it is missing or damaged."""
     try:
         state = json.loads((folder / STATE).read_bytes())
         if state["format"] != FORMAT:
@@ -89,6 +94,28 @@ def latest(run: Path) -> Checkpoint | None:
         return Checkpoint(folder, int(state["step"]), state)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error
+
+
+def as_bundle(path: Path) -> tuple[Bundle, dict[str, Tensor]] | None:
+    """What a checkpoint holds, as a bundle and its weights; None where `path` is no checkpoint.
+
+    `path` is the folder of one, or of all of a run, of which the latest is taken: the raw weights.
+    Its file `average.safetensors` is the averaged ones.
+
+    Raises BundleError when it is damaged.
+    """
+    folder = path.parent if path.suffix == ".safetensors" else path
+    if (folder / LATEST).is_file() and (good := latest(folder.parent)) is not None:
+        folder = good.folder
+    if not _NAME.fullmatch(folder.name) or not (folder / STATE).is_file():
+        return None
+    good = _opened(folder)
+    file = path.name if path.suffix == ".safetensors" else f"{_RAW}.safetensors"
+    tensors, digest = _checked(good, file.removesuffix(".safetensors"))
+    state = good.state
+    card = {"command": state["command"], "weights": file, "step": good.step}
+    configuration, defaults = state["configuration"], state["defaults"]
+    return Bundle(folder, state["domain"], configuration, (), defaults, card, {}, digest), tensors
 
 
 def save(
@@ -148,13 +175,7 @@ def restore(
     """
     groups = {}
     for name in ("weights", "average", "optimizer"):
-        path = checkpoint.folder / f"{name}.safetensors"
-        try:
-            if file_digest(path) != checkpoint.state["sha256"][name]:
-                raise ValueError(f"the SHA-256 of {path.name} does not match")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(checkpoint.folder, error) from error
-        groups[name] = read_tensors(path)
+        groups[name], _ = _checked(checkpoint, name)
     origin = f"the weights of checkpoint {str(checkpoint.folder)!r}"
     fit_weights(weights, groups["weights"], origin)
     fit_weights(average, groups["average"], origin)
@@ -176,6 +197,18 @@ def restore(
         fused = bool(optimizer.param_groups[0].get("fused"))
         where = parameter.device if entry != "step" or fused else torch.device("cpu")
         optimizer.state[parameter][entry] = tensor.to(where)
+
+
+def _checked(checkpoint: Checkpoint, name: str) -> tuple[dict[str, Tensor], str]:
+    """The tensors of one file of a checkpoint, and its SHA-256; BundleError for a damaged one."""
+    path = checkpoint.folder / f"{name}.safetensors"
+    try:
+        digest = file_digest(path)
+        if digest != checkpoint.state["sha256"][name]:
+            raise ValueError(f"the SHA-256 of {path.name} does not match")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(checkpoint.folder, error) from error
+    return read_tensors(path), digest
 
 
 def optimizer_tensors(optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import hashlib
 import random
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -92,10 +92,21 @@ class Batches(Dataset[Any]):
         return collated(self.domain, items)
 
 
-def in_order(batches: Batches, start: int, end: int, workers: int) -> Iterator[Batch]:
-    """The batches of steps `start` to `end` - 1, loaded ahead by `workers` processes."""
+class _Steps(Dataset[Any]):
+    """Maps a step to the parts of its batch."""
+
+    def __init__(self, parts: Sequence[Batches]) -> None:
+        self.parts = parts
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        return [part[step] for part in self.parts]
+
+
+def in_order(parts: Sequence[Batches], start: int, end: int, workers: int) -> Iterator[list[Batch]]:
+    """The parts of the batches of steps `start` to `end` - 1, loaded ahead by `workers`
+    processes."""
     loader = DataLoader(
-        batches,
+        _Steps(parts),
         batch_size=None,
         sampler=range(start, end),
         num_workers=workers,

@@ -43,9 +43,9 @@ def run_steps(run: Run, standing: Standing) -> Standing:
         if run.samples.due(step):
             _drawn(run, run.samples.complete, step, stop)
         meter = _Meter(run.accelerator)
-        for batch in in_order(run.batches, step, options.steps, options.workers):
+        for batches in in_order(run.parts, step, options.steps, options.workers):
             clock = watch.used
-            meter.add(take_step(run, step, batch, clock))
+            meter.add(take_step(run, step, batches, clock))
             step += 1
             last = step == options.steps
             reason = _GO_ON if last else watch.reason(stop)

@@ -37,9 +37,21 @@ class TrainingConfiguration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    steps: int = Field(10_000, ge=1, le=10**9, description="optimiser steps in total")
+    steps: int = Field(
+        10_000,
+        ge=1,
+        le=10**9,
+        description="optimiser steps in total; a run that is resumed may take more than planned",
+    )
     batch_size: int = Field(
         128, ge=1, le=10**6, description="samples per step, over all processes together"
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=10**4,
+        description="parts of a batch that are worked on one after the other, for less memory; the"
+        " gradient is that of the whole batch",
     )
     optimizer: Literal["adamw", "muon"] = Field(
         "adamw",

@@ -103,11 +103,13 @@ def start_processes(options: TrainingConfiguration) -> Accelerator:
             value=f"{launched} launched",
             limit=f"{accelerator.num_processes} in accelerate's group",
         )
-    if options.batch_size < accelerator.num_processes:
+    least = accelerator.num_processes * options.accumulate
+    if options.batch_size < least:
         raise ConfigError(
-            "batch_size is smaller than the number of processes",
+            "batch_size is smaller than the number of processes"
+            + (", times the parts of accumulate" if options.accumulate > 1 else ""),
             value=options.batch_size,
-            limit=f"at least {accelerator.num_processes}",
+            limit=f"at least {least}",
         )
     return accelerator
 
@@ -214,8 +216,9 @@ def agree(good: Checkpoint, identity: Mapping[str, Any], options: TrainingConfig
         else:
             pairs = [(part, before, now)]
         differ += [pair for pair in pairs if pair[1] != pair[2]]
-    # With no decay, the steps so far do not depend on how many are to come.
-    if options.decay == "none" and options.steps >= good.step:
+    # A run may become longer; without a decay, the steps so far do not depend on those to come.
+    before = good.state["training"]["steps"]
+    if options.steps > before or (options.decay == "none" and options.steps >= good.step):
         differ = [pair for pair in differ if pair[0] != "training.steps"]
     if differ:
         text = ", ".join(f"{name} was {before!r} and is {now!r}" for name, before, now in differ)

@@ -20,7 +20,7 @@ from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, Networks
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training.average import Average
-from unnoise.training.data import Batches, mix
+from unnoise.training.data import Batches, Shard, mix
 from unnoise.training.options import TrainingConfiguration
 from unnoise.training.samples import Samples
 from unnoise.training.turns import Optimised
@@ -42,7 +42,8 @@ class Standing:
 class Run:
     """All that a running training consists of.
 
-    `samples` draws what shows how far it is; `identity` is what a checkpoint says about the run;
+    `parts` are what this process works on one after the other, which make one batch; `samples`
+    draws what shows how far it is; `identity` is what a checkpoint says about the run;
     `deliver` writes the averaged weights as a bundle.
     """
 
@@ -53,7 +54,7 @@ class Run:
     networks: Networks
     average: Average[Networks]
     turns: Sequence[Optimised]
-    batches: Batches
+    parts: Sequence[Batches]
     validation: Validation | None
     samples: Samples
     identity: Mapping[str, Any]
@@ -88,9 +89,12 @@ def moving(turn: Optimised) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def sum_of_weights(batch: Batch, accelerator: Accelerator) -> float:
+def sum_of_weights(batches: Sequence[Batch], accelerator: Accelerator) -> float:
     """Of the batches of all processes together; InputError when nothing counts."""
-    own = batch.layout.batch if batch.weight is None else float(batch.weight.double().sum())
+    own = 0.0
+    for batch in batches:
+        weight = batch.weight
+        own += batch.layout.batch if weight is None else float(weight.double().sum())
     if accelerator.num_processes > 1:
         mine = torch.tensor([own], dtype=torch.float64, device=accelerator.device)
         own = float(accelerator.reduce(mine, "sum"))
@@ -99,33 +103,39 @@ def sum_of_weights(batch: Batch, accelerator: Accelerator) -> float:
     return own
 
 
-def take_step(run: Run, step: int, batch: Batch, clock: float = 0.0) -> dict[str, Taken]:
-    """The turns of one step, by their labels. `clock` is the part of the run's time that is used.
+def take_step(
+    run: Run, step: int, batches: Sequence[Batch], clock: float = 0.0
+) -> dict[str, Taken]:
+    """The turns of one step, by their labels, on the parts of its batch. `clock` is the part of the
+    run's time that is used.
 
     Raises
     ------
     NonFiniteError : before the weights are touched by a gradient that is not finite.
     """
-    accelerator, shard = run.accelerator, run.batches.shard
+    accelerator = run.accelerator
     progress = run.options.elapsed(step, clock)
     # Processes are averaged, so that the sum over all of them is divided by all weights once.
-    scale = shard.processes / sum_of_weights(batch, accelerator)
-    moved = batch.to(accelerator.device)
+    scale = accelerator.num_processes / sum_of_weights(batches, accelerator)
+    moved = [batch.to(accelerator.device) for batch in batches]
     found = {}
     for number, turn in enumerate(run.turns):
         if step % turn.turn.every == 0:
-            noise = _randomness(run, number, step)
-            with moving(turn):
-                loss = run.loss(number, moved, noise, progress, scale)
-                accelerator.backward(loss)
-            found[turn.label] = _descend(run, turn, loss, step, clock)
+            total = torch.zeros((), device=accelerator.device)
+            for part, batch in zip(run.parts, moved, strict=True):
+                noise = _randomness(run, number, step, part.shard)
+                with moving(turn):
+                    loss = run.loss(number, batch, noise, progress, scale)
+                    accelerator.backward(loss)
+                total += loss.detach()
+            found[turn.label] = _descend(run, turn, total, step, clock)
     run.average.update(step + 1)
     return found
 
 
-def _randomness(run: Run, number: int, step: int) -> NoiseSource:
-    """Of turn `number`, which the turns before it do not change."""
-    seed, shard = run.options.seed, run.batches.shard
+def _randomness(run: Run, number: int, step: int, shard: Shard) -> NoiseSource:
+    """Of turn `number`, which the turns before it do not change, and a part of the batch."""
+    seed = run.options.seed
     own = (number,) if number else ()
     seed_generators(mix(seed, step, shard.rank, *own), run.accelerator.device)
     return NoiseSource(mix(seed, *own) if own else seed, shard.positions(step))

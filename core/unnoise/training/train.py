@@ -40,6 +40,7 @@ from unnoise.training import checkpoint as checkpoints
 from unnoise.training import samples
 from unnoise.training.average import Average, rebound
 from unnoise.training.checkpoint import Checkpoint
+from unnoise.training.continued import continued, planned, source_of
 from unnoise.training.data import Batches, Shard, mix
 from unnoise.training.loop import run_steps
 from unnoise.training.options import TrainingConfiguration
@@ -71,13 +72,17 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
     domain
         What the data are: a domain, or the name of an installed one.
     data
-        Anything that the domain's `configure` and `dataset` understand, e.g. a folder.
+        Anything that the domain's `configure` and `dataset` understand, e.g. a folder. None for the
+        folder of the run that is resumed.
     out
         The folder of the run. It must not contain a run unless `resume=True`.
     **options
         Fields of `TrainingConfiguration`; `objective`, an `unnoise.objectives.Objective`, by
-        default the domain's; `initial`, a Model to start from; `defaults`, the steps and sampler
-        that the bundle suggests; all others are fields of the domain's configuration.
+        default the domain's; `initial`, a Model to start from, which also says what is not given
+        (`Trainable.carried`); `defaults`, the steps and sampler that the bundle suggests; all
+        others are fields of the domain's configuration. A run that is resumed remembers its data
+        and options; those given must be the same, but `steps` may be more than were planned: the
+        learning rate goes on where a run of so many steps would be.
 
     Returns
     -------
@@ -95,6 +100,7 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
     """
     folder = Path(out)
     domain = trainable_named(domain) if isinstance(domain, str) else domain
+    data, options = continued(domain, folder, data, options)
     training, own = split_options(domain, options)
     with _one_at_a_time:
         return _trained(domain, data, folder, training, own)
@@ -136,7 +142,7 @@ def _trained(
             objective,
             initial,
             {**defaults_of(domain, opened.configuration), **defaults},
-            _name(data),
+            data,
             accelerator,
         )
         return undertaking.carry_out(good)
@@ -153,7 +159,7 @@ class _Undertaking:
     objective: Objective
     initial: Model | None
     defaults: Mapping[str, Any]
-    source: str
+    source: Any
     accelerator: Accelerator
 
     def carry_out(self, good: Checkpoint | None) -> Model:
@@ -190,7 +196,6 @@ class _Undertaking:
 
     def _run(self, good: Checkpoint | None) -> Run:
         options, accelerator, data = self.options, self.accelerator, self.data
-        shard = Shard(options.batch_size, accelerator.process_index, accelerator.num_processes)
         networks = self._networks()
         own = self.objective.turns(networks)
         turns = optimised(networks, own, options)
@@ -208,7 +213,7 @@ class _Undertaking:
             networks=networks,
             average=average,
             turns=turns,
-            batches=Batches(self.domain, data.train, data.length, options.seed, shard),
+            parts=self._parts(),
             validation=self._validation(turns, average.module) if data.held_out_length else None,
             samples=self._samples(average.module),
             identity=identity,
@@ -219,7 +224,17 @@ class _Undertaking:
         """The number of threads, a function of the networks and of the run's first batch."""
         if self.accelerator.device.type != "cpu" or torch.get_num_threads() == 1:
             return None
-        return fitting(run.networks, run.batches[0].x0)
+        return fitting(run.networks, run.parts[0][0].x0)
+
+    def _parts(self) -> tuple[Batches, ...]:
+        """This process's share of each batch, cut into those that are worked on one by one."""
+        data, options = self.data, self.options
+        size, count = options.batch_size, options.accumulate
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        shards = [Shard(size, rank * count + k, processes * count) for k in range(count)]
+        return tuple(
+            Batches(self.domain, data.train, data.length, options.seed, shard) for shard in shards
+        )
 
     def _networks(self) -> Networks:
         """All that learns, with fresh weights or those to start from."""
@@ -228,7 +243,11 @@ class _Undertaking:
         denoiser = built(self.domain, configuration)
         networks = Networks(denoiser, codec_of(self.domain, configuration), self.objective.others())
         if self.initial is not None:
-            start = Networks(self.initial.denoiser, self.initial.codec).state_dict()
+            start = self.domain.inherited(
+                configuration,
+                self.initial,
+                Networks(self.initial.denoiser, self.initial.codec).state_dict(),
+            )
             origin = "the weights to start from"
             fit_weights(networks, {**networks.others.state_dict(prefix=OTHERS), **start}, origin)
             for name, module in networks.others.items():
@@ -273,7 +292,7 @@ class _Undertaking:
             "domain": self.domain.name,
             "objective": describe(self.objective),
             "turns": [described(turn) for turn in turns],
-            "initial": "" if self.initial is None else self.initial.hash,
+            "initial": self._origin(good),
             "data": {
                 "training": self.data.length,
                 "held_out": self.data.held_out_length,
@@ -282,12 +301,22 @@ class _Undertaking:
             "configuration": self.data.configuration.model_dump(mode="json"),
             "training": self.options.decisive(),
             "command": command if good is None else good.state["command"],
+            "plans": planned(good, self.options),
+            "source": source_of(self.source),
+            "options": self.options.model_dump(mode="json", exclude={"resume"}),
+            "defaults": dict(self.defaults),
         }
+
+    def _origin(self, good: Checkpoint | None) -> str:
+        """The hash of the weights that the run began with, if it began with any."""
+        if self.initial is not None:
+            return self.initial.hash
+        return "" if good is None else str(good.state["initial"])
 
     def _card(self, identity: Mapping[str, Any], standing: Standing) -> dict[str, Any]:
         items = identity["data"]
         return {
-            "data": self.source,
+            "data": _name(self.source),
             "split": f"{items['training']} for training, {items['held_out']} held out",
             "command": identity["command"],
             **self.options.card,
@@ -299,6 +328,8 @@ class _Undertaking:
                 "finished": standing.step == self.options.steps,
                 "progress": round(float(self._progress(standing)), 4),
                 "seconds": round(standing.seconds, 1),
+                **({"plans": identity["plans"]} if len(identity["plans"]) > 1 else {}),
+                **({"initial": identity["initial"]} if identity["initial"] else {}),
                 "processes": self.accelerator.num_processes,
                 "device": self.accelerator.device.type,
             },

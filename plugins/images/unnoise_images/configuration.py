@@ -51,6 +51,15 @@ class Configuration(BaseModel):
         description="pictures kept for validation, the last of each class in order of names;"
         " default: a tenth, at most 1000",
     )
+    flip: bool = Field(
+        False, description="train on each picture or its mirror image; not for digits or letters"
+    )
+    shift: int = Field(
+        0,
+        ge=0,
+        le=LARGEST // 4,
+        description="train on pictures moved by up to so many pixels, their edges continued",
+    )
 
     widths: tuple[int, ...] = Field(
         (16, 32, 64), min_length=1, max_length=6, description="channels at each resolution"

@@ -30,6 +30,7 @@ from torch.utils.data import Dataset
 from unnoise.errors import ConfigError, InputError, LimitExceeded, unusable
 from unnoise.fields import configured
 from unnoise.storage.tensors import digest
+from unnoise_images.augment import augmented
 from unnoise_images.configuration import Configuration
 from unnoise_images.files import (
     SUFFIXES,
@@ -297,16 +298,26 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     pixels : (n, channels, height, width) uint8.
     labels : (n,) int64.
     skipped : files that could not be read.
+    flip, shift : how a picture is changed each time it is read, see `augmented`.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor, skipped: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        skipped: Sequence[Path] = (),
+        flip: bool = False,
+        shift: int = 0,
+    ) -> None:
         self.pixels, self.labels, self.skipped = pixels, labels, tuple(skipped)
+        self.flip, self.shift = flip, shift
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.pixels[index].float(), int(self.labels[index])
+        picture = augmented(self.pixels[index], self.flip, self.shift)
+        return picture.float(), int(self.labels[index])
 
     @property
     def fingerprint(self) -> str:
@@ -351,8 +362,9 @@ def read(
         )
     if files and not labels:
         raise InputError(f"not one picture of the {part} part can be read", value=str(folder.root))
-    kept = torch.from_numpy(pixels[: len(labels)])
-    return Pictures(kept, torch.tensor(labels, dtype=torch.int64), [path for path, _ in bad])
+    flip, shift = (configuration.flip, configuration.shift) if part == "train" else (False, 0)
+    kept, numbers = torch.from_numpy(pixels[: len(labels)]), torch.tensor(labels, dtype=torch.int64)
+    return Pictures(kept, numbers, [path for path, _ in bad], flip, shift)
 
 
 def _pictures(folder: Path, left: list[Path], *, deep: bool) -> list[Path]:

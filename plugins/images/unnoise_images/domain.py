@@ -43,6 +43,8 @@ from unnoise_images.pictures import levels, to_images
 from unnoise_images.request import Request
 
 _CLASSES = 10  # that are shown of a model in training
+OF_DATA = ("classes", "held_out", "fit", "background", "unreadable")
+LABELS = "denoiser.network.label.weight"
 RANGE = (-1.0, 1.0)
 """Black and white as states. Predictions of x_0 are clamped to it."""
 
@@ -97,6 +99,20 @@ class Images(Trainable):
             return objective
         none = {"label": torch.tensor([len(configuration.classes)])}
         return ConditionDropout(objective, configuration.label_dropout, none)
+
+    def carried(self, configuration: Configuration) -> Mapping[str, Any]:
+        """All but what is about the pictures: classes, what is held out, how files are read."""
+        return {k: v for k, v in configuration if k not in OF_DATA}
+
+    def inherited(
+        self, configuration: Configuration, initial: Trained, weights: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Classes keep what the network knows of their names; a new one begins as "no label"."""
+        before, now = initial.configuration.classes or (), configuration.classes or ()
+        if configuration.diffusers is not None or before == now:
+            return weights
+        rows = [before.index(name) if name in before else len(before) for name in now]
+        return {**weights, LABELS: weights[LABELS][[*rows, len(before)]]}
 
     def trial(self, configuration: Configuration, held_out: Any) -> Mapping[str, Any]:
         """A few pictures of each of the first classes."""

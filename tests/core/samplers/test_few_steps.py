@@ -27,6 +27,7 @@ from unnoise.samplers import (
     Warmup,
     grids,
 )
+from unnoise.samplers.algebra import levels
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import GaussianOracle, MixtureOracle
 
@@ -86,8 +87,8 @@ def steps_of(sampler: Sampler, schedule, grid: str, evaluations: int) -> int:
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("grid", grids.NAMED)
-def test_no_sampler_is_much_further_off_than_ddim(schedule, grid):
-    evaluations = 10
+@pytest.mark.parametrize("evaluations", [10, 20, pytest.param(50, marks=pytest.mark.slow)])
+def test_no_sampler_is_much_further_off_than_ddim(schedule, grid, evaluations):
     fine = end(Heun(), schedule, "log-snr", 100)
 
     def off(sampler: Sampler) -> float:
@@ -120,8 +121,40 @@ def test_too_few_steps_for_steps_of_several_evaluations_are_refused(steps):
 @pytest.mark.parametrize(("sampler", "name"), [(EDM(), "EDM"), (Heun(), "Heun's method")])
 def test_steps_over_which_the_noise_falls_too_far_are_refused(sampler, name):
     kernel = GaussianKernel(Euclidean(), VPCosine())
-    sampler.check_grid(kernel, grids.karras(kernel, 18))  # Karras 2022
+    EDM().check_grid(kernel, grids.karras(kernel, 18))  # Karras 2022
+    sampler.check_grid(kernel, grids.karras(kernel, 30))
     sampler.check_grid(kernel, grids.uniform(kernel, 6))
-    for grid in (grids.karras(kernel, 6), grids.log_snr(kernel, 6), grids.linspace(kernel, 6)):
+    astray = [grids.karras(kernel, 6), grids.log_snr(kernel, 6), grids.linspace(kernel, 6)]
+    if isinstance(sampler, Heun):
+        astray += [grids.karras(kernel, 10), grids.log_snr(kernel, 10), grids.linspace(kernel, 25)]
+    for grid in astray:
         with pytest.raises(IncompatibleSampler, match=rf"{name} would go astray.*more steps"):
             sampler.check_grid(kernel, grid)
+
+
+def test_edm_of_very_few_steps_is_refused():
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    with pytest.raises(IncompatibleSampler, match=r"two evaluations a step.*at least 6 steps"):
+        EDM().check_grid(kernel, grids.uniform(kernel, 5))
+
+
+@pytest.mark.parametrize("sampler", [EDM(), DPMSolverPP(Solver.S2)], ids=repr)
+def test_a_step_from_where_nothing_is_seen_is_of_second_order(sampler):
+    """One step from t = 1 of the cosine schedule: data of a Gaussian, whose flow is known."""
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    denoiser, layout = GaussianOracle(kernel, 0.3, 0.25), Layout.dense(1, (1,), dtype=torch.float64)
+    start = torch.full((1, 1), 0.7, dtype=torch.float64)
+
+    def scale(t: float) -> float:
+        alpha, sigma = levels(kernel.schedule, t)
+        return float((0.25 * alpha**2 + sigma**2) ** 0.5)
+
+    def gap(t: float) -> float:
+        run = Diffusion(denoiser, layout, NoiseSource(0, [0]))
+        first, *_ = sampler(run, start, torch.tensor([1.0, t, 0.0], dtype=torch.float64))
+        alpha, alpha_1 = levels(kernel.schedule, t)[0], levels(kernel.schedule, 1.0)[0]
+        exact = 0.3 * alpha + scale(t) / scale(1.0) * (0.7 - 0.3 * alpha_1)
+        return abs(float(first.x) - exact)
+
+    assert gap(0.9) < gap(0.8) / 6  # twice the step, eight times the error
+    assert gap(0.9) < 1e-3

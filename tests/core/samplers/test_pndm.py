@@ -15,8 +15,11 @@ from unnoise.samplers import (
     PNDM,
     Diffusion,
     Pseudo,
+    UniPC,
     grids,
 )
+from unnoise.samplers.algebra import Level
+from unnoise.samplers.pndm import _rows
 from unnoise.spaces import Euclidean, Layout
 from unnoise.testing import MixtureOracle, PointEstimate
 
@@ -56,3 +59,22 @@ def test_evaluations_of_pndm_down_to_zero(pseudo):
         full = n + (9 if pseudo is Pseudo.F else 1)
         short = {1: 1, 2: 5, 3: 9} if pseudo is Pseudo.F else {1: 1}
         assert len(model.times) == short.get(n, full)
+
+
+def test_pndm_is_of_second_order_on_steps_that_are_not_equal():
+    model = mixture()
+    fine = run(UniPC(3), model, grids.log_snr(model.kernel, 1000))[-1].x
+    gaps = [
+        float((run(PNDM(), model, grids.quadratic(model.kernel, n))[-1].x - fine).abs().max())
+        for n in (40, 80, 160)
+    ]
+    assert gaps[1] < gaps[0] / 3
+    assert gaps[2] < gaps[1] / 3
+
+
+def test_pndm_has_the_classical_coefficients_on_equal_steps():
+    pairs = [
+        (Level(t, 1.0, t, 0.0), Level(t - 0.1, 1.0, t - 0.1, 0.0)) for t in (0.9, 0.8, 0.7, 0.6)
+    ]
+    *_, last = _rows(Pseudo.F, VPLinear(), tuple(pairs))
+    assert last == pytest.approx((1.0, *(-0.1 * w / 24 for w in (55, -59, 37, -9))))

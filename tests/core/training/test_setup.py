@@ -23,7 +23,7 @@ from unnoise.training.train import train
     [
         ({"learning_rate": 1e-3}, r"training\.learning_rate was 0\.01 and is 0\.001"),
         ({"seed": 4}, r"training\.seed was 0 and is 4"),
-        ({"steps": 20}, r"training\.steps was 12 and is 20"),
+        ({"steps": 11}, r"training\.steps was 12 and is 11"),
         ({"width": 9}, r"configuration\.width was 8 and is 9"),
         ({"items": 51}, r"data\.training was 50 and is 51"),
         ({"objective": Big()}, r"objective was .*Simple.* and is .*Big"),

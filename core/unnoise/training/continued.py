@@ -1,0 +1,63 @@
+"""What a run need not be told again: what it was told before, and what the model says that it
+starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unnoise.domain import Trainable
+from unnoise.errors import ConfigError, InputError
+from unnoise.model import Model
+from unnoise.training import checkpoint as checkpoints
+from unnoise.training.checkpoint import Checkpoint
+from unnoise.training.options import TrainingConfiguration
+
+
+def source_of(data: Any) -> str:
+    """What a checkpoint remembers of the data: where they lie, if they are a folder or file."""
+    return str(Path(data).absolute()) if isinstance(data, (str, Path)) else ""
+
+
+def planned(good: Checkpoint | None, options: TrainingConfiguration) -> list[list[int]]:
+    """Pairs of a step and the number of steps that were planned from there on."""
+    before = [] if good is None else [list(pair) for pair in good.state.get("plans", [])]
+    if before and before[-1][1] == options.steps:
+        return before
+    return [*before, [0 if good is None else good.step, options.steps]]
+
+
+def continued(
+    domain: Trainable, folder: Path, data: Any, options: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The data and options of a run: those that are given and, of the run in `folder` that is
+    resumed or the model that a new one starts from, all others.
+
+    Raises
+    ------
+    InputError : there are no data.
+    ConfigError : what to start from is no model of this domain.
+    BundleError : the checkpoint is damaged.
+    """
+    good = checkpoints.latest(folder) if options.get("resume") else None
+    if good is not None and good.state.get("domain") == domain.name:
+        state = good.state
+        told = {**state["options"], **state["configuration"], "defaults": state["defaults"]}
+        data = data if data is not None else state["source"] or None
+        options = {**told, **options}
+    elif (initial := options.get("initial")) is not None:
+        if not isinstance(initial, Model):
+            raise ConfigError(
+                "initial is a loaded model", value=initial, fix="pass initial=unnoise.load(...)"
+            )
+        if initial.domain.name != domain.name:
+            raise ConfigError(
+                "the model to start from belongs to another domain",
+                value=initial.domain.name,
+                limit=domain.name,
+            )
+        options = {**domain.carried(initial.configuration), **options}
+    if data is None:
+        raise InputError("there is nothing to train on", fix="pass data=")
+    return data, dict(options)
