@@ -25,7 +25,8 @@ from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.multistep import check_spans
 from unnoise.spaces import State, tensor
 
-_FEWEST = 6  # steps of EDM
+_TRUST = 3.0  # less than of others, for DDIM has twice the steps
+_FEWEST = 6  # of EDM
 
 
 @final
@@ -59,8 +60,8 @@ class Heun(Sampler):
             x = ahead if sent is None else sent
 
     def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
-        # less than of EDM: a step in t is not exact where the prediction stays the same
-        check_spans(spans(schedule_of(kernel), grid), "Heun's method", trust=3.0, most=5.0)
+        # a step in t is not even exact where the prediction stays the same
+        check_spans(spans(schedule_of(kernel), grid), "Heun's method", _TRUST, most=5.0)
 
 
 @once
@@ -142,7 +143,7 @@ class EDM(Sampler):
                 limit=f"at least {_FEWEST} steps",
                 fix="take more steps, or another sampler: unipc, dpmpp, ddim",
             )
-        check_spans(spans(schedule_of(kernel), grid), "EDM")
+        check_spans(spans(schedule_of(kernel), grid), "EDM", _TRUST)
 
     def _raised(self, schedule: Schedule, at: Level, steps: int) -> Level:
         """The level to which churn goes back."""
