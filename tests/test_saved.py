@@ -22,6 +22,7 @@ from unnoise.model import Model
 from unnoise.objectives import Networks
 from unnoise.storage.bundle import read_bundle
 
+QUICK = ["images", "latent", "timeseries"]
 DOMAINS = ["audio", "images", "latent", "molecules", "text", "timeseries"]
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "audio": {"width": 16, "layers": 1},
@@ -57,12 +58,14 @@ def choices(annotation: Any) -> list[Any]:
     return []
 
 
-def cases() -> Iterator[tuple[str, str, Any]]:
+def cases() -> Iterator[Any]:
     for name in DOMAINS:
         domain = domain_named(name)
         assert isinstance(domain, Trainable)
         for field, info in domain.Configuration.model_fields.items():
-            yield from ((name, field, value) for value in choices(info.annotation))
+            marks = () if name in QUICK else pytest.mark.slow
+            for value in choices(info.annotation):
+                yield pytest.param(name, field, value, marks=marks)
 
 
 @cache

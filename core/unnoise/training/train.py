@@ -81,8 +81,8 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
         default the domain's; `initial`, a Model to start from, which also says what is not given
         (`Trainable.carried`); `defaults`, the steps and sampler that the bundle suggests; all
         others are fields of the domain's configuration. A run that is resumed remembers its data
-        and options; those given must be the same, but `steps` may be more than were planned: the
-        learning rate goes on where a run of so many steps would be.
+        and options but `max_minutes`; those given must be the same, but `steps` may be more than
+        were planned: the learning rate goes on where a run of so many steps would be.
 
     Returns
     -------
@@ -303,7 +303,7 @@ class _Undertaking:
             "command": command if good is None else good.state["command"],
             "plans": planned(good, self.options),
             "source": source_of(self.source),
-            "options": self.options.model_dump(mode="json", exclude={"resume"}),
+            "options": self.options.model_dump(mode="json", exclude={"resume", "max_minutes"}),
             "defaults": dict(self.defaults),
         }
 

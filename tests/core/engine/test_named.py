@@ -225,11 +225,11 @@ def test_requests_and_defaults_take_arguments():
     model = Model(
         domain, domain.build(Configuration()), Configuration(), defaults={"sampler": "ddim(eta=1)"}
     )
-    by_default = model.generate(num_samples=2, steps=3, seed=1)
+    by_default = model.generate(num_samples=2, steps=6, seed=1)
     assert by_default.provenance["sampler"] == "DDIM(eta=1.0)"
-    asked = model.generate(num_samples=2, steps=3, seed=1, sampler="edm(churn=2)")
+    asked = model.generate(num_samples=2, steps=6, seed=1, sampler="edm(churn=2)")
     assert asked.provenance["sampler"] == spelled(EDM(churn=2.0))
-    again = model.generate(num_samples=2, steps=3, seed=1, sampler=asked.provenance["sampler"])
+    again = model.generate(num_samples=2, steps=6, seed=1, sampler=asked.provenance["sampler"])
     assert again.samples == asked.samples != by_default.samples
 
 
