@@ -55,7 +55,7 @@ class Configuration(BaseModel):
         ge=1,
         le=1000,
         description="how often noise of begin_level is put on a conformer and taken away again,"
-        " when a request does not say; default: 9 for e3, 1 for geodiff",
+        " when a request does not say; default: 2 for e3, 1 for geodiff",
     )
     embeddings: int = Field(
         0,

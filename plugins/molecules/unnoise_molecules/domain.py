@@ -48,7 +48,7 @@ RETRIES = 5
 """How often a conformer that fails its check is drawn again."""
 MOST_ENOUGH = 1000
 """Samples of one input, with all its stereoisomers, that `num_samples="auto"` makes at most."""
-ROUNDS = 9
+ROUNDS = 2
 """Rounds of the e3 network, when neither model nor request says."""
 
 
