@@ -29,7 +29,6 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "images": {"widths": (8, 8), "blocks": (1, 1)},
     "latent": {"widths": (8, 8), "prior_width": 16, "prior_layers": 1},
     "molecules": {"layers": 1, "scalars": 16, "pair": 8, "hidden": 16},
-    "text": {"width": 32, "depth": 1},
     "timeseries": {"channels": 16, "layers": 1},
 }
 NEEDS: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {
