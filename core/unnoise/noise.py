@@ -26,6 +26,7 @@ _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 (sqrt(5) - 1) / 2: multiples spread evenly
 _NOBODY = 2**64 - 1  # the key of what the samples of a seed share
 _STATE = torch.Generator().manual_seed(0).get_state().numpy()
 _WORDS = slice(24, 24 + 624 * 8)  # the Mersenne twister's words in torch's serialised state
+_APART = 2**32  # streams of `branches` lie above those of `fork`
 _BLOCK = 16_384  # numbers of a window that one stream yields
 
 _Draw: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
@@ -151,6 +152,7 @@ class NoiseSource:
         self.ids = list(ids)
         self.branch = branch
         self._streams = _streams(seed, self.ids, branch)
+        self._each = 1  # states of each sample
         self._window: Window | None = None
         self._places: list[_Places] = []  # of a window, in the place of the streams
 
@@ -160,9 +162,21 @@ class NoiseSource:
             return NoiseSource(self.seed, self.ids, self.branch + 1)
         return self._seen(self._window, self.branch + 1)
 
+    def branches(self, count: int) -> NoiseSource:
+        """Noise for `count` states of each sample, one after the other: they are drawn together,
+        from one stream of the sample, independent of this one."""
+        if self._window is not None:
+            raise InputError("a window has no branches", fix="draw without a window")
+        part = self._empty([i for i in self.ids for _ in range(count)])
+        part._streams = _streams(self.seed, self.ids, self.branch + _APART)
+        part._each = count
+        return part
+
     def of(self, rows: Sequence[int]) -> NoiseSource:
         """The streams of some of the samples, by their places: the same streams, not copies."""
         part = self._empty([self.ids[k] for k in rows])
+        if self._each > 1:  # drawn together or not at all
+            return part
         part._streams = [self._streams[k] for k in rows] if self._streams else []
         part._places = [self._places[k] for k in rows] if self._places else []
         return part
@@ -172,6 +186,7 @@ class NoiseSource:
         other where it is, so that a segment of a run can be replayed."""
         twin = self._empty(self.ids)
         twin._streams = [g.clone_state() for g in self._streams]
+        twin._each = self._each
         twin._places = [replace(place) for place in self._places]
         return twin
 
@@ -245,17 +260,22 @@ class NoiseSource:
             for row, place in zip(out, self._places, strict=True):
                 place.fill(row, self._window.start, self._window.axis, draw)
             return tensor(layout.zero_padding(_moved(out, layout)))
+        if len(self._streams) * self._each != len(self.ids):
+            raise InputError("states of one sample are drawn together", limit=self._each)
         if layout.index is not None:
             parts = torch.split(out, layout.points.tolist())
-            for part, generator in zip(parts, self._streams, strict=True):
+            streams = (stream for stream in self._streams for _ in range(self._each))
+            for part, generator in zip(parts, streams, strict=True):
                 draw(part, generator)
         elif layout.mask is not None:
             # a sample's stream must not depend on how far its neighbours pad it
             mask = layout.mask.cpu()
             out.zero_()
-            for row, real, generator in zip(out, mask, self._streams, strict=True):
+            streams = (stream for stream in self._streams for _ in range(self._each))
+            for row, real, generator in zip(out, mask, streams, strict=True):
                 row[real] = draw(torch.empty_like(row[real]), generator)
         else:
-            for row, generator in zip(out, self._streams, strict=True):
+            rows = out.view(len(self._streams), self._each, *out.shape[1:])
+            for row, generator in zip(rows, self._streams, strict=True):
                 draw(row, generator)
         return _moved(out, layout)

@@ -27,6 +27,7 @@ LAYERS = (
     {"kernels"},
     {"denoise", "codecs"},
     {"samplers"},
+    {"conditioning"},
     {"objectives"},
     {"trajectory"},
     {"display", "windows", "engine.options"},
@@ -40,7 +41,7 @@ LAYERS = (
     {"__main__", ""},
 )
 MATHEMATICS = {"spaces", "noise", "distributions", "kernels", "denoise", "codecs", "samplers"}
-MATHEMATICS |= {"objectives"}
+MATHEMATICS |= {"conditioning", "objectives"}
 FLAT = 14
 """Modules that lie in the package itself."""
 # "text" is missing: in Python it is a string before it is a modality.

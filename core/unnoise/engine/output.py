@@ -29,7 +29,8 @@ class Output:
     samples : native objects, in the order of their numbers.
     states : final states, concatenated; a list of batches where their shapes differ; None for what
         is handed out before a batch is finished.
-    provenance : seed, model, versions, sampler, steps, evaluations, seconds.
+    provenance : seed, model, versions, sampler, steps, evaluations, seconds; "sampled" is what the
+        sampler said of each sample, by number.
     domain : what they are samples of.
     inputs : the input that each sample belongs to.
     parts : 0, or for a sample that is handed out in parts the number of this one.
@@ -177,6 +178,8 @@ def merged(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found["ids"] = list(dict.fromkeys(number for record in records for number in record["ids"]))
     found["evaluations"] = max(record["evaluations"] for record in records)
     found["seconds"] = round(sum(record["seconds"] for record in records), 3)
+    if said := {k: v for record in records for k, v in record.get("sampled", {}).items()}:
+        found["sampled"] = said
     if refused := {one["where"]: one for record in records for one in record.get("refused", ())}:
         found["refused"] = list(refused.values())
     counts = Counter[str]()

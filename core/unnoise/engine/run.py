@@ -220,6 +220,9 @@ def _output(
     }
     if job.notes:
         provenance["notes"] = list(job.notes)
+    said = {draw.number: record.notes[draw.number] for draw in draws if draw.number in record.notes}
+    if said:
+        provenance["sampled"] = said
     if refused := dict.fromkeys([*job.refused, *record.refused]):
         provenance["refused"] = [{"where": one.where, "reason": one.reason} for one in refused]
     counts = job.domain.counts(samples)

@@ -55,7 +55,7 @@ class Setting:
 @final
 @dataclass(eq=False)
 class Record:
-    """What is known of a batch while its plan runs."""
+    """What is known of a batch while its plan runs; `notes` are what a sampler said, by sample."""
 
     batch: int
     samplers: list[Sampler] = field(default_factory=list)
@@ -65,6 +65,7 @@ class Record:
     steps: int | Sequence[float] | None = None
     grid: str | None = None
     refused: list[Refused] = field(default_factory=list)
+    notes: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -147,6 +148,9 @@ def _walked(
         if i % _CHECK_EVERY == 0:
             _check_state(x, step.t, run.layout, limits)
     _check_state(x, float(grid[-1]), run.layout, limits)
+    for name, values in step.notes.items():
+        for number, value in zip(run.noise.ids, values.tolist(), strict=True):
+            record.notes.setdefault(number, {})[name] = value
     return x
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard, final
 
@@ -25,11 +25,13 @@ Times: TypeAlias = Float64[Tensor, " times"]
 @dataclass(frozen=True, eq=False)
 class Step:
     """A state `x` at time `t`, and the prediction of x_0 that led to it: as much of it as the
-    sampler has asked for, which for those of the absorbing kernel is what they show."""
+    sampler has asked for, which for those of the absorbing kernel is what they show. `notes` are
+    what a sampler has to say of the samples so far, (B,) each, by name."""
 
     t: float
     x: State
     x0: Distribution
+    notes: Mapping[str, Float64[Tensor, " batch"]] = field(default_factory=dict)
 
 
 Steps: TypeAlias = Generator[Step, "State | None", None]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import final
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -97,6 +98,18 @@ class Diffusion:
         if self.held is not None:
             part.held = self.held[rows]
         return part, rows
+
+    def branches(self, count: int) -> Diffusion:
+        """The run of `count` copies of each sample of a dense batch, one after the other, each with
+        noise of its own; what it evaluates counts here."""
+        owner = torch.arange(self.layout.batch).repeat_interleave(count)
+        layout, rows = self.layout.take(owner)
+        part = self._part(self.denoiser, layout, self.noise.branches(count))
+        if self.condition is not None:
+            part.condition = {name: value[owner] for name, value in self.condition.items()}
+        if self.held is not None:
+            part.held = self.held[rows]
+        return part
 
     def _part(self, denoiser: Denoiser, layout: Layout, noise: NoiseSource) -> Diffusion:
         part = Diffusion(denoiser, layout, noise, self.condition)

@@ -167,12 +167,7 @@ def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
 def read_weights(folder: str | os.PathLike[str]) -> tuple[Bundle, dict[str, torch.Tensor]]:
     """`read_bundle` and its weights, which belong together even where the bundle is replaced."""
     root = Path(folder)
-
-    def both() -> tuple[Bundle, dict[str, torch.Tensor]]:
-        bundle = _read(root)
-        return bundle, bundle.state_dict
-
-    return _steady(root, both)
+    return _steady(root, lambda: ((bundle := _read(root)), bundle.state_dict))
 
 
 def _steady(root: Path, read: Callable[[], T]) -> T:
@@ -187,16 +182,11 @@ def _steady(root: Path, read: Callable[[], T]) -> T:
         else:
             if _state(root) == before:
                 return found
-    raise BundleError(
-        f"{str(root)!r} is replaced again and again while it is read",
-        value=f"{_TRIES} readings",
-        fix="let what writes there come to its end",
-    )
+    raise BundleError(f"{str(root)!r} is replaced again and again while it is read", value=_TRIES)
 
 
 def _state(root: Path) -> tuple[object, ...]:
-    """What changes when somebody replaces a bundle: also where a file is, which a rename moves
-    without any other trace."""
+    """What changes when somebody replaces a bundle; a rename leaves no trace but the path."""
     found: list[object] = [(root / INCOMING).exists()]
     for name in (CONFIG, WEIGHTS):
         path = _file(root, name)

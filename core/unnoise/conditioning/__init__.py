@@ -1,0 +1,35 @@
+"""Samples that obey something: potentials, sequential Monte Carlo, and cheaper ways that are not
+exact."""
+
+from __future__ import annotations
+
+from unnoise.conditioning.guides import dps, pigdm
+from unnoise.conditioning.potentials import (
+    All,
+    Measurement,
+    Potential,
+    Property,
+    Restraint,
+    Total,
+    Within,
+)
+from unnoise.conditioning.smc import SMC
+from unnoise.conditioning.twists import Bootstrap, Exact, Spread, Tweedie, Twist
+
+__all__ = [
+    "SMC",
+    "All",
+    "Bootstrap",
+    "Exact",
+    "Measurement",
+    "Potential",
+    "Property",
+    "Restraint",
+    "Spread",
+    "Total",
+    "Tweedie",
+    "Twist",
+    "Within",
+    "dps",
+    "pigdm",
+]
