@@ -8,8 +8,8 @@ sigma^2) with v that of the pictures, becomes the mean given both, m + r^2 / (r^
 More noise can then be added for the same picture, and more of the attack comes back with it.
 
 `mnist` is the folder that plugins/images/prepare_mnist.py writes; the pictures are evenly spaced
-over the validation part. All are attacked in the same ball, by the cross-entropy and by the margin, and
-answer once.
+over the validation part. All are attacked in the same ball, by the cross-entropy and by the margin,
+and answer once.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from torch import Tensor
 from unnoise.distributions import Dirac, Distribution, Gaussian
 from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout, State, tensor
+from unnoise.storage.tensors import digest
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -84,6 +85,11 @@ class Measurement(Potential):
             )
         if not bool(torch.isfinite(self.y).all()):
             raise InputError("a measurement is finite", value="NaN or infinity", fix="mask it")
+
+    def __repr__(self) -> str:
+        """Short enough for a record, with a hash of what was measured and how."""
+        parts = [part for part in (self.y, self.operator) if isinstance(part, Tensor)]
+        return f"Measurement({tuple(self.y.shape)}, noise={self.noise}, {digest(*parts)[:16]})"
 
     def log(self, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         return self._normal(self.seen(x0, layout), torch.zeros((), dtype=torch.float64))
