@@ -14,6 +14,7 @@ Potentials see states: what a codec makes of the data.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -27,7 +28,6 @@ from torch import Tensor
 from unnoise.distributions import Dirac, Distribution, Gaussian
 from unnoise.errors import ConfigError, InputError
 from unnoise.spaces import Layout, State, tensor
-from unnoise.storage.tensors import digest
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -88,8 +88,11 @@ class Measurement(Potential):
 
     def __repr__(self) -> str:
         """Short enough for a record, with a hash of what was measured and how."""
-        parts = [part for part in (self.y, self.operator) if isinstance(part, Tensor)]
-        return f"Measurement({tuple(self.y.shape)}, noise={self.noise}, {digest(*parts)[:16]})"
+        found = hashlib.sha256()
+        for part in (self.y, self.operator):
+            if isinstance(part, Tensor):
+                found.update(part.double().cpu().numpy().tobytes())
+        return f"Measurement({tuple(self.y.shape)}, {self.noise}, sha256 {found.hexdigest()[:16]})"
 
     def log(self, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         return self._normal(self.seen(x0, layout), torch.zeros((), dtype=torch.float64))
