@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from unnoise.errors import ConfigError
 from unnoise.objectives import Goal
 from unnoise.specs import FromData
-from unnoise_images.files import LARGEST, SMALLEST, Fit
+from unnoise_images.files import LARGEST, SMALLEST, Fit, colour
 
 
 class Configuration(BaseModel):
@@ -100,6 +100,13 @@ class Configuration(BaseModel):
         description="the configurations of a diffusers UNet2DModel and its scheduler, in the place"
         " of network, schedule and parametrization above",
     )
+
+    @field_validator("background")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None:
+            colour(name)
+        return name
 
     @model_validator(mode="after")
     def _levels(self) -> Configuration:

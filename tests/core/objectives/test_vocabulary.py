@@ -77,6 +77,7 @@ def run(body: str, length: int) -> list[float]:
 UNIT = 1 if sys.platform == "darwin" else 1024
 
 
+@pytest.mark.slow
 def test_absorbing_bound_in_two_gibibytes():
     total, exact, error, peak = run(ABSORBING, 1024)
     assert peak * UNIT < 2 * 2**30

@@ -98,7 +98,7 @@ def repaint_problem():
     [
         (Replacement(), 0.625, 0.303),
         (RePaint(10, 5), 0.847, 0.189),
-        (RePaint(10, 10), 0.876, 0.175),
+        pytest.param(RePaint(10, 10), 0.876, 0.175, marks=pytest.mark.slow),
     ],
     ids=["replacement", "r5", "r10"],
 )

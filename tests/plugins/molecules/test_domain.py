@@ -273,6 +273,7 @@ def test_a_likelihood_has_three_n_minus_one_dimensions(ensembles: Path):
     assert torch.allclose(found, expected, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_the_density_does_not_change_under_rotations(model: Model, ensembles: Path):
     items = model.domain.dataset(ensembles, model.configuration, "train")
     graph, x, error = items[3]

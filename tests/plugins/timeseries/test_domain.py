@@ -41,6 +41,7 @@ def test_the_shipped_model_fills_frames_like_its_own(tmp_path, monkeypatch):
         unnoise.generate("timeseries", data=walk(60))
 
 
+@pytest.mark.slow
 def test_bands_of_the_shipped_model_widen_into_a_hole_and_close_again():
     """In the hole of 155 hours, 16 samples: the third quarter is where no end is near."""
     frame = read_csv(EXAMPLE, index_col=0, parse_dates=True)
