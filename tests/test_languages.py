@@ -154,6 +154,8 @@ def test_requests(name, asked, capsys):
 
 @pytest.mark.parametrize("asked", TRAINING, ids=str)
 def test_trainings(asked, capsys):
+    """One step, so that what is not refused ends."""
+    asked = {"steps": 1} | asked
     options = dict(asked)
     data, out = options.pop("data", None), options.pop("out", "run")
     if "initial" in options:
