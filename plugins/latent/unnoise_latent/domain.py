@@ -57,6 +57,7 @@ class Latent(Trainable):
     Request: ClassVar[type[BaseModel]] = Request
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
+    variants: ClassVar[Mapping[str, Path]] = {"binarised": Path(__file__).parent / "binarised"}
     display: ClassVar[Display[Trained]] = Pictures()
     metrics: ClassVar[Mapping[str, type[BaseModel]]] = {"nelbo": Nelbo, "importance": Importance}
     demo: ClassVar[Mapping[str, Any]] = {
