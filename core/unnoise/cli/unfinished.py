@@ -6,7 +6,6 @@ its files. It goes when the run ends well.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, Final, final
 from unnoise.engine.output import Output
 from unnoise.storage.files import disk_errors
 from unnoise.storage.kept import Kept, keeping
+from unnoise.storage.tensors import file_digest
 
 JOURNAL: Final = ".unfinished.jsonl"
 _ANYWAY: Final = ("batch_size", "deadline", "device", "model", "threads")
@@ -85,17 +85,8 @@ def decides(domain: str, model: str, given: Mapping[str, Any]) -> dict[str, Any]
         "domain": domain,
         "model": model,
         **{name: json.loads(json.dumps(value, default=str)) for name, value in request.items()},
-        "files": {str(path): _hash(path) for path in files},
+        "files": {str(path): file_digest(Path(path)) for path in files},
     }
-
-
-def _hash(path: str | Path) -> str:
-    """SHA-256 of a file, which may be larger than memory."""
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            found.update(piece)
-    return found.hexdigest()
 
 
 def _words(value: object) -> list[str | Path]:

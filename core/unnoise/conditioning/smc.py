@@ -74,10 +74,10 @@ class SMC(Sampler):
             raise ConfigError(
                 "there are at least two particles", value=self.particles, limit=">= 2"
             )
-        for name in ("resample", "trust"):
-            if not 0 <= getattr(self, name) <= 1:
+        for name, share in (("resample", self.resample), ("trust", self.trust)):
+            if not 0 <= share <= 1:
                 raise ConfigError(
-                    f"{name} is a share of the particles", value=getattr(self, name), limit="0 to 1"
+                    f"{name} is a share of the particles", value=share, limit="0 to 1"
                 )
 
     @property

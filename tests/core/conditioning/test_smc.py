@@ -11,11 +11,13 @@ from torch import Tensor
 
 from unnoise.conditioning import (
     SMC,
+    All,
     Bootstrap,
     Exact,
     Measurement,
     Potential,
     Property,
+    Restraint,
     Spread,
     Total,
     Tweedie,
@@ -229,6 +231,23 @@ def test_tokens_by_enumeration():
     assert float(found.mean()) == pytest.approx(float(target.sum()), rel=0.04)
     counts = torch.bincount((tensor(last.x) * index).sum(-1), minlength=8).double() / n
     assert float((counts - target / target.sum()).abs().sum() / 2) < 0.07
+
+
+def test_a_distance_a_property_and_both():
+    """Against the formula, of samples with as many points and of ragged ones."""
+    normal = torch.distributions.Normal(2.0, 0.3)
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=D)
+    near = Restraint((0, 1), 2.0, 0.3)
+    ragged = Layout.ragged([2, 3], (3,), dtype=D)
+    expected = normal.log_prob(torch.stack([(x[0] - x[1]).norm(), (x[2] - x[3]).norm()]))
+    torch.testing.assert_close(near.log(x, ragged), expected)
+    dense = Layout.dense(1, (5, 3), dtype=D)
+    torch.testing.assert_close(near.log(x[None], dense), expected[:1])
+    with pytest.raises(InputError, match="no such point"):
+        Restraint((0, 2), 2.0, 0.3).log(x, ragged)
+    wide = Property(lambda x, layout: x.sum((1, 2)), 2.0, 0.3)
+    both = All([near, wide]).log(x[None], dense)
+    torch.testing.assert_close(both, expected[:1] + normal.log_prob(x.sum()))
 
 
 def test_what_cannot_be_done_is_said():
