@@ -18,6 +18,7 @@ import argparse
 from dataclasses import dataclass, replace
 
 import torch
+from purify_short import right, words
 from torch import Tensor
 
 import unnoise
@@ -28,13 +29,8 @@ from unnoise.noise import NoiseSource
 from unnoise.samplers.gradient import Memory, Plain
 from unnoise.spaces import Layout, State, Time, tensor
 from unnoise_purify import PurifiedClassifier, Purifier, load_classifier
-from unnoise_purify.attacks import PGD, Margin, norm_named
-from unnoise_purify.attacks.losses import CrossEntropy
 from unnoise_purify.evaluation import Robustness
-from unnoise_purify.gradients import Full
 from unnoise_purify.purifier import gaussian
-from unnoise_purify.robustness import measured
-from unnoise_purify.scoring import OneShot
 
 SETTINGS = (
     *((strength, None) for strength in (0.5, 0.6, 0.7, 0.8)),
@@ -95,26 +91,12 @@ def main(told: argparse.Namespace) -> None:
     print("| strength | tau | clean | cross-entropy | margin |\n|---|---|---|---|---|")
     for strength, tau in SETTINGS:
         defended = PurifiedClassifier(purifier(model, strength, tau), classifier).to(x.device)
-        right = []
-        for loss in (None, CrossEntropy(), Margin()):
-            attack = None
-            if loss is not None:
-                norm = norm_named("l_inf")
-                attack = PGD(norm, told.eps, Full(), told.steps, told.eot, loss=loss)
-            row = measured(defended, x, y, attack, scoring=OneShot(), batch_size=told.batch)
-            right.append(str(row.once.right))
-        cells = (str(strength), "" if tau is None else str(tau), *right)
+        found = [str(count) for _, count in right(defended, x, y, told)]
+        cells = (str(strength), "" if tau is None else str(tau), *found)
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--pictures", type=int, default=32)
-    parser.add_argument("--device", default=None)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--eps", type=float, default=0.2)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--eot", type=int, default=2)
+    parser = words(__doc__.splitlines()[0])
     with torch.random.fork_rng(devices=[]):
         main(parser.parse_args())

@@ -13,16 +13,12 @@ import argparse
 import time
 
 import torch
+from purify_short import right, words
 
 import unnoise
-from unnoise_purify.attacks import PGD, Margin, norm_named
-from unnoise_purify.attacks.losses import CrossEntropy
 from unnoise_purify.evaluation import Robustness
-from unnoise_purify.gradients import Full
 from unnoise_purify.likelihood import LikelihoodClassifier
 from unnoise_purify.pixels import pixels_of
-from unnoise_purify.robustness import measured
-from unnoise_purify.scoring import OneShot
 
 
 def main(told: argparse.Namespace) -> None:
@@ -35,30 +31,17 @@ def main(told: argparse.Namespace) -> None:
         own = {"times": told.times, "strengths": strengths, "temperature": told.temperature}
         made = LikelihoodClassifier(model, classes, **own)
         defences[f"likelihood, strengths {strengths}"] = made.to(x.device)
-    losses = {"clean": None, "cross-entropy": CrossEntropy(), "margin": Margin()}
     for name, defence in defences.items():
-        for what, loss in losses.items():
-            attack = None
-            if loss is not None:
-                norm = norm_named("l_inf")
-                attack = PGD(norm, told.eps, Full(), told.steps, told.eot, loss=loss)
-            begun = time.perf_counter()
-            row = measured(defence, x, y, attack, scoring=OneShot(), batch_size=told.batch)
+        begun = time.perf_counter()
+        for what, count in right(defence, x, y, told):
             took = time.perf_counter() - begun
-            right = f"{row.once.right} of {row.once.total} right"
-            print(f"{name}, {what}: {right}, {took:.0f} s", flush=True)
+            print(f"{name}, {what}: {count} of {len(y)} right, {took:.0f} s", flush=True)
+            begun = time.perf_counter()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--pictures", type=int, default=32)
-    parser.add_argument("--device", default=None)
-    parser.add_argument("--batch", type=int, default=32)
+    parser = words(__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=8)
     parser.add_argument("--temperature", type=float, default=20.0)
-    parser.add_argument("--eps", type=float, default=0.2)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--eot", type=int, default=2)
     with torch.random.fork_rng(devices=[]):
         main(parser.parse_args())
