@@ -5,6 +5,7 @@ from unnoise.denoise.analytic import AnalyticVariance, analytic_variance
 from unnoise.denoise.base import Condition, Denoiser, check_condition
 from unnoise.denoise.categorical import Ratio, entropy_rate, score_entropy
 from unnoise.denoise.features import fourier_features
+from unnoise.denoise.generator import Generator
 from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
 from unnoise.denoise.labels import ByLogSNR
 from unnoise.denoise.network import NetworkDenoiser, TokenNetwork
@@ -37,6 +38,7 @@ __all__ = [
     "Denoiser",
     "Flow",
     "GaussianParametrization",
+    "Generator",
     "Joint",
     "LearnedVariance",
     "Logits",

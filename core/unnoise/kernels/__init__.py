@@ -3,6 +3,7 @@
 from unnoise.kernels.above import Above, Least, least
 from unnoise.kernels.base import TransitionKernel
 from unnoise.kernels.categorical import CategoricalKernel, corruption_of
+from unnoise.kernels.chains import coarse
 from unnoise.kernels.corruptions import Absorbing, BayesCorruption, Corruption, Uniform
 from unnoise.kernels.dense import DenseCorruption, Matrices, RandomWalk
 from unnoise.kernels.gaussian import GaussianKernel
@@ -54,6 +55,7 @@ __all__ = [
     "VPLinear",
     "check_time",
     "check_times",
+    "coarse",
     "corruption_of",
     "information_times",
     "least",

@@ -1,5 +1,6 @@
 """Training objectives, likelihoods and bounds."""
 
+from unnoise.objectives.adversarial import Adversarial, gradient_penalty
 from unnoise.objectives.base import Objective, OnStates
 from unnoise.objectives.batch import Batch
 from unnoise.objectives.bound import Bound, bound, step_term
@@ -59,6 +60,7 @@ __all__ = [
     "CHAIN",
     "VDM",
     "Absolute",
+    "Adversarial",
     "Batch",
     "Bound",
     "Categories",
@@ -109,6 +111,7 @@ __all__ = [
     "data_likelihood",
     "data_of_parts",
     "distilled_target",
+    "gradient_penalty",
     "level_likelihood",
     "limit_bound",
     "log_likelihood",

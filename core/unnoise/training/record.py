@@ -106,15 +106,15 @@ class Record:
                     if value is not None and name != "step":
                         self._board.add_scalar(name, value, step)
         if self._progress is not None:
-            loss, speed = f"{row['loss']:.4f}", f"{row['steps_per_second']:.2f}"
-            self._progress.update(self._task, completed=step, loss=loss, speed=speed)
+            speed = f"{row['steps_per_second']:.2f}"
+            self._progress.update(self._task, completed=step, loss=_losses(row), speed=speed)
         else:
             self._console.print(self._line(row, step), soft_wrap=True)
 
     def _line(self, row: Row, step: int) -> str:
         done = max(1, step - self._start)
         left = (time.monotonic() - self._begun) / done * (self._steps - step)
-        parts = [f"step {step}/{self._steps}", f"loss {row['loss']:.4f}"]
+        parts = [f"step {step}/{self._steps}", f"loss {_losses(row)}"]
         if row.get("validation_loss") is not None:
             parts.append(f"validation {row['validation_loss']:.4f}")
         if row.get("bound") is not None:
@@ -122,6 +122,15 @@ class Record:
         parts.append(f"{row['steps_per_second']:.2f} steps/s")
         parts.append(f"{int(left // 60)} min {int(left % 60)} s left")
         return "  ".join(parts)
+
+
+def _losses(row: Row) -> str:
+    """The run's loss, and those of its other turns with their names."""
+    found = [f"{row['loss']:.4f}"]
+    for name, value in row.items():
+        if name.startswith("loss/") and value is not None:
+            found.append(f"{name.removeprefix('loss/')} {value:.4f}")
+    return "  ".join(found)
 
 
 def _board(run: Path, start: int) -> Any:

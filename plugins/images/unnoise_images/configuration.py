@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -10,6 +10,8 @@ from unnoise.errors import ConfigError
 from unnoise.objectives import Goal
 from unnoise.specs import FromData
 from unnoise_images.files import LARGEST, SMALLEST, Fit, colour
+
+NO_GUIDANCE: Final = "a model with the goal adversarial draws pictures and cannot be guided"
 
 
 class Configuration(BaseModel):
@@ -74,10 +76,14 @@ class Configuration(BaseModel):
     schedule: Literal["cosine", "linear"] = Field(
         "cosine", description="how noise grows with time; with the goal vdm it is learned"
     )
-    goal: Goal = Field(
+    goal: Goal | Literal["adversarial"] = Field(
         "simple",
         description="what is minimised: simple and min-snr for pictures that look good; likelihood,"
-        " vdm (learned schedule) and hybrid (learned variance) for a better bound",
+        " vdm (learned schedule) and hybrid (learned variance) for a better bound; adversarial"
+        " against a second network, for pictures in the few steps of --chain",
+    )
+    chain: int = Field(
+        4, ge=1, le=1000, description="steps of a picture, with the goal adversarial"
     )
     fourier: tuple[Annotated[int, Field(ge=0, le=12)], ...] | None = Field(
         None,
@@ -114,6 +120,12 @@ class Configuration(BaseModel):
             raise ValueError("widths and blocks name the same resolutions")
         if min(self.widths) < 1 or min(self.blocks) < 0 or self.blocks[-1] < 1:
             raise ValueError("widths are positive, and the lowest resolution needs a block")
+        return self
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Configuration:
+        if self.goal == "adversarial" and self.guidance_scale != 1:
+            raise ValueError(f"{NO_GUIDANCE}: guidance_scale is 1 there")
         return self
 
     @property

@@ -14,13 +14,22 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from unnoise.codecs import Codec
-from unnoise.denoise import ClassifierFree, Clean, Denoiser, NetworkDenoiser, Noise, V
+from unnoise.denoise import (
+    ClassifierFree,
+    Clean,
+    Denoiser,
+    GaussianParametrization,
+    Generator,
+    NetworkDenoiser,
+    Noise,
+    V,
+)
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained, inputs_of
 from unnoise.engine.options import Options
 from unnoise.errors import InputError, nearest
 from unnoise.fields import configured
-from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
+from unnoise.kernels import GaussianKernel, Schedule, VPCosine, VPLinear, coarse
 from unnoise.objectives import (
     ConditionDropout,
     DataType,
@@ -35,7 +44,8 @@ from unnoise.samplers import Observation, Start
 from unnoise.samplers.strength import time_of_strength
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise_images import data, diffusers_model
-from unnoise_images.configuration import Configuration
+from unnoise_images.adversarial import NOISE, adversarial
+from unnoise_images.configuration import NO_GUIDANCE, Configuration
 from unnoise_images.display import Pictures
 from unnoise_images.files import as_picture, to_mask, to_pixels
 from unnoise_images.network import UNet
@@ -67,26 +77,25 @@ class Images(Trainable):
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
         if configuration.diffusers is not None:
             return diffusers_model.defaults(configuration)
+        if configuration.goal == "adversarial":
+            return {"steps": configuration.chain, "sampler": "ancestral"}
         return {"steps": 50, "sampler": "ddim"}
 
     def foreign(self, folder: Path) -> Trained | None:
         """What diffusers' `save_pretrained` wrote, see `diffusers_model`."""
         return from_diffusers(self, folder) if diffusers_model.is_diffusers(folder) else None
 
-    def build(self, configuration: Configuration) -> NetworkDenoiser:
+    def build(self, configuration: Configuration) -> Denoiser:
         if configuration.diffusers is not None:
             return diffusers_model.build(configuration)
-        channels, _, _ = configuration.size
+        if configuration.goal == "adversarial":
+            kernel = GaussianKernel(
+                Euclidean(), coarse(configuration.chain, schedule_of(configuration))
+            )
+            network = unet(configuration, exponents=(), noise=NOISE)
+            return Generator(network, kernel, NOISE, predicted(configuration), clip=RANGE)
         plan = self._recipe(configuration)
-        network = UNet(
-            channels=channels,
-            classes=len(configuration.classes or ()),
-            widths=configuration.widths,
-            blocks=configuration.blocks,
-            attention=configuration.attention,
-            outputs=plan.outputs,
-            exponents=plan.exponents if configuration.fourier is None else configuration.fourier,
-        )
+        network = unet(configuration, plan.exponents, plan.outputs)
         kernel = GaussianKernel(Euclidean(), plan.schedule)
         return NetworkDenoiser(network, kernel, plan.parametrization, clip=RANGE)
 
@@ -94,7 +103,10 @@ class Images(Trainable):
         """That of the goal, a share of the labels being hidden so that guidance is possible."""
         if configuration.diffusers is not None:
             return Simple()
-        objective = self._recipe(configuration).objective
+        if configuration.goal == "adversarial":
+            objective: Objective = adversarial(configuration)
+        else:
+            objective = self._recipe(configuration).objective
         if not configuration.classes or not configuration.label_dropout:
             return objective
         none = {"label": torch.tensor([len(configuration.classes)])}
@@ -120,10 +132,11 @@ class Images(Trainable):
         return {"label": shown, "num_samples": 4} if shown else {"num_samples": 16}
 
     def _recipe(self, configuration: Configuration) -> Recipe:
-        schedule = VPCosine() if configuration.schedule == "cosine" else VPLinear()
-        parametrization = {"v": V, "noise": Noise, "clean": Clean}[configuration.parametrization]()
+        assert configuration.goal != "adversarial"
         data = of_states(self.data_type(configuration), self.codec(configuration))
-        return recipe(configuration.goal, schedule, parametrization, data)
+        return recipe(
+            configuration.goal, schedule_of(configuration), predicted(configuration), data
+        )
 
     def teacher(self, model: Trained) -> tuple[Denoiser, Configuration]:
         """The denoiser guided as by default; its student needs no guidance of its own."""
@@ -153,7 +166,7 @@ class Images(Trainable):
         """One for each label, the picture to paint into read once."""
         configuration: Configuration = model.configuration
         classes = configuration.classes or ()
-        _check_guidance(request, classes)
+        _check_guidance(request, configuration)
         picture = _picture(request, model)
         observation = _observation(request, picture)
         start = _start(request, model, picture)
@@ -182,6 +195,34 @@ class Images(Trainable):
         return path
 
 
+def schedule_of(configuration: Configuration) -> Schedule:
+    """How noise grows, where that is not learned."""
+    return VPCosine() if configuration.schedule == "cosine" else VPLinear()
+
+
+def predicted(configuration: Configuration) -> GaussianParametrization:
+    """What the network predicts."""
+    kinds = {"v": V, "noise": Noise, "clean": Clean}
+    return kinds[configuration.parametrization]()
+
+
+def unet(
+    configuration: Configuration, exponents: Sequence[int], outputs: int = 1, noise: int = 0
+) -> UNet:
+    """A network with fresh weights; the configuration may say other `exponents`."""
+    channels, _, _ = configuration.size
+    return UNet(
+        channels=channels,
+        classes=len(configuration.classes or ()),
+        widths=configuration.widths,
+        blocks=configuration.blocks,
+        attention=configuration.attention,
+        outputs=outputs,
+        exponents=exponents if configuration.fourier is None else configuration.fourier,
+        noise=noise,
+    )
+
+
 def from_diffusers(domain: Images, folder: Path) -> Trained:
     """What diffusers' `save_pretrained` wrote, see `diffusers_model`."""
     configuration, denoiser, digest = diffusers_model.opened(folder)
@@ -201,8 +242,10 @@ class Prepared:
     guidance_scale: float | None
 
 
-def _check_guidance(request: Request, classes: Sequence[str]) -> None:
-    scale = request.guidance_scale
+def _check_guidance(request: Request, configuration: Configuration) -> None:
+    scale, classes = request.guidance_scale, configuration.classes
+    if scale is not None and scale != 1 and configuration.goal == "adversarial":
+        raise InputError(NO_GUIDANCE, value=scale, fix="leave guidance_scale out")
     if scale is not None and scale != 1 and not classes:
         raise InputError(
             "guidance needs a model with classes", value=scale, fix="leave guidance_scale out"

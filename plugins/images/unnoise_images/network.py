@@ -8,9 +8,10 @@ channels-last, and one linear map makes the modulations of all blocks.
 from __future__ import annotations
 
 import math
+from abc import ABC
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, final
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,44 @@ class Attention(nn.Module):
         return x + self.out(h.transpose(2, 3).reshape(batch, channels, height, width))
 
 
-class UNet(nn.Module):
+class Told(nn.Module, ABC):
+    """A network that is told the time, the class and, if it draws, numbers to draw from.
+
+    Parameters
+    ----------
+    classes : number of classes; the label `classes` stands for "no label".
+    noise : how many numbers the condition has under "z"; 0 for a network that does not draw.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, classes: int, noise: int = 0) -> None:
+        super().__init__()
+        self.classes = classes
+        self.label = nn.Embedding(classes + 1, _EMBEDDING)
+        self.time = _mapping(_FREQUENCIES)
+        exponent = torch.arange(_FREQUENCIES // 2) / (_FREQUENCIES // 2)
+        self.register_buffer("frequencies", 1000 * 1e-4**exponent, persistent=False)
+        self.noise = _mapping(noise) if noise else None
+
+    def modulations(self, sizes: Sequence[int]) -> nn.Linear:
+        """One linear map for the modulations of all blocks, which take so many numbers each."""
+        return nn.Linear(_EMBEDDING, sum(sizes))
+
+    def told(self, time: Tensor, condition: Condition) -> Tensor:
+        """What `modulations` reads of time (B,) in [0, 1] and {"label": (B,), "z": (B, noise)}."""
+        known = condition or {}
+        angle = time[:, None] * self.frequencies
+        embedding: Tensor = self.time(torch.cat([angle.cos(), angle.sin()], 1))
+        none = torch.full(time.shape, self.classes, device=time.device)
+        embedding = embedding + self.label(known.get("label", none))
+        if self.noise is not None:
+            embedding = embedding + self.noise(known["z"])
+        return F.silu(embedding)
+
+
+@final
+class UNet(Told):
     """A function of (x_t, time, class) with the shape of x_t, or several times its channels.
 
     Parameters
@@ -79,6 +117,7 @@ class UNet(nn.Module):
         lowest resolution once.
     attention : self-attention in the middle of the lowest resolution.
     outputs : how many numbers are put out for each of x_t.
+    noise : how many numbers it draws from, as a generator.
     exponents : of the Fourier features of x_t that are seen beside it, if any. How much of them is
         seen depends on the time: above their own wavelength of noise they say nothing.
 
@@ -95,16 +134,11 @@ class UNet(nn.Module):
         attention: bool,
         outputs: int = 1,
         exponents: Sequence[int] = (),
+        noise: int = 0,
     ) -> None:
-        super().__init__()
-        self.classes, self.widths = classes, tuple(widths)
+        super().__init__(classes, noise)
+        self.widths = tuple(widths)
         self.factor = 2 ** (len(widths) - 1)
-        self.label = nn.Embedding(classes + 1, _EMBEDDING)
-        self.time = nn.Sequential(
-            nn.Linear(_FREQUENCIES, _EMBEDDING), nn.SiLU(), nn.Linear(_EMBEDDING, _EMBEDDING)
-        )
-        exponent = torch.arange(_FREQUENCIES // 2) / (_FREQUENCIES // 2)
-        self.register_buffer("frequencies", 1000 * 1e-4**exponent, persistent=False)
         self.exponents = tuple(exponents)
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
         if exponents:
@@ -127,7 +161,7 @@ class UNet(nn.Module):
         self.sizes = [2 * b.conv1.out_channels for stack in stacks for b in stack]
         if exponents:
             self.sizes.insert(0, widths[0])
-        self.modulate = nn.Linear(_EMBEDDING, sum(self.sizes))
+        self.modulate = self.modulations(self.sizes)
 
     def forward(
         self, x_t: Tensor, label: Tensor, layout: Layout | None = None, condition: Condition = None
@@ -136,7 +170,8 @@ class UNet(nn.Module):
         height, width = x_t.shape[-2:]
         x = F.pad(x_t, (0, -width % self.factor, 0, -height % self.factor))
         x = x.contiguous(memory_format=torch.channels_last)
-        modulations = iter(self._modulations(label, condition))
+        table = self.modulate(self.told(label, condition))
+        modulations = iter(table.split(self.sizes, 1))
         h = self.stem(x)
         if self.exponents:
             waves = fourier_features(x, self.exponents)[:, x.shape[1] :]
@@ -157,15 +192,11 @@ class UNet(nn.Module):
                 h = block(h, next(modulations))
         return self.out(F.silu(self.norm(h)))[..., :height, :width]
 
-    def _modulations(self, time: Tensor, condition: Condition) -> tuple[Tensor, ...]:
-        angle = time[:, None] * self.frequencies
-        embedding = self.time(torch.cat([angle.cos(), angle.sin()], 1))
-        if condition is None:
-            classes = torch.full(time.shape, self.classes, device=time.device)
-        else:
-            classes = condition["label"]
-        table: Tensor = self.modulate(F.silu(embedding + self.label(classes)))
-        return table.split(self.sizes, 1)
+
+def _mapping(inputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, _EMBEDDING), nn.SiLU(), nn.Linear(_EMBEDDING, _EMBEDDING)
+    )
 
 
 def _stack(width: int, blocks: int) -> nn.ModuleList:

@@ -102,6 +102,15 @@ def test_the_log_and_the_card_tell_of_each_turn(tmp_path: Path) -> None:
     assert {"validation_loss", "validation_loss/critic"} <= set(model.card["validation"])
 
 
+def test_the_terminal_tells_of_each_turn(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run(tmp_path / "run", objective=Duel(), log_every=1, quiet=False)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step 1/")]
+    row = rows(tmp_path / "run")[0]
+    said = f"loss {row['loss']:.4f}  critic {row['loss/critic']:.4f}"
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
 # --- stopping and going on
 
 
