@@ -85,15 +85,18 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
-def unusable(bad: Sequence[tuple[Path, InputError]], total: int, what: str, skip: bool) -> None:
-    """Of `total` files, called `what`, those in `bad` cannot be used, for the reasons beside them.
+def unusable(
+    bad: Sequence[tuple[Path | str, InputError]], total: int, what: str, skip: bool
+) -> None:
+    """Of `total` things called `what`, those in `bad` (files, or names) cannot be used, for the
+    reasons beside them.
 
     Raises InputError, which names the first and counts all; with `skip` that is a warning, in the
     name of the caller's caller.
     """
     if not skip and len(bad) == 1:
         raise bad[0][1]
-    names = ", ".join(repr(str(path)) for path, _ in bad[:_NAMED])
+    names = ", ".join(repr(str(p)) if isinstance(p, Path) else p for p, _ in bad[:_NAMED])
     more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     text = f"{len(bad)} of {total} {what} cannot be used: {names}{more}"
     if not skip:

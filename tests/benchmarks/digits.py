@@ -25,18 +25,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import unnoise
 from unnoise.compat import without_broken_torchaudio
+from unnoise.distributions import frechet
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch
 from unnoise.spaces import Euclidean, tensor
 from unnoise_images.data import Pictures
 from unnoise_images.domain import Images
+from unnoise_images.features import FeatureNet, features_of, learned, read
 from unnoise_images.pictures import enlarged, grid, levels, to_images
 
 without_broken_torchaudio()
@@ -47,72 +48,20 @@ BATCH, WARMUP, AVERAGE, DROPOUT, CLASSES, STEPS = 32, 200, 0.999, 0.15, 10, 50
 LIMIT = 0.985
 
 
-class Classifier(nn.Module):
-    """Five convolutions; `features` are the 64 numbers before the last layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            *_layer(1, 32), *_layer(32, 32), nn.MaxPool2d(2),
-            *_layer(32, 64), *_layer(64, 64), nn.MaxPool2d(2),
-            *_layer(64, 96), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 64), nn.ReLU(),
-        )  # fmt: skip
-        self.head = nn.Linear(64, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
-
-
-def _layer(a: int, b: int) -> list[nn.Module]:
-    return [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-
-
-def deformed(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Small random rotation, scale, shear and shift of each picture."""
-    u = torch.rand(5, len(x), generator=generator) - 0.5
-    angle, size, shear = 0.35 * u[0], 1 + 0.2 * u[1], 0.3 * u[2]
-    cos, sin = size * angle.cos(), size * angle.sin()
-    rows = [
-        torch.stack([cos, shear - sin, 0.25 * u[3]], 1),
-        torch.stack([sin, cos, 0.25 * u[4]], 1),
-    ]
-    where = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-    return F.grid_sample(x + 1, where, align_corners=False) - 1
-
-
-def classifier(train: Pictures, held_out: Pictures, kept: Path | None) -> Classifier:
-    """Trained, or read from `kept`; checked on the held-out part in either case."""
-    torch.manual_seed(0)
-    model = Classifier().to(memory_format=torch.channels_last)
+def classifier(train: Pictures, held_out: Pictures, kept: Path | None) -> FeatureNet:
+    """Learned, or read from the folder `kept`; checked on the held-out part in either case."""
     if kept is not None and kept.exists():
-        model.load_state_dict(load_file(kept))
+        model = read(kept)
     else:
-        fit_classifier(model, train)
-    model.eval()
+        names = [str(k) for k in range(CLASSES)]
+        model = learned(train.pixels.float() / 255, train.labels, names)
+        if kept is not None:
+            model.save(kept)
     found = accuracy(model, pixels(held_out), held_out.labels)
     print(f"classifier: {found:.2%} of the {len(held_out)} held-out digits", flush=True)
     if found < LIMIT:
         raise SystemExit(f"the classifier must reach {LIMIT:.1%}")
-    if kept is not None:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, kept)
     return model
-
-
-def fit_classifier(model: Classifier, train: Pictures, epochs: int = 8) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, y = pixels(train), train.labels
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=1e-2)
-    size = 100
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=len(x) // size * epochs)
-    for _ in range(epochs):
-        order = torch.randperm(len(x), generator=generator)
-        for rows in order[: len(x) // size * size].split(size):
-            seen = deformed(x[rows], generator).contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(model(seen), y[rows], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            plan.step()
 
 
 def pixels(pictures: Pictures) -> Tensor:
@@ -125,25 +74,13 @@ def states(pixels: Tensor) -> Tensor:
     return tensor(levels().embed(data, Euclidean().layout(data))[0])
 
 
-@torch.no_grad()
-def features(model: Classifier, x: Tensor) -> Tensor:
-    return torch.cat([model.features(part) for part in x.split(500)]).double()
+def features(model: FeatureNet, x: Tensor) -> Tensor:
+    """Of pictures as a diffusion sees them."""
+    return features_of(model.seen, (x + 1) / 2)
 
 
-@torch.no_grad()
-def accuracy(model: Classifier, x: Tensor, labels: Tensor) -> float:
-    logits = torch.cat([model(part) for part in x.split(500)])
-    return (logits.argmax(1) == labels).float().mean().item()
-
-
-def frechet(a: Tensor, b: Tensor) -> float:
-    """|mean difference|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) of two sets of features."""
-    covariance_a, covariance_b = torch.cov(a.T), torch.cov(b.T)
-    values, vectors = torch.linalg.eigh(covariance_a)
-    root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp(min=0).sqrt().sum()
-    spread = covariance_a.trace() + covariance_b.trace() - 2 * cross
-    return ((a.mean(0) - b.mean(0)).square().sum() + spread).item()
+def accuracy(model: FeatureNet, x: Tensor, labels: Tensor) -> float:
+    return (features_of(model, (x + 1) / 2).argmax(1) == labels).float().mean().item()
 
 
 @dataclass
@@ -293,7 +230,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="our learning rate")
     parser.add_argument("--peer-rate", type=float, default=2e-3)
     parser.add_argument("--peer-prediction", default="v_prediction")
-    parser.add_argument("--judge", type=Path, help="file that keeps the classifier between runs")
+    parser.add_argument("--judge", type=Path, help="folder that keeps the classifier between runs")
     parser.add_argument("--only", nargs="*", default=["bundle", "ours", "peer"])
     parser.add_argument("--pictures", type=Path, help="folder for a grid of each model's digits")
     chosen = parser.parse_args()

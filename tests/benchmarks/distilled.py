@@ -19,12 +19,14 @@ import time
 from pathlib import Path
 
 import torch
-from digits import CLASSES, Classifier, accuracy, classifier, features, frechet, pixels
+from digits import CLASSES, accuracy, classifier, features, pixels
 from torch import Tensor
 
 import unnoise
+from unnoise.distributions import frechet
 from unnoise.model import Model
 from unnoise_images.domain import Images
+from unnoise_images.features import FeatureNet
 from unnoise_images.pictures import enlarged, grid, to_images
 
 
@@ -48,7 +50,7 @@ def row(
     name: str,
     model: Model,
     steps: int,
-    judge: Classifier,
+    judge: FeatureNet,
     target: Tensor,
     chosen: argparse.Namespace,
 ) -> str:
@@ -82,7 +84,7 @@ def main() -> None:
     parser.add_argument("--students", nargs="*", default=[], help="bundles of unnoise distill")
     parser.add_argument("--samples", type=int, default=2000, help="digits of each row")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--judge", type=Path, help="file that keeps the classifier between runs")
+    parser.add_argument("--judge", type=Path, help="folder that keeps the classifier between runs")
     parser.add_argument("--pictures", type=Path, help="folder for a grid of each row's digits")
     chosen = parser.parse_args()
     torch.set_num_threads(1)

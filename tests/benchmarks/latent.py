@@ -265,7 +265,7 @@ def main() -> None:
     for kind in (one, two):
         kind.add_argument("--data", required=True, help="folder of prepare_mnist.py")
         kind.add_argument("--held-out", type=int, default=1000)
-        kind.add_argument("--judge", type=Path, help="file that keeps the classifier between runs")
+        kind.add_argument("--judge", type=Path, help="folder that keeps the classifier")
         kind.add_argument("--samples", type=int, default=1000)
         kind.add_argument("--steps", type=int, help="of the latent models; default: their own")
     args = parser.parse_args()

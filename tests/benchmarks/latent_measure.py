@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from digits import CLASSES, Classifier, accuracy, classifier, features, frechet, states
+from digits import CLASSES, accuracy, classifier, features, states
 from PIL import Image
 from torch import Tensor
 
 import unnoise
+from unnoise.distributions import frechet
 from unnoise.domain import Batch
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
@@ -23,6 +24,7 @@ from unnoise.objectives import Hutchinson
 from unnoise.spaces import Layout, tensor
 from unnoise.training.data import read
 from unnoise_images.domain import Images
+from unnoise_images.features import FeatureNet
 from unnoise_latent.likelihood import importance_weighted, parts_of_nelbo
 from unnoise_latent.pictures import pictures_of
 
@@ -33,7 +35,7 @@ BATCH = 100
 class Judge:
     """The classifier, and the held-out digits in its eyes."""
 
-    network: Classifier
+    network: FeatureNet
     held_out: Tensor
     binary: bool
 

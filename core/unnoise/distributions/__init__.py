@@ -1,5 +1,6 @@
 """Distributions over states."""
 
+from unnoise.distributions.distances import Estimate, frechet, frechet_limit, kernel_distance
 from unnoise.distributions.distributions import (
     Categorical,
     Dirac,
@@ -18,10 +19,14 @@ __all__ = [
     "Dirac",
     "DiscretisedLogistic",
     "Distribution",
+    "Estimate",
     "Gaussian",
     "Implicit",
     "Levels",
     "Product",
+    "frechet",
+    "frechet_limit",
     "inverse_cdf",
+    "kernel_distance",
     "one_hot_log",
 ]

@@ -50,6 +50,7 @@ from unnoise_images.display import Pictures
 from unnoise_images.files import as_picture, to_mask, to_pixels
 from unnoise_images.network import UNet
 from unnoise_images.pictures import levels, to_images
+from unnoise_images.quality import Quality
 from unnoise_images.request import Request
 
 _CLASSES = 10  # that are shown of a model in training
@@ -68,6 +69,7 @@ class Images(Trainable):
     Configuration: ClassVar[type[BaseModel]] = Configuration
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
     display: ClassVar[Display[Trained]] = Pictures()
+    metrics: ClassVar[Mapping[str, type[BaseModel]]] = {"quality": Quality}
     demo: ClassVar[Mapping[str, Any]] = {"label": list(range(10)), "num_samples": 2}
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:

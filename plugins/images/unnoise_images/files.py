@@ -40,32 +40,35 @@ _ORIENTATION: Final = 0x0112  # EXIF tag; 5 to 8 swap height and width
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """The picture in `path`, header read and checked, pixels not yet decoded.
+def opened(source: Path | bytes, what: str = "") -> Iterator[Image.Image]:
+    """The picture in a file, or in the bytes of one; header read and checked, pixels not yet
+    decoded.
 
-    Raises InputError, naming the file, for everything that is not one picture, in a format that
-    Pillow decodes itself, of at most `MOST_PIXELS` pixels.
+    Raises InputError, naming the file or `what`, for everything that is not one picture, in a
+    format that Pillow decodes itself, of at most `MOST_PIXELS` pixels.
     """
+    what = what or repr(str(source))
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=_FORMATS) as picture:
             if picture.format != "MPO":  # a phone's, with its preview behind it
-                _check_frames(picture, repr(str(path)))
-            _check_bits(picture, repr(str(path)))
+                _check_frames(picture, what)
+            _check_bits(picture, what)
             if picture.width * picture.height > MOST_PIXELS:
                 raise InputError(
-                    f"{str(path)!r} is too large",
+                    f"{what} is too large",
                     value=f"{picture.width} x {picture.height}",
                     limit=f"{MOST_PIXELS} pixels",
                 )
             yield picture
     except Image.DecompressionBombError as error:
-        raise InputError(f"{str(path)!r} is too large", limit=f"{MOST_PIXELS} pixels") from error
+        raise InputError(f"{what} is too large", limit=f"{MOST_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{str(path)!r} is no picture in a format that can be read") from error
+        raise InputError(f"{what} is no picture in a format that can be read") from error
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {str(path)!r}") from error
+        raise InputError(f"there is no file {what}") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # all that PIL raises on damage
-        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+        raise InputError(f"{what} cannot be read: {error}") from error
 
 
 def is_colour(picture: Image.Image, what: str, background: str | None = None) -> bool:
@@ -186,14 +189,6 @@ def to_mask(picture: Image.Image, height: int, width: int, what: str) -> Mask:
     in numbers: 1 is white."""
     grey = to_pixels(picture, height, width, 1, "refuse", what)[0]
     return grey > 0 if grey.max() <= 1 else grey >= 128
-
-
-def read_pixels(
-    path: Path, height: int, width: int, channels: int, fit: Fit, background: str | None = None
-) -> Pixels:
-    """`to_pixels` of a file; InputError names the file."""
-    with opened(path) as picture:
-        return to_pixels(picture, height, width, channels, fit, repr(str(path)), background)
 
 
 def held(picture: Image.Image) -> str:

@@ -230,7 +230,7 @@ def test_numbers_of_classes_that_are_named() -> None:
         data.scan([*source, Image.new("L", (12, 10))])
     with pytest.raises(InputError, match="hold no pictures"):
         data.scan([])
-    with pytest.raises(InputError, match="must be a folder, or pictures"):
+    with pytest.raises(InputError, match="must be a folder, a parquet file, or pictures"):
         data.scan(7)
 
 
