@@ -4,6 +4,7 @@ from unnoise.denoise.above import WholeNoise
 from unnoise.denoise.analytic import AnalyticVariance, analytic_variance
 from unnoise.denoise.base import Condition, Denoiser, check_condition
 from unnoise.denoise.categorical import Ratio, entropy_rate, score_entropy
+from unnoise.denoise.energy import Energy
 from unnoise.denoise.features import fourier_features
 from unnoise.denoise.generator import Generator
 from unnoise.denoise.guidance import ClassifierFree, ClassifierGuided
@@ -36,6 +37,7 @@ __all__ = [
     "Coefficients",
     "Condition",
     "Denoiser",
+    "Energy",
     "Flow",
     "GaussianParametrization",
     "Generator",

@@ -36,6 +36,7 @@ from unnoise.objectives.likelihood import (
 from unnoise.objectives.limit import limit_bound
 from unnoise.objectives.objectives import Absolute, ConditionDropout, Error, Simple, Squared
 from unnoise.objectives.recipes import CHAIN, Goal, Recipe, recipe
+from unnoise.objectives.recovery import RecoveryLikelihood, auroc
 from unnoise.objectives.sde_bound import sde_bound
 from unnoise.objectives.times import (
     ImportanceTimes,
@@ -90,6 +91,7 @@ __all__ = [
     "Quantised",
     "Reading",
     "Recipe",
+    "RecoveryLikelihood",
     "ScoreEntropy",
     "SignalTimes",
     "Simple",
@@ -104,6 +106,7 @@ __all__ = [
     "VariationalBound",
     "Weighted",
     "Weighting",
+    "auroc",
     "bits_per_dimension",
     "bound",
     "continuous_bound",
