@@ -1,7 +1,8 @@
-"""A diffusers folder (UNet2DModel and its scheduler) as an unnoise model.
+"""A diffusers folder (UNet2DModel and its scheduler) as an unnoise model, and back.
 
     model = load_diffusers("folder")        # or unnoise.load("folder")
     out = model.generate(num_samples=4, steps=50)
+    save_diffusers(model, "other")          # what `from_pretrained` of diffusers reads
 
 See `unnoise_images.diffusers_model` for what is honoured.
 """
@@ -14,10 +15,11 @@ from pathlib import Path
 from unnoise.compat import torch_untouched
 from unnoise.domain import Trained
 from unnoise.model import Model
+from unnoise_images.diffusers_export import save_diffusers
 from unnoise_images.diffusers_scheduler import DiffusersScheduler
 from unnoise_images.domain import Images, from_diffusers
 
-__all__ = ["DiffusersScheduler", "load_diffusers"]
+__all__ = ["DiffusersScheduler", "load_diffusers", "save_diffusers"]
 
 
 @torch_untouched()
