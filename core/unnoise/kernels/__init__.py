@@ -6,6 +6,7 @@ from unnoise.kernels.categorical import CategoricalKernel, corruption_of
 from unnoise.kernels.chains import coarse
 from unnoise.kernels.corruptions import Absorbing, BayesCorruption, Corruption, Uniform
 from unnoise.kernels.dense import DenseCorruption, Matrices, RandomWalk
+from unnoise.kernels.drift import LearnedDrift
 from unnoise.kernels.gaussian import GaussianKernel
 from unnoise.kernels.information import information_times, mutual_information
 from unnoise.kernels.learned import Interior, LearnedSchedule, LinearInterior, MonotoneInterior
@@ -36,6 +37,7 @@ __all__ = [
     "GaussianKernel",
     "Geometric",
     "Interior",
+    "LearnedDrift",
     "LearnedSchedule",
     "Least",
     "Linear",

@@ -35,6 +35,7 @@ from unnoise.objectives.likelihood import (
 )
 from unnoise.objectives.limit import limit_bound
 from unnoise.objectives.objectives import Absolute, ConditionDropout, Error, Simple, Squared
+from unnoise.objectives.paths import path_bound
 from unnoise.objectives.recipes import CHAIN, Goal, Recipe, recipe
 from unnoise.objectives.recovery import RecoveryLikelihood, auroc
 from unnoise.objectives.sde_bound import sde_bound
@@ -121,6 +122,7 @@ __all__ = [
     "log_probability",
     "loss_curve",
     "of_states",
+    "path_bound",
     "recipe",
     "sde_bound",
     "step_term",

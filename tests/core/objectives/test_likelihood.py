@@ -32,7 +32,7 @@ from unnoise.objectives import (
     level_likelihood,
     log_likelihood,
 )
-from unnoise.samplers import Diffusion
+from unnoise.samplers import AdaptiveODE, Diffusion
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.spaces.ode import Point, integrate
 from unnoise.testing import FiniteOracle, GaussianOracle, MixtureOracle, PmfOracle
@@ -95,6 +95,20 @@ def test_each_density_and_its_code():
     exact = normal(x[:, 0], 0, v0) + prior_error
     torch.testing.assert_close(found.nats, exact, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.nats, found.prior + found.divergence)
+
+
+def test_the_ode_is_a_flow_that_is_inverted():
+    """From data to their codes, and back by the sampler, of a mixture that the ODE bends."""
+    means = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=F64)
+    kernel = GaussianKernel(Euclidean(), VPLinear())
+    oracle = MixtureOracle(kernel, torch.tensor([0.3, 0.7]), means, torch.tensor([0.2, 0.4]))
+    x = torch.tensor([[-1.0, 0.5], [0.8, 0.0], [0.0, 0.2], [-0.5, 1.0]], dtype=F64)
+    code = likelihood(oracle, x, eps=1e-3, tolerance=1e-7).latent
+    assert (code - x).abs().max() > 0.3
+    run = Diffusion(oracle, dense(x), NoiseSource(0, range(4)))
+    sampler = AdaptiveODE(rtol=1e-7, atol=1e-7)
+    (step,) = sampler(run, code, torch.tensor([1.0, 1e-3], dtype=F64))
+    torch.testing.assert_close(step.x, x, atol=1e-5, rtol=0)
 
 
 def test_a_mixture_in_two_dimensions():
