@@ -88,7 +88,8 @@ class ConditionDropout(Objective):
     """Train with and without condition, for classifier-free guidance.
 
     With probability `probability` a sample's condition is replaced by `unconditional`, a mapping
-    of tensors with one leading row.
+    of tensors with one leading row. Parts of the condition that it does not name stay: the small
+    picture of an upsampler, whose caption is dropped.
     """
 
     objective: Objective
@@ -125,18 +126,17 @@ class ConditionDropout(Objective):
 
     def _without(self, batch: Batch, noise: NoiseSource) -> Batch:
         layout = batch.layout
-        if set(batch.condition or ()) != set(self.unconditional):
+        if not set(self.unconditional) <= set(batch.condition or ()):
             raise ConfigError(
-                "the unconditional stands for another condition than the batch has",
+                "the unconditional stands for a condition that the batch does not have",
                 value=sorted(self.unconditional),
                 limit=sorted(batch.condition or ()),
             )
         u = noise.uniform(Layout.dense(layout.batch, device=layout.device))
         drop = u < self.probability
-        mixed = {
-            name: torch.where(
-                drop.view(-1, *(1,) * (value.ndim - 1)), self.unconditional[name].to(value), value
-            )
-            for name, value in (batch.condition or {}).items()
-        }
+        mixed = dict(batch.condition or {})
+        for name, none in self.unconditional.items():
+            value = mixed[name]
+            rows = drop.view(-1, *(1,) * (value.ndim - 1))
+            mixed[name] = torch.where(rows, none.to(value), value)
         return replace(batch, condition=mixed or None)

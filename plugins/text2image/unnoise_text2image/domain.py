@@ -1,0 +1,248 @@
+"""The text2image domain: data are RGB pictures of levels 0 to 255, and states the same from -1 to
+1. A cascade is one plan of two tasks, each with its own denoiser, size and grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from PIL import Image
+from pydantic import BaseModel
+from torch import Tensor
+
+from unnoise.codecs import Codec
+from unnoise.denoise import Clean, Denoiser, NetworkDenoiser, Noise, V
+from unnoise.display import Display
+from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained
+from unnoise.engine.options import Options
+from unnoise.errors import ConfigError
+from unnoise.fields import configured
+from unnoise.kernels import GaussianKernel, VPCosine, VPLinear
+from unnoise.noise import NoiseSource
+from unnoise.objectives import (
+    ConditionDropout,
+    DataType,
+    Objective,
+    Quantised,
+    Recipe,
+    of_states,
+    recipe,
+)
+from unnoise.samplers import Observation, Start
+from unnoise.spaces import Euclidean, Layout, tensor
+from unnoise_images.domain import RANGE
+from unnoise_images.pictures import levels, to_images
+from unnoise_text2image import data
+from unnoise_text2image.cascade import Cascade
+from unnoise_text2image.configuration import Configuration
+from unnoise_text2image.display import Pictures
+from unnoise_text2image.guidance import NEGATIVE, Guidance, Guided
+from unnoise_text2image.inputs import Prepared, prepared
+from unnoise_text2image.network import CaptionedUNet
+from unnoise_text2image.request import Request
+from unnoise_text2image.text import Reader, TextEncoder
+from unnoise_text2image.upsampling import Augmented, augmented, reduced
+
+_SHOWN = 16  # pictures of a model in training
+BUNDLE = Path(__file__).parent / "bundle"
+PROMPT = "prompt"
+"""Under which a picture's info has what it was drawn from."""
+
+
+@final
+class Text2Image(Trainable):
+    """Pictures from captions."""
+
+    name: ClassVar[str] = "text2image"
+    Request: ClassVar[type[BaseModel]] = Request
+    Configuration: ClassVar[type[BaseModel]] = Configuration
+    bundle: ClassVar[Path | None] = BUNDLE
+    display: ClassVar[Display[Trained]] = Pictures()
+    demo: ClassVar[Mapping[str, Any]] = {
+        "prompt": ["red apple", "cat face", "red heart", "flag of France", "grinning face"],
+        "num_samples": 2,
+    }
+
+    def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
+        """Sizes from the pictures and the tokenizer from the captions of `source`."""
+        return data.complete(source, configured(Configuration, options))
+
+    def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        return {"steps": 30, "sampler": "ddim"}
+
+    def build(self, configuration: Configuration) -> Denoiser:
+        if configuration.stage == "base":
+            return self._stage(configuration, upsampler=False)
+        if configuration.stage == "upsampler":
+            return self._stage(configuration, upsampler=True)
+        return Cascade(
+            self._stage(configuration, upsampler=False), self._stage(configuration, upsampler=True)
+        )
+
+    def _stage(self, configuration: Configuration, *, upsampler: bool) -> NetworkDenoiser:
+        plan = self._recipe(configuration)
+        network = CaptionedUNet(
+            3,
+            configuration.upsampler_widths if upsampler else configuration.widths,
+            configuration.upsampler_blocks if upsampler else configuration.blocks,
+            TextEncoder(configuration),
+            plan.outputs,
+            plan.exponents,
+            upsampler=upsampler,
+        )
+        kernel = GaussianKernel(Euclidean(), plan.schedule)
+        return NetworkDenoiser(network, kernel, plan.parametrization, clip=RANGE)
+
+    def _recipe(self, configuration: Configuration) -> Recipe:
+        schedule = VPCosine() if configuration.schedule == "cosine" else VPLinear()
+        parametrization = {"v": V, "noise": Noise, "clean": Clean}[configuration.parametrization]()
+        kind = of_states(self.data_type(configuration), self.codec(configuration))
+        return recipe(configuration.goal, schedule, parametrization, kind)
+
+    def objective(self, configuration: Configuration) -> Objective:
+        """That of the goal, a share of the captions being hidden so that guidance is possible, and
+        noise on what an upsampler enlarges."""
+        objective = self._recipe(configuration).objective
+        if configuration.stage == "upsampler":
+            objective = Augmented(objective, configuration.augmentation)
+        if not configuration.caption_dropout:
+            return objective
+        none = Reader(configuration).condition([""])
+        return ConditionDropout(objective, configuration.caption_dropout, none)
+
+    def check_start(self, configuration: Configuration, initial: Trained | None) -> None:
+        if configuration.stage == "cascade":
+            raise ConfigError(
+                "the stages of a cascade are trained one by one",
+                value="stage cascade",
+                fix="train stage='base' and stage='upsampler', then"
+                " unnoise_text2image.cascade.joined(base, upsampler)",
+            )
+
+    def codec(self, configuration: Configuration) -> Codec:
+        return levels()
+
+    def data_type(self, configuration: Configuration) -> DataType:
+        """8-bit values."""
+        return Quantised(256, 0.0, 255.0)
+
+    def dataset(
+        self, source: Any, configuration: Configuration, part: Literal["train", "validation"]
+    ) -> data.Captions:
+        return data.read(source, configuration, part)
+
+    def collate(self, items: Sequence[data.Example]) -> Batch:
+        x0 = torch.stack([item.picture for item in items])
+        ids = torch.stack([item.ids for item in items])
+        condition = {"ids": ids, "mask": ids != 0}
+        small = [item.low for item in items if item.low is not None]
+        if small:
+            condition |= {"low": torch.stack(small), "level": torch.zeros(len(small))}
+        return Batch(x0, Euclidean().layout(x0), condition)
+
+    def trial(self, configuration: Configuration, held_out: Any) -> Mapping[str, Any] | None:
+        """Pictures of held-out captions, spread over them."""
+        count = min(_SHOWN, len(held_out))
+        if not count:
+            return {"num_samples": 4} if configuration.stage == "base" else None
+        rows = [k * len(held_out) // count for k in range(count)]
+        asked = {"prompt": [held_out.captions[k][0] for k in rows], "num_samples": 1}
+        if configuration.stage == "upsampler":
+            asked["image"] = to_images(torch.stack([held_out.small(k) for k in rows]))
+        return asked
+
+    def prepare(self, request: Request, model: Trained, options: Options) -> list[Prepared]:
+        """One for each prompt, its picture and mask read once."""
+        return prepared(request, model, options)
+
+    def notes(self, inputs: Sequence[Prepared]) -> Sequence[str]:
+        return [note for one in inputs for note in one.notes]
+
+    def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
+        configuration: Configuration = model.configuration
+        own = [inputs[draw.input] for draw in draws]
+        told = _told(own)
+        small, large = configuration.sides
+        if configuration.stage == "upsampler":
+            low = _pictures(own)
+            base = None
+        else:
+            factor = configuration.factor if configuration.stage == "cascade" else 1
+            denoiser = model.denoiser
+            base = denoiser.base if isinstance(denoiser, Cascade) else denoiser
+            low = tensor(
+                (
+                    yield Task(
+                        Layout.dense(len(own), (3, small, small)),
+                        condition=told,
+                        observation=_observation(own, factor),
+                        start=_start(own, factor),
+                        denoiser=_guided(base, own[0].guidance),
+                    )
+                )
+            )
+        if configuration.stage == "base":
+            return _signed(to_images(low, model.codec), own)
+        upsampler = model.denoiser
+        if isinstance(upsampler, Cascade):
+            upsampler = upsampler.upsampler
+        noise = NoiseSource(own[0].seed, [draw.number for draw in draws], branch=1)
+        level = torch.full((len(own),), own[0].level)
+        state = yield Task(
+            Layout.dense(len(own), (3, large, large)),
+            condition=told | {"low": augmented(low, level, noise), "level": level},
+            observation=_observation(own, 1) if base is not None else None,
+            denoiser=_guided(upsampler, own[0].upsampling),
+            steps=own[0].steps if base is not None else None,
+        )
+        return _signed(to_images(tensor(state), model.codec), own)
+
+    def write(self, sample: Image.Image, folder: Path, stem: str) -> Path:
+        path = folder / f"{stem}.png"
+        sample.save(path)
+        return path
+
+
+def _told(own: Sequence[Prepared]) -> dict[str, Tensor]:
+    """The condition of a batch: prompts, and negative prompts."""
+    ids = torch.cat([one.ids for one in own])
+    negative = torch.cat([one.negative_ids for one in own])
+    return {
+        "ids": ids,
+        "mask": ids != 0,
+        f"{NEGATIVE}ids": negative,
+        f"{NEGATIVE}mask": negative != 0,
+    }
+
+
+def _guided(denoiser: Denoiser, guidance: Guidance) -> Denoiser:
+    return Guided(denoiser, guidance, clip=RANGE)
+
+
+def _pictures(own: Sequence[Prepared]) -> Tensor:
+    return torch.cat([one.picture for one in own if one.picture is not None])
+
+
+def _observation(own: Sequence[Prepared], factor: int) -> Observation | None:
+    """The kept parts of the pictures, at a size smaller by `factor`: what lies in a kept part with
+    all its pixels is kept."""
+    if own[0].known is None:
+        return None
+    known = torch.cat([one.known for one in own if one.known is not None])
+    kept = reduced(known.float(), factor) == 1
+    value = reduced(_pictures(own), factor)
+    return Observation(value, kept.expand(value.shape))
+
+
+def _start(own: Sequence[Prepared], factor: int) -> Start | None:
+    """The pictures, at a size smaller by `factor`, with noise on them."""
+    start = own[0].start
+    return None if start is None else Start(reduced(_pictures(own), factor), start)
+
+
+def _signed(pictures: Sequence[Image.Image], own: Sequence[Prepared]) -> list[Image.Image]:
+    for picture, one in zip(pictures, own, strict=True):
+        picture.info[PROMPT] = one.prompt
+    return list(pictures)
