@@ -17,8 +17,8 @@ needs fontTools. Splits are functions of names alone, and a name is in one split
                     other women are, a skin tone of some person, a flag whose words are all seen
 
 Held-out pictures that look like one of the training set (the flag of Norway is that of Svalbard)
-are in no split; they are counted. Compositions with a skin tone stay: tones are alike. The Noto pictures are Apache-2.0 or OFL-1.1, those of Twitter
-CC-BY-4.0.
+are in no split; they are counted. Compositions with a skin tone stay, since all tones are alike.
+The Noto pictures are Apache-2.0 or OFL-1.1, those of Twitter CC-BY-4.0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ import json
 import re
 import sys
 import tarfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -170,9 +169,9 @@ def splits(found: Mapping[tuple[int, ...], Named]) -> dict[tuple[int, ...], str]
             chosen[points] = "names"
         elif one_in(50, "validation", one.base):
             chosen[points] = "validation"
-        elif partner in bases and not _elsewhere(partner) and one_in(6, "whole", one.base):
-            chosen[points] = "compositions"
-        elif one.tone and tones[one.base] > 2 and one_in(12, "tone", one.name):
+        elif (partner in bases and not _elsewhere(partner) and one_in(6, "whole", one.base)) or (
+            one.tone and tones[one.base] > 2 and one_in(12, "tone", one.name)
+        ):
             chosen[points] = "compositions"
         else:
             chosen[points] = "train"

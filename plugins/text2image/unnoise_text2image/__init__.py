@@ -1,3 +1,3 @@
-"""Text to image for unnoise: pictures from captions, by a cascade of two diffusions with guidance."""
+"""Text to image for unnoise: a cascade of two diffusions, guided by captions."""
 
 __version__ = "0.1.0"

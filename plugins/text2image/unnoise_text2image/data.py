@@ -19,6 +19,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 
@@ -67,7 +68,7 @@ def scan(source: Any, configuration: Configuration) -> list[Captioned]:
         raise InputError(
             f"{str(root)!r} holds no pictures", limit=f"{', '.join(SUFFIXES)}, with captions"
         )
-    twice = [str(b.path) for a, b in zip(found, found[1:], strict=False) if a.path == b.path]
+    twice = [str(b.path) for a, b in pairwise(found) if a.path == b.path]
     if twice:
         raise InputError(
             "a picture is listed twice",

@@ -114,13 +114,15 @@ def _said(reader: Reader, text: str, what: str) -> list[str]:
     notes = []
     if read.cut:
         notes.append(
-            f"the model reads {reader.length - 1} tokens; of the {what} it does not see {read.cut!r}"
+            f"the model reads {reader.length - 1} tokens; of the {what} it does not see"
+            f" {read.cut!r}"
         )
     if read.unknown:
         notes.append(f"the model has no token for {_listed(read.unknown)} in the {what}")
     if read.pieces:
         notes.append(
-            f"the vocabulary of the model lacks {_listed(read.pieces)} in the {what}, read in pieces"
+            f"the vocabulary of the model lacks {_listed(read.pieces)} in the {what}, which it"
+            " reads in pieces"
         )
     return notes
 
@@ -140,12 +142,12 @@ def _check_use(request: Request, one: Mapping[str, Any], configuration: Configur
             value="mask" if one["mask"] is not None else "strength",
             fix="leave it out, or use a base or a cascade",
         )
-    if not upsampler and one["image"] is not None:
-        if one["mask"] is None and request.strength is None:
-            raise InputError(
-                "image was given without mask",
-                fix="pass mask= too, to paint into it, or strength= to make others of it",
-            )
+    unused = one["mask"] is None and request.strength is None
+    if not upsampler and one["image"] is not None and unused:
+        raise InputError(
+            "image was given without mask",
+            fix="pass mask= too, to paint into it, or strength= to make others of it",
+        )
 
 
 def _picture(given: Any, configuration: Configuration, model: Trained) -> Tensor | None:

@@ -22,7 +22,7 @@ from unnoise.kernels import (
     training_times,
 )
 from unnoise.noise import NoiseSource
-from unnoise.objectives import Absolute, Batch, ConditionDropout, Simple, Squared
+from unnoise.objectives import Absolute, Batch, ConditionDropout, Objective, Simple, Squared
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle
 
@@ -201,6 +201,21 @@ def test_condition_dropout_errors():
             ConditionDropout(Simple(), 0.1, none)(
                 model, Batch(x0, layout, condition), NoiseSource(0, [0, 1])
             )
+
+
+def test_condition_dropout_leaves_what_it_does_not_name():
+    class Seen(Objective):
+        def __call__(self, denoiser, batch, noise):
+            self.condition = batch.condition
+            return batch.x0[:, 0]
+
+    n = 400
+    seen, x0 = Seen(), torch.zeros(n, 1, dtype=F)
+    told = {"y": torch.ones(n), "low": torch.arange(n)}
+    batch = Batch(x0, Layout.dense(n, (1,), dtype=F), told)
+    ConditionDropout(seen, 0.5, {"y": torch.tensor([-1.0])})(None, batch, NoiseSource(0, range(n)))
+    assert torch.equal(seen.condition["low"], told["low"])
+    assert set(seen.condition["y"].tolist()) == {-1.0, 1.0}
 
 
 def test_only_networks_are_trained():
