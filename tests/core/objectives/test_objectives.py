@@ -213,7 +213,9 @@ def test_condition_dropout_leaves_what_it_does_not_name():
     seen, x0 = Seen(), torch.zeros(n, 1, dtype=F)
     told = {"y": torch.ones(n), "low": torch.arange(n)}
     batch = Batch(x0, Layout.dense(n, (1,), dtype=F), told)
-    ConditionDropout(seen, 0.5, {"y": torch.tensor([-1.0])})(None, batch, NoiseSource(0, range(n)))
+    oracle = GaussianOracle(GaussianKernel(Euclidean(), VPLinear()), 0.0, 1.0)
+    none = {"y": torch.tensor([-1.0])}
+    ConditionDropout(seen, 0.5, none)(oracle, batch, NoiseSource(0, range(n)))
     assert torch.equal(seen.condition["low"], told["low"])
     assert set(seen.condition["y"].tolist()) == {-1.0, 1.0}
 
