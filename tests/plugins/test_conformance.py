@@ -12,7 +12,8 @@ EXPECTED = {"molecules": {"recovers_the_data"}}
 
 
 @pytest.mark.parametrize(
-    "name", ["audio", "images", "latent", "molecules", "purify", "text", "timeseries"]
+    "name",
+    ["audio", "images", "latent", "molecules", "purify", "text", "text2image", "timeseries"],
 )
 def test_plugin(name):
     pytest.importorskip(f"unnoise_{name}")

@@ -20,7 +20,9 @@ from pluggy import PluginValidationError
 from unnoise.errors import PluginError, nearest
 from unnoise.specs import KINDS, normal
 
-OWN: Final = ("audio", "images", "latent", "molecules", "purify", "text", "timeseries")
+OWN: Final = (
+    *("audio", "images", "latent", "molecules", "purify", "text", "text2image", "timeseries"),
+)
 """The plugins of this project, each the distribution unnoise-NAME and the domain NAME."""
 
 

@@ -43,6 +43,7 @@ from unnoise_images.configuration import Configuration
 from unnoise_images.diffusers_scheduler import DiffusersScheduler, json_in, scheduler_file
 
 _NETWORK: Final = "UNet2DModel"
+_TOLD_MORE: Final = "UNet2DConditionModel"
 _OURS: Final = frozenset({"unet", "scheduler"})
 
 
@@ -151,7 +152,11 @@ def opened(folder: Path) -> tuple[Configuration, NetworkDenoiser, str]:
 
 
 def is_diffusers(folder: Path) -> bool:
-    """Whether a folder is a pipeline, or a UNet, of diffusers."""
+    """Whether a folder is a pipeline, or a UNet, of diffusers, and none around a UNet that is told
+    more than a class: those are of other domains."""
+    unet = folder / "unet" / "config.json"
+    if unet.is_file() and json_in(unet).get("_class_name") == _TOLD_MORE:
+        return False
     for path in (folder / "model_index.json", folder / "unet" / "config.json"):
         if path.is_file():
             return "_class_name" in json_in(path)

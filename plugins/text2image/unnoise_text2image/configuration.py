@@ -106,6 +106,12 @@ class Configuration(BaseModel):
         1.0, ge=0, le=100, description="guidance of the upsampler when a request does not say"
     )
 
+    diffusers: Annotated[dict[str, Any] | None, FromData()] = Field(
+        None,
+        description="the configurations of a diffusers UNet2DConditionModel, its text encoder and"
+        " its scheduler, in the place of network, schedule and parametrization above",
+    )
+
     @model_validator(mode="after")
     def _fitting(self) -> Configuration:
         for widths, blocks in (

@@ -27,6 +27,7 @@ from unnoise.objectives import (
     Objective,
     Quantised,
     Recipe,
+    Simple,
     of_states,
     recipe,
 )
@@ -34,11 +35,11 @@ from unnoise.samplers import Observation, Start
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise_images.domain import RANGE
 from unnoise_images.pictures import levels, to_images
-from unnoise_text2image import data
+from unnoise_text2image import data, diffusers_model
 from unnoise_text2image.cascade import Cascade
 from unnoise_text2image.configuration import Configuration
 from unnoise_text2image.display import Pictures
-from unnoise_text2image.guidance import NEGATIVE, Guidance, Guided
+from unnoise_text2image.guidance import NEGATIVE, Clip, Guidance, Guided
 from unnoise_text2image.inputs import Prepared, prepared
 from unnoise_text2image.network import CaptionedUNet
 from unnoise_text2image.request import Request
@@ -70,9 +71,21 @@ class Text2Image(Trainable):
         return data.complete(source, configured(Configuration, options))
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        if configuration.diffusers is not None:
+            return diffusers_model.defaults(configuration)
         return {"steps": 30, "sampler": "ddim"}
 
+    def foreign(self, folder: Path) -> Trained | None:
+        """What diffusers' `save_pretrained` wrote, see `diffusers_model`."""
+        if not diffusers_model.is_diffusers(folder):
+            return None
+        configuration, denoiser, digest = diffusers_model.opened(folder)
+        card = {"data": f"the diffusers folder {folder.name!r}"}
+        return Trained(self, denoiser, configuration, self.defaults(configuration), card, digest)
+
     def build(self, configuration: Configuration) -> Denoiser:
+        if configuration.diffusers is not None:
+            return diffusers_model.build(configuration)
         if configuration.stage == "base":
             return self._stage(configuration, upsampler=False)
         if configuration.stage == "upsampler":
@@ -104,7 +117,10 @@ class Text2Image(Trainable):
     def objective(self, configuration: Configuration) -> Objective:
         """That of the goal, a share of the captions being hidden so that guidance is possible, and
         noise on what an upsampler enlarges."""
-        objective = self._recipe(configuration).objective
+        if configuration.diffusers is not None:
+            objective: Objective = Simple()
+        else:
+            objective = self._recipe(configuration).objective
         if configuration.stage == "upsampler":
             objective = Augmented(objective, configuration.augmentation)
         if not configuration.caption_dropout:
@@ -136,7 +152,7 @@ class Text2Image(Trainable):
     def collate(self, items: Sequence[data.Example]) -> Batch:
         x0 = torch.stack([item.picture for item in items])
         ids = torch.stack([item.ids for item in items])
-        condition = {"ids": ids, "mask": ids != 0}
+        condition = {"ids": ids, "mask": ids.ne(0)}
         small = [item.low for item in items if item.low is not None]
         if small:
             condition |= {"low": torch.stack(small), "level": torch.zeros(len(small))}
@@ -179,7 +195,7 @@ class Text2Image(Trainable):
                         condition=told,
                         observation=_observation(own, factor),
                         start=_start(own, factor),
-                        denoiser=_guided(base, own[0].guidance),
+                        denoiser=_guided(base, own[0].guidance, configuration),
                     )
                 )
             )
@@ -194,7 +210,7 @@ class Text2Image(Trainable):
             Layout.dense(len(own), (3, large, large)),
             condition=told | {"low": augmented(low, level, noise), "level": level},
             observation=_observation(own, 1) if base is not None else None,
-            denoiser=_guided(upsampler, own[0].upsampling),
+            denoiser=_guided(upsampler, own[0].upsampling, configuration),
             steps=own[0].steps if base is not None else None,
         )
         return _signed(to_images(tensor(state), model.codec), own)
@@ -217,8 +233,12 @@ def _told(own: Sequence[Prepared]) -> dict[str, Tensor]:
     }
 
 
-def _guided(denoiser: Denoiser, guidance: Guidance) -> Denoiser:
-    return Guided(denoiser, guidance, clip=RANGE)
+def _guided(denoiser: Denoiser, guidance: Guidance, configuration: Configuration) -> Denoiser:
+    if configuration.diffusers is None:
+        return Guided(denoiser, guidance, Clip(*RANGE))
+    assert isinstance(denoiser, NetworkDenoiser)
+    free = diffusers_model.unclipped(denoiser, configuration)
+    return Guided(free, guidance, diffusers_model.clip(configuration))
 
 
 def _pictures(own: Sequence[Prepared]) -> Tensor:

@@ -11,12 +11,15 @@ std being over the entries of a picture. On x_0 the rule is that on eps, since b
 each other at one x_t; a learned variance is that of the prompt, as in GLIDE, which extrapolates the
 channels of eps alone. Scale 1 is the conditional law and scale 0 the one of the negative prompt,
 exactly.
+
+The guided mean may leave the range of the data and is clipped. What noise goes with a clipped mean
+is a choice (`Clip`): the one that it implies, or the one of the mean before, as in diffusers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, Literal, final
 
 import torch
 from torch import Tensor
@@ -57,18 +60,29 @@ class Guidance:
 
 
 @final
+@dataclass(frozen=True)
+class Clip:
+    """Between which numbers a guided mean of x_0 stays, and what noise goes with it then: the one
+    that the "clipped" mean implies, or the one that was "predicted"."""
+
+    low: float
+    high: float
+    noise: Literal["clipped", "predicted"] = "clipped"
+
+
+@final
 class Guided(Denoiser):
     """A denoiser that is told a condition, guided away from what the same condition says under
     names that begin with `NEGATIVE`.
 
     Parameters
     ----------
-    clip : clamp the guided mean of x_0 to this range, which it may leave.
+    denoiser : its own means are in the range of `clip` where the noise is to be that of the clipped
+        mean, and not clipped where it is to be the predicted one.
+    clip : of the guided mean, which may leave that range.
     """
 
-    def __init__(
-        self, denoiser: Denoiser, guidance: Guidance, clip: tuple[float, float] | None = None
-    ) -> None:
+    def __init__(self, denoiser: Denoiser, guidance: Guidance, clip: Clip | None = None) -> None:
         super().__init__()
         kernel = denoiser.kernel
         if not isinstance(kernel, GaussianKernel):
@@ -87,22 +101,34 @@ class Guided(Denoiser):
         told = dict(condition or {})
         negative = {n: told.pop(n) for n in list(told) if n.startswith(NEGATIVE)}
         scale = self._scale(t, layout)
-        if bool((scale == 1).all()):
-            return self.denoiser(x_t, t, layout, told)
         away = told | {name.removeprefix(NEGATIVE): value for name, value in negative.items()}
-        if bool((scale == 0).all()):
-            return self.denoiser(x_t, t, layout, away)
+        for one, only in ((1, told), (0, away)):
+            if bool((scale == one).all()):
+                law = self.denoiser(x_t, t, layout, only)
+                return self._kept(law, tensor(law.mean), tensor(x_t), t, layout) or law
         u = tensor(self.denoiser(x_t, t, layout, away).mean)
         law = self.denoiser(x_t, t, layout, told)
         c = tensor(law.mean)
         mean = torch.lerp(u, c, scale.to(c).view(-1, *(1,) * (c.ndim - 1)))
         if self.guidance.rescale:
             mean = _rescaled(mean, c, self.guidance.rescale)
+        if (kept := self._kept(law, mean, tensor(x_t), t, layout)) is not None:
+            return kept
         if self.clip is not None:
-            mean = mean.clamp(*self.clip)
+            mean = mean.clamp(self.clip.low, self.clip.high)
         if isinstance(law, Gaussian):
             return Gaussian(mean, law.std, law.space, law.layout)
         return Dirac(mean, layout)
+
+    def _kept(
+        self, law: Distribution, mean: Tensor, x_t: Tensor, t: Time, layout: Layout
+    ) -> Distribution | None:
+        """The mean clipped, with the noise that was predicted; None where that is not asked for."""
+        if self.clip is None or self.clip.noise == "clipped" or not isinstance(law, Dirac):
+            return None
+        alpha = layout.expand(self.schedule.alpha(t), x_t)
+        eps = (x_t - alpha * mean) / layout.expand(self.schedule.sigma(t), x_t)
+        return Dirac(mean.clamp(self.clip.low, self.clip.high), layout, eps)
 
     def _scale(self, t: Time, layout: Layout) -> Tensor:
         """(B,) the scale at a time."""

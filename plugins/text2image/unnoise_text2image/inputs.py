@@ -114,8 +114,7 @@ def _said(reader: Reader, text: str, what: str) -> list[str]:
     notes = []
     if read.cut:
         notes.append(
-            f"the model reads {reader.length - 1} tokens; of the {what} it does not see"
-            f" {read.cut!r}"
+            f"the model reads {reader.room} tokens; of the {what} it does not see {read.cut!r}"
         )
     if read.unknown:
         notes.append(f"the model has no token for {_listed(read.unknown)} in the {what}")

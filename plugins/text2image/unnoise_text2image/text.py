@@ -56,7 +56,8 @@ class Read:
     ids : of the tokens, the start's first, at most the length that is read.
     cut : the end of the text that is not read.
     unknown : parts of the text that no token stands for.
-    pieces : words that are not in the vocabulary and are read in pieces.
+    pieces : words that are not in the vocabulary and are read in pieces, where the vocabulary was
+        made for the captions of the data.
     """
 
     ids: tuple[int, ...]
@@ -76,31 +77,40 @@ class Reader:
             )
         self.tokenizer = Tokenizer.from_str(json.dumps(configuration.tokenizer))
         self.length = configuration.length
-        self.pad, self.unknown, self.start = (self.tokenizer.token_to_id(s) for s in SPECIAL)
+        self.closed = configuration.diffusers is None
+        self.unknown = self.tokenizer.token_to_id(UNKNOWN) if self.closed else None
+        if configuration.diffusers is None:
+            self.before, self.after = (self.tokenizer.token_to_id(START),), ()
+            self.pad = self.tokenizer.token_to_id(PAD)
+        else:
+            self.before, self.after = _around(self.tokenizer)
+            self.pad = configuration.diffusers["pad"]
+        self.room = self.length - len(self.before) - len(self.after)
 
     def read(self, text: str) -> Read:
-        found = self.tokenizer.encode(text)
-        room = self.length - 1
-        cut = text[found.offsets[room][0] :] if len(found.ids) > room else ""
+        found = self.tokenizer.encode(text, add_special_tokens=False)
+        cut = text[found.offsets[self.room][0] :] if len(found.ids) > self.room else ""
         spans: dict[int, list[tuple[int, int]]] = {}
         for word, span in zip(found.word_ids, found.offsets, strict=True):
             if word is not None:
                 spans.setdefault(word, []).append(span)
-        pieces = [text[s[0][0] : s[-1][1]] for s in spans.values() if len(s) > 1]
+        pieces = [text[s[0][0] : s[-1][1]] for s in spans.values() if len(s) > 1 and self.closed]
         unknown = [
             text[a:b]
             for number, (a, b) in zip(found.ids, found.offsets, strict=True)
             if number == self.unknown
         ]
-        return Read(
-            (self.start, *found.ids[:room]), cut, tuple(unknown), tuple(dict.fromkeys(pieces))
-        )
+        return Read(self._marked(found.ids), cut, tuple(unknown), tuple(dict.fromkeys(pieces)))
+
+    def _marked(self, ids: Sequence[int]) -> tuple[int, ...]:
+        return (*self.before, *ids[: self.room], *self.after)
 
     def rows(self, texts: Sequence[str]) -> Int64[Tensor, "texts length"]:
         """The tokens of texts, padded at the end."""
         out = torch.full((len(texts), self.length), self.pad, dtype=torch.int64)
-        for row, found in zip(out, self.tokenizer.encode_batch(list(texts)), strict=True):
-            ids = [self.start, *found.ids[: self.length - 1]]
+        all_found = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        for row, found in zip(out, all_found, strict=True):
+            ids = self._marked(found.ids)
             row[: len(ids)] = torch.tensor(ids)
         return out
 
@@ -111,6 +121,16 @@ class Reader:
     def of(self, ids: Int64[Tensor, "texts length"]) -> dict[str, Tensor]:
         """What a network is told of rows of tokens."""
         return {"ids": ids, "mask": ids != self.pad}
+
+
+def _around(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens that a tokenizer puts before and after those of a text."""
+    whole, bare = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False)
+    count = len(whole.ids) - len(bare.ids)
+    for first in range(count + 1):
+        if whole.ids[first : first + len(bare.ids)] == bare.ids:
+            return tuple(whole.ids[:first]), tuple(whole.ids[first + len(bare.ids) :])
+    raise ConfigError("this tokenizer does not put a text between marks", value=whole.tokens)
 
 
 @final

@@ -102,7 +102,7 @@ def test_a_missing_library_is_named_with_what_the_plugin_says_of_it(install, her
         ("wether", "did you mean 'weather'?"),
         ("image", "did you mean 'images'? to install it: pip install unnoise-images"),
         ("Images", "to install it: pip install unnoise-images"),
-        ("text2image", "did you mean 'images'? to install it: pip install unnoise-images"),
+        ("text2images", "did you mean 'text2image'? to install it: pip install unnoise-text2image"),
         ("purify", "to install it: pip install unnoise-purify"),
         ("rm -rf; x", ""),
         ("anything-else", ""),

@@ -11,7 +11,7 @@ from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.spaces import Euclidean, Layout, State, Time
 from unnoise.testing.oracles import GaussianOracle
-from unnoise_text2image.guidance import NEGATIVE, Guidance, Guided
+from unnoise_text2image.guidance import NEGATIVE, Clip, Guidance, Guided
 
 KERNEL = GaussianKernel(Euclidean(), VPCosine())
 X = torch.linspace(-2, 2, 12, dtype=torch.float64).view(2, 6)
@@ -81,7 +81,7 @@ def test_rescaling_gives_the_spread_of_the_conditional_mean() -> None:
 
 def test_the_guided_mean_stays_in_the_range() -> None:
     assert law(Guidance(9.0), 0.9).mean.abs().max() > 1
-    assert law(Guidance(9.0), 0.9, clip=(-1.0, 1.0)).mean.abs().max() == 1
+    assert law(Guidance(9.0), 0.9, clip=Clip(-1.0, 1.0)).mean.abs().max() == 1
 
 
 @pytest.mark.parametrize("wrong", [{"interval": (0.8, 0.3)}, {"interval": (0, 2)}, {"rescale": 2}])
