@@ -1,16 +1,17 @@
 """Train both stages on the folder that `prepare_emoji.py` writes, and join them to one bundle.
 
-    python plugins/text2image/train_shipped.py --data emoji --out runs/emoji --minutes 60
+    python plugins/text2image/train_shipped.py --data emoji --out runs/emoji --minutes 70 60
 
-writes runs/emoji/start, the first steps of the base, runs/emoji/base, which goes on from them,
-runs/emoji/upsampler and, when all have come to their end, the bundle runs/emoji/bundle, in float16.
-`--resume` continues after a kill, bit for bit, and takes what was trained elsewhere with the same
-options from its folder; so the stages may be trained side by side.
+writes, each stage in two runs of which the second goes on from the first, runs/emoji/base-start,
+runs/emoji/base, runs/emoji/upsampler-start and runs/emoji/upsampler, and then the bundle
+runs/emoji/bundle, in float16. `--resume` continues after a kill, bit for bit, and takes what was
+trained elsewhere with the same options from its folder; so the stages may be trained side by side.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -27,22 +28,25 @@ OPTIONS: Final[dict[str, Any]] = {
     "validation_batches": 8,
     "threads": 1,
 }
-START: Final[dict[str, Any]] = {
+STEADY: Final[dict[str, Any]] = {
     "steps": 4000,
     "learning_rate": 5e-4,
     "warmup": 1000,
     "decay": "none",
 }
 TIMED: Final[dict[str, Any]] = {"steps": 100_000, "learning_rate": 8e-4, "warmup": 200}
-"""The learning rate falls by the clock to 0: `--minutes` ends these runs, long before the steps."""
+"""The learning rate falls by the clock to 0: the minutes end these runs, long before the steps."""
+AGAIN: Final[dict[str, Any]] = {**TIMED, "learning_rate": 1e-3, "warmup": 50, "ema": 0.995}
+GUIDANCE: Final = 3.0
+"""By eye."""
 CARD: Final = {
     "data": "Noto emoji (Debian fonts-noto-color-emoji 2.042) and Twitter emoji (npm"
     " emoji-datasource-twitter 16.0.0), names of PyPI emoji 2.16.0, by prepare_emoji.py",
     "licence": "Noto: OFL-1.1 or Apache-2.0; Twitter: CC-BY-4.0",
     "split": "by name: 6503 pictures for training, 144 for validation, 275 of held-out names and"
     " 625 of held-out compositions never seen; see prepare_emoji.py",
-    "quality": "small and trained for little more than an hour of a core: common things are"
-    " recognisable, details are not; see the README",
+    "quality": "trained for minutes of a shared core: colours and outlines of common things, few"
+    " details; see the README",
 }
 
 
@@ -53,28 +57,55 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--minutes", type=float, required=True, help="of the base after its start, of the upsampler"
+        "--minutes",
+        type=float,
+        nargs=2,
+        required=True,
+        help="of the base after its first steps, and of the upsampler",
     )
     parser.add_argument("--resume", action="store_true")
     chosen = parser.parse_args()
 
     def trained(name: str, **own: Any) -> unnoise.Model:
         return unnoise.train(
-            "text2image", chosen.data, chosen.out / name, resume=chosen.resume, **own, **OPTIONS
+            "text2image",
+            chosen.data,
+            chosen.out / name,
+            resume=chosen.resume,
+            **{**OPTIONS, **own},
         )
 
-    timed = {**TIMED, "max_minutes": chosen.minutes}
-    start = trained("start", stage="base", **START)
-    base = trained("base", stage="base", initial=start, **timed)
-    upsampler = trained("upsampler", stage="upsampler", **timed)
+    first, second = chosen.minutes
+    runs = {"base-start": trained("base-start", stage="base", **STEADY)}
+    runs["base"] = trained(
+        "base", stage="base", initial=runs["base-start"], max_minutes=first, **TIMED
+    )
+    runs["upsampler-start"] = trained(
+        "upsampler-start", stage="upsampler", max_minutes=0.77 * second, **TIMED
+    )
+    runs["upsampler"] = trained(
+        "upsampler",
+        stage="upsampler",
+        initial=runs["upsampler-start"],
+        max_minutes=0.23 * second,
+        **AGAIN,
+    )
     command = (
         "python plugins/text2image/train_shipped.py --data emoji --out runs/emoji"
-        f" --minutes {chosen.minutes:g}"
+        f" --minutes {first:g} {second:g}"
     )
-    model = joined(base, upsampler)
-    model = replace(model, card={**model.card, **CARD, "command": command})
-    model.save(chosen.out / "bundle", precision="float16")
+    shipped(runs, command).save(chosen.out / "bundle", precision="float16")
     print(f"the model is in {chosen.out / 'bundle'}")  # noqa: T201
+
+
+def shipped(runs: Mapping[str, unnoise.Model], command: str) -> unnoise.Model:
+    """The cascade with its card."""
+    model = joined(runs["base"], runs["upsampler"])
+    configuration = model.configuration.model_copy(update={"guidance_scale": GUIDANCE})
+    steps = ", ".join(f"{name} {run.card['training']['step']}" for name, run in runs.items())
+    card = {k: v for k, v in model.card.items() if k != "upsampler"}
+    card |= {**CARD, "steps": f"of 16 pictures each: {steps}", "command": command}
+    return replace(model, configuration=configuration, card=card)
 
 
 if __name__ == "__main__":

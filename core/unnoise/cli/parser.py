@@ -116,11 +116,15 @@ def _call(app: App, words: Sequence[str]) -> Any:
 
 
 def _of_field(name: str, field: FieldInfo, group: str, required: bool) -> inspect.Parameter:
-    default = inspect.Parameter.empty if required and field.is_required() else None
+    default: Any = inspect.Parameter.empty if required and field.is_required() else None
     if not field.is_required() and not callable(field.default_factory):
         default = field.default
+    annotation = _readable(field.annotation)
+    if get_origin(annotation) is list and isinstance(default, (str, int, float)):
+        default = [default]  # one value stands for a list of one, here too
     about = " ".join(filter(None, [field.description, _limits(field)]))
-    return flag(name, _readable(field.annotation), about, default, group)
+    shown = {"show_default": False} if default == "" or default == [""] else {}
+    return flag(name, annotation, about, default, group, **shown)
 
 
 def _limits(field: FieldInfo) -> str:

@@ -46,6 +46,7 @@ class Request(BaseModel):
     filled: bool = Field(False, description="for a flag that is off")
     source: str | Path | np.ndarray[Any, Any] | None = Field(None, description="no words for it")
     limit: float | None = Field(3.0, description="for none")
+    words: str | list[str] = Field("", description="for a list with a default of one value")
     notes: dict[str, str] = Field(default_factory=dict, description="for names with values")
 
 class Configuration(BaseModel):

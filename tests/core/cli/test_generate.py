@@ -48,10 +48,12 @@ def test_flags_of_every_kind(model, circle):
         "filled": False,
         "source": None,
         "limit": 3.0,
+        "words": "",
         "notes": {},
     }
     words += ["--label", "3", "--radius", "0.5", "--colour", "blue", "--shade=dark", "--no-centred"]
     words += ["--filled", "--source", "some/file.png", "--limit", "none"]
+    words += ["--words", "one or two"]
     assert main([*words, "--notes.who", "me", "--notes.why", "to see"]) == 0
     assert asked(circle / "x") == {
         "label": 3,
@@ -62,6 +64,7 @@ def test_flags_of_every_kind(model, circle):
         "filled": True,
         "source": "some/file.png",
         "limit": None,
+        "words": "one or two",
         "notes": {"who": "me", "why": "to see"},
     }
 
