@@ -25,7 +25,7 @@ ARGUMENT = re.compile(r"(?<![\w.\"])[a-z][a-z_]*=(?!=)")
 BRACKETS = re.compile(r"`[^`]*`|\w*\([^()]*\)|\"[^\"]*\"")
 COMMAND = re.compile(r"(unnoise|python|pip) [a-z-]+.*")
 
-ALL = ["audio", "images", "latent", "molecules", "purify", "text", "timeseries"]
+ALL = ["audio", "images", "latent", "molecules", "purify", "text", "text2image", "timeseries"]
 ANYWHERE: list[dict[str, Any]] = [
     {"num_samples": 0},
     {"steps": 0},
@@ -68,6 +68,14 @@ OWN: dict[str, list[dict[str, Any]]] = {
         {"top_p": 2.0},
         {"sampler": "unipc"},
         {"template": "a ____:0 b"},
+    ],
+    "text2image": [
+        {"guidance_scale": -1.0},
+        {"image": "a.png"},
+        {"image": "a.png", "strength": 0.5},
+        {"image": "nowhere.png", "strength": 0.5},
+        {"image": "a.png", "mask": "b.png"},
+        {"strength": 0.5},
     ],
     "timeseries": [{}, {"data": "nowhere.csv"}, {"data": "a.csv"}],
 }

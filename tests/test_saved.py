@@ -23,12 +23,20 @@ from unnoise.objectives import Networks
 from unnoise.storage.bundle import read_bundle
 
 QUICK = ["images", "latent", "timeseries"]
-DOMAINS = ["audio", "images", "latent", "molecules", "text", "timeseries"]
+DOMAINS = ["audio", "images", "latent", "molecules", "text", "text2image", "timeseries"]
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "audio": {"width": 16, "layers": 1},
     "images": {"widths": (8, 8), "blocks": (1, 1)},
     "latent": {"widths": (8, 8), "prior_width": 16, "prior_layers": 1},
     "molecules": {"layers": 1, "scalars": 16, "pair": 8, "hidden": 16},
+    "text2image": {
+        "widths": (8, 8),
+        "blocks": (1, 1),
+        "upsampler_widths": (8, 8),
+        "upsampler_blocks": (1, 1),
+        "text_width": 16,
+        "text_layers": 1,
+    },
     "timeseries": {"channels": 16, "layers": 1},
 }
 NEEDS: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {

@@ -32,7 +32,7 @@ from unnoise.errors import InputError, LimitExceeded
 from unnoise.fields import configured
 from unnoise.storage.tensors import digest
 from unnoise_images.data import MOST_BYTES
-from unnoise_images.files import SUFFIXES, opened, read_pixels, shown_size
+from unnoise_images.files import SUFFIXES, opened, shown_size, to_pixels
 from unnoise_text2image.configuration import Configuration
 from unnoise_text2image.text import Reader, trained_tokenizer
 from unnoise_text2image.upsampling import reduced
@@ -192,7 +192,16 @@ def read(source: Any, configuration: Configuration, part: str) -> Captions:
         )
     pixels = np.empty((len(chosen), 3, side, side), dtype=np.uint8)
     for row, one in zip(pixels, chosen, strict=True):
-        row[...] = read_pixels(one.path, side, side, 3, configuration.fit, configuration.background)
+        with opened(one.path) as picture:
+            row[...] = to_pixels(
+                picture,
+                side,
+                side,
+                3,
+                configuration.fit,
+                repr(str(one.path)),
+                configuration.background,
+            )
     return Captions(torch.from_numpy(pixels), [one.captions for one in chosen], configuration)
 
 
