@@ -13,6 +13,7 @@ in the fast Griffin-Lim algorithm (Perraudin 2013).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -40,16 +41,12 @@ def projected(
         Fourier transform, where the ends are reflected.
     """
     c = configuration
-    bank = filters(c)
-    total = bank.sum(1)
-    weights, alone = (bank / total.clamp(min=1e-12)[:, None]).T, (total == 0).to(bank.dtype)
-    window = torch.hann_window(c.window)
-    scale = float(window.square().sum()) if c.window_norm == "energy" else 1.0
+    *parts, scale = _parts(c)
+    bank, weights, alone, window = (part.to(waveform) for part in parts)
     target = unmapped(mel, c)
     # frames in the middle of blocks are centred frames of a sound that begins half a hop earlier
     shift = c.hop // 2 if c.placing == "same" else 0
     length = len(waveform) + 2 * shift
-    window = torch.nn.functional.pad(window, ((c.fft - c.window) // 2, -(c.window - c.fft) // 2))
     weight = overlapped(window.square().expand(1 + length // c.hop, -1), c.hop)
     first = c.fft // 2 + shift
     last: Tensor | None = None
@@ -64,6 +61,19 @@ def projected(
         nearest = overlapped(torch.fft.irfft(x * gain, n=c.fft) * window, c.hop) / weight
         waveform = nearest[first : first + len(waveform)]
     return waveform
+
+
+@lru_cache(maxsize=16)
+def _parts(configuration: MelConfiguration) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    """B, w, 1 where no band reaches, the window padded to a Fourier transform, and its energy."""
+    c = configuration
+    bank = filters(c)
+    total = bank.sum(1)
+    weights, alone = (bank / total.clamp(min=1e-12)[:, None]).T, (total == 0).to(bank.dtype)
+    window = torch.hann_window(c.window)
+    scale = float(window.square().sum()) if c.window_norm == "energy" else 1.0
+    window = torch.nn.functional.pad(window, ((c.fft - c.window) // 2, -(c.window - c.fft) // 2))
+    return bank, weights, alone, window, scale
 
 
 def overlapped(frames: Float[Tensor, "frames size"], hop: int) -> Float[Tensor, " samples"]:
@@ -84,5 +94,6 @@ def _onwards(last: Tensor, x: Tensor) -> Tensor:
 
 
 def reach(configuration: MelConfiguration, rounds: int) -> int:
-    """Frames on each side that a sample depends on after so many rounds."""
-    return rounds * -(-configuration.fft // configuration.hop)
+    """Frames on each side that a sample depends on after so many rounds: in each, what lies within
+    half a window of the frames that lie within half a window of it."""
+    return rounds * -(-configuration.window // configuration.hop)

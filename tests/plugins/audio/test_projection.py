@@ -8,7 +8,7 @@ from signals import speech
 from vocoders import QUICK
 
 from unnoise_audio.inputs import mel_of
-from unnoise_audio.projection import projected
+from unnoise_audio.projection import projected, reach
 
 WAVE = speech(8000, 1.0)
 
@@ -64,3 +64,19 @@ def test_nothing_is_done_where_no_band_reaches():
     low = 0.1 * torch.sin(2 * torch.pi * 1000 * t)
     made = projected(tone + low, mel_of(0.5 * low, mel), mel, 1)
     torch.testing.assert_close(made[500:-500], (tone + 0.5 * low)[500:-500], atol=4e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("mel", [QUICK, variant(window=80), variant(window=80, placing="same")])
+def test_a_sample_depends_on_what_is_within_reach(mel, rounds):
+    told, middle = mel_of(WAVE, mel), len(WAVE) // 2
+    wave = torch.randn(len(WAVE), generator=torch.Generator().manual_seed(0))
+    before = projected(wave, told, mel, rounds)
+    wave[middle] += 1
+    told[middle // mel.hop] += 1
+    moved = (projected(wave, told, mel, rounds) - before).abs() > 1e-5
+    places = moved.nonzero()[:, 0] - middle
+    far = reach(mel, rounds) * mel.hop
+    assert places.min() >= -far
+    assert places.max() <= far
+    assert places.max() - places.min() > far / 2

@@ -78,7 +78,7 @@ def test_overlaps_are_what_is_seen_and_bounded():
     model = vocoder(layers=3, kernel=5)
     assert chunking(model, Options(steps=4), 1.0, 0).overlap == 5 * 7 + 3
     assert chunking(model, Options(steps=4, sampler="heun"), 1.0, 0).overlap == 9 * 7 + 3
-    # 128 samples of the Fourier transform are 3.2 hops
+    # 128 samples of the window are 3.2 hops
     assert chunking(model, Options(steps=4), 1.0, 2).overlap == 5 * 7 + 3 + 2 * 4
     far = chunking(model, Options(steps=900), 1.0, 0)
     assert (far.overlap, far.exact) == (MOST_OVERLAP, False)
