@@ -42,8 +42,21 @@ def run(name: str, *words: str) -> str:
 def test_each_example_is_tested():
     found = {path.name for path in EXAMPLES.glob("*.py")}
     others = {"conformers.py", "generate.py", "latent_windows.py", "timeseries.py"}
-    others |= {"series_anomaly.py", "speech_noise.py"}
+    others |= {"series_anomaly.py", "speech_noise.py", "families.py"}
     assert found == {*others, "train_own_folder.py", "own_kernel.py"}
+
+
+def test_families(tmp_path):
+    said = run("families.py", "--seconds", "0.05", "--samples", "100", "--out", str(tmp_path))
+    table = [line.split("|")[1:-1] for line in said.splitlines() if line.startswith("| ")]
+    assert len(table) == 2 * (1 + 6)
+    assert len({row[0] for row in table}) == 7
+    for row in (row for row in table if row[0].strip() != "family"):
+        assert 18_000 < int(row[1].replace(",", "")) < 24_000  # about the same
+        assert int(row[6]) >= 1
+        assert math.isfinite(float(row[3]))
+        assert float(row[7]) >= 0
+    assert Image.open(tmp_path / "families.png").size == (7 * 164, 2 * 164)
 
 
 def test_conformers(tmp_path):
