@@ -22,7 +22,7 @@ from unnoise.objectives import Adversarial, Batch, Elapsed, Networks, Objective,
 from unnoise.samplers import Ancestral, Diffusion, grids
 from unnoise.spaces import Euclidean, Layout
 
-STD = 0.05
+STD = 0.1
 CENTRES = torch.cartesian_prod(*[torch.linspace(-1.6, 1.6, 5)] * 2)
 WIDTH = 4  # of z
 
@@ -51,7 +51,7 @@ class Together(NoiseSource):
 
 
 class Network(nn.Module):
-    """Of states, z where there is one, and the time."""
+    """Of numbers and the time; sines of both."""
 
     def __init__(self, inputs: int, outputs: int, width: int = 128) -> None:
         super().__init__()
@@ -61,11 +61,12 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         waves = label[:, None] * torch.tensor([1.0, 2.0, 4.0, 8.0]) * torch.pi
-        x = torch.cat([x, *[f(k * x) for k in (2.0, 4.0, 8.0) for f in (torch.sin, torch.cos)]], 1)
-        h = self.enter(x) + self.time(torch.cat([label[:, None], waves.sin(), waves.cos()], 1))
+        seen = [x, *[f(k * x) for k in (1.0, 2.0, 4.0) for f in (torch.sin, torch.cos)]]
+        told = torch.cat([label[:, None], waves.sin(), waves.cos()], 1)
+        h = self.enter(torch.cat(seen, 1)) + self.time(told)
         for layer in self.middle:
-            h = h + layer(nn.functional.silu(h))
-        return self.leave(nn.functional.silu(h))
+            h = h + layer(nn.functional.leaky_relu(h, 0.2))
+        return self.leave(nn.functional.leaky_relu(h, 0.2))
 
 
 class Draws(nn.Module):
@@ -142,7 +143,7 @@ def gan(steps: int, chain: int = 4) -> Denoiser:
     """A trained generator of a chain."""
     torch.manual_seed(0)
     kernel = GaussianKernel(Euclidean(), coarse(chain))
-    objective = Adversarial(Judge(), chain)
+    objective = Adversarial(Judge(), chain, weight=0.05, every=1, rate=1.0)
     networks = Networks(Generator(Draws(), kernel, WIDTH), None, objective.others())
     fit(networks, objective, steps)
     return networks.denoiser
