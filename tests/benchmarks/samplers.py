@@ -1,7 +1,7 @@
 """Every sampler on every grid for every shipped model, beside a fine solution.
 
     python tests/benchmarks/samplers.py [DOMAIN ...] [--evaluations 10 20 50] [--samples 4]
-        [--samplers heun edm]
+        [--samplers heun edm] [--request '{"label": "3"}']
 
 For each shipped model with a Gaussian kernel: the root mean square distance of the final states to
 those of the probability-flow ODE from the same noise (400 evaluations of Heun's method, equal steps
@@ -15,6 +15,7 @@ multiple of DDIM's. "refused" is an error of ours that says what would do.
 from __future__ import annotations
 
 import argparse
+import json
 from functools import cache
 from typing import Any
 
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--evaluations", nargs="+", type=int, default=[10, 20, 50])
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS)
+    parser.add_argument("--request", type=json.loads, help="JSON, in place of the demonstration")
     words = parser.parse_args()
     for name in words.domains or unnoise.domains():
         domain = unnoise.api.domain_named(name)
@@ -69,18 +71,23 @@ def main() -> None:
         model = unnoise.load(name)
         if isinstance(model.denoiser.kernel, GaussianKernel):
             samplers = list(dict.fromkeys(["ddim", *words.samplers]))
-            table(model, words.evaluations, words.samples, samplers)
+            asked = domain.demo if words.request is None else words.request
+            asked = {k: v for k, v in asked.items() if k not in ("steps", "sampler", "grid")}
+            asked |= {"num_samples": words.samples}
+            table(model, words.evaluations, asked, samplers)
 
 
-def table(model: unnoise.Model, budgets: list[int], samples: int, samplers: list[str]) -> None:
+def table(
+    model: unnoise.Model, budgets: list[int], asked: dict[str, Any], samplers: list[str]
+) -> None:
     schedule = type(model.denoiser.kernel.schedule).__name__
     print(f"\n{model.domain.name}, {schedule}\n\n| evaluations | sampler | steps |", end="")
     print(" | ".join(grids.NAMED), "|\n|---|---|---|" + "---|" * len(grids.NAMED))
     count = model.denoiser.kernel.steps
     if count is None:
-        fine = ends(model, "heun", "log-snr", 200, samples)
+        fine = ends(model, "heun", "log-snr", 200, asked)
     else:  # all steps that there are
-        fine = ends(model, "unipc", "uniform", count, samples)
+        fine = ends(model, "unipc", "uniform", count, asked)
     for budget in budgets:
         own: dict[str, tuple[float, float]] = {}
         for sampler in samplers:
@@ -88,7 +95,7 @@ def table(model: unnoise.Model, budgets: list[int], samples: int, samplers: list
             for grid in grids.NAMED:
                 try:
                     steps = steps_of(model.denoiser.kernel, sampler, grid, budget)
-                    found = ends(model, sampler, grid, steps, samples)
+                    found = ends(model, sampler, grid, steps, asked)
                 except UnnoiseError as error:
                     cells.append(f"refused ({type(error).__name__})")
                     continue
@@ -105,10 +112,8 @@ def table(model: unnoise.Model, budgets: list[int], samples: int, samplers: list
             print(f"| {budget} | {sampler} | {steps} |", " | ".join(cells), "|", flush=True)
 
 
-def ends(model: Any, sampler: str, grid: str, steps: int, samples: int) -> list[Tensor]:
-    """Final states of the domain's own demonstration, in double precision, one for each batch."""
-    asked = {k: v for k, v in model.domain.demo.items() if k not in ("steps", "sampler", "grid")}
-    asked |= {"num_samples": samples}
+def ends(model: Any, sampler: str, grid: str, steps: int, asked: dict[str, Any]) -> list[Tensor]:
+    """Final states of a request, in double precision, one for each batch."""
     out = model.generate(**asked, sampler=sampler, grid=grid, steps=steps, seed=1)
     return [state.double() for state in batches(out.states)]
 

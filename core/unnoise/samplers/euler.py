@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 from torch import Tensor
 
-from unnoise.kernels import GaussianKernel, ProductKernel, Schedule
+from unnoise.errors import IncompatibleSampler
+from unnoise.kernels import GaussianKernel, ProductKernel, Schedule, TransitionKernel
 from unnoise.samplers.algebra import (
     Level,
     Row,
@@ -23,6 +24,8 @@ from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.products import by_parts
 from unnoise.spaces import Layout, State, tensor
+
+_BESIDE: Final = 1.0
 
 
 @final
@@ -46,6 +49,12 @@ class Euler(Sampler):
             return by_parts(_step, run.kernel, run, x, grid)
         return self._gaussian(run, x, grid)
 
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        parts = kernel.parts.values() if isinstance(kernel, ProductKernel) else [kernel]
+        for schedule in (part.schedule for part in parts if isinstance(part, GaussianKernel)):
+            for a, b in spans(schedule, grid):
+                _check_step(schedule, a, b)
+
     def _gaussian(self, run: Diffusion, x: State, grid: Times) -> Steps:
         schedule = schedule_of(run.kernel)
         pairs = spans(schedule, grid)
@@ -64,6 +73,22 @@ def _step(
     if b.t == 0:
         return toward(x, x0, a, b)
     return weighted(euler(kernel.schedule, a, b.t - a.t), (x, x0))
+
+
+def _check_step(schedule: Schedule, a: Level, b: Level) -> None:
+    """A step that goes along the slope at its beginning, where alpha or sigma turn within it, lands
+    beside the state of an unchanged prediction by its weight there times x_0."""
+    if b.t == 0:
+        return
+    _, weight = euler(schedule, a, b.t - a.t)
+    beside = abs(weight - (b.alpha - a.alpha * b.sigma / a.sigma))
+    if beside > _BESIDE:
+        raise IncompatibleSampler(
+            "Euler's method would go astray on this grid: alpha bends too much in a step",
+            value=f"{beside:.3g} x_0 beside the way from t = {a.t:.3g}",
+            limit=f"{_BESIDE:g} x_0",
+            fix="take more steps, or another grid or sampler: log-snr, ddim",
+        )
 
 
 @once

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unnoise.errors import IncompatibleSampler
-from unnoise.kernels import BetaTable, GaussianKernel, VPCosine
+from unnoise.kernels import BetaTable, GaussianKernel, Geometric, VPCosine
 from unnoise.noise import NoiseSource
 from unnoise.samplers import (
     DDIM,
@@ -49,7 +49,7 @@ SAMPLERS = [
     PNDM(Pseudo.S),
     SASolver(0.0),
 ]
-SCHEDULES = [VPCosine(), BetaTable.linear()]
+SCHEDULES = [VPCosine(), BetaTable.linear(), Geometric(3e-5, 0.999, 3e-5)]
 LAYOUT = Layout.dense(64, (2,))
 
 
@@ -87,7 +87,9 @@ def steps_of(sampler: Sampler, schedule, grid: str, evaluations: int) -> int:
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("grid", grids.NAMED)
-@pytest.mark.parametrize("evaluations", [10, 20, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "evaluations", [10, *(pytest.param(n, marks=pytest.mark.slow) for n in (20, 50))]
+)
 def test_no_sampler_is_much_further_off_than_ddim(schedule, grid, evaluations):
     fine = end(Heun(), schedule, "log-snr", 100)
 
