@@ -27,7 +27,7 @@ from unnoise.objectives import Objective
 from unnoise.samplers import Restart, Start, time_at
 from unnoise.spaces import ZeroCoM, tensor
 from unnoise_molecules import data
-from unnoise_molecules.begin import started
+from unnoise_molecules.begin import start_of, started
 from unnoise_molecules.check import check
 from unnoise_molecules.configuration import Configuration
 from unnoise_molecules.energies import relaxed, require, with_energy
@@ -42,6 +42,7 @@ from unnoise_molecules.network_e3 import E3Network
 from unnoise_molecules.network_geodiff import Displacement, DualEncoder
 from unnoise_molecules.objectives import Concentrated, DualDistance
 from unnoise_molecules.request import Request
+from unnoise_molecules.scaffold import Scaffold, find, observed, read_scaffold
 from unnoise_molecules.view import gather_and_show, preview
 
 RETRIES = 5
@@ -64,6 +65,7 @@ class Prepared:
     isomers: Isomers
     until: float
     strict: bool
+    scaffold: Scaffold | None = None
 
     def isomer(self, draw: Draw) -> Isomer | Refused:
         """Open stereochemistry is drawn by the sample's number."""
@@ -163,6 +165,7 @@ class Molecules(Trainable):
             s for s in (request.smiles, request.smiles_file, request.mols) if s is not None
         )
         skip = request.unreadable == "skip" or (request.unreadable is None and is_file(source))
+        core = None if request.scaffold is None else read_scaffold(request.scaffold)
         found: list[Prepared | Refused] = []
         for record in items(source, request.column):
             try:
@@ -174,13 +177,14 @@ class Molecules(Trainable):
                 )
                 if request.level is not None:
                     require(mol, request.level, record.where)
+                fixed = None if core is None else find(core, mol, record.where)
             except UnnoiseError as error:
                 if not skip:
                     raise
                 found.append(Refused(record.where, str(error)))
                 continue
             found.append(
-                Prepared(request, record.where, options.seed, Isomers(mol), until, not skip)
+                Prepared(request, record.where, options.seed, Isomers(mol), until, not skip, fixed)
             )
         if not found:
             raise InputError("there is no molecule", value=str(source))
@@ -198,15 +202,19 @@ class Molecules(Trainable):
         found: list[Any] = list(chosen)  # what is refused stays
         drawn = {k: isomer for k, isomer in enumerate(chosen) if isinstance(isomer, Isomer)}
         graphs = {isomer: graph(isomer.told) for isomer in dict.fromkeys(drawn.values())}
+        fixed = [inputs[draw.input].scaffold for draw in draws]
         left = list(drawn)
         for attempt in range(1 + (RETRIES if request.check == "retry" else 0)):
             if not left:
                 break
             layout, condition = batched([graphs[drawn[k]] for k in left])
-            begin = None
+            begin = known = None
             if request.begin == "embedding":
                 seeds = [(seed, draws[k].number, attempt) for k in left]
-                begin = started([drawn[k].told for k in left], seeds, layout, kernel, level)
+                own = [fixed[k] for k in left]
+                embeddings = started([drawn[k].told for k in left], seeds, own)
+                begin = start_of(embeddings, layout, kernel, level)
+                known = observed(own, embeddings, layout)
             more = rounds - 1
             if begin is None:
                 state = yield Task(layout, condition, rows=left)
@@ -214,14 +222,19 @@ class Molecules(Trainable):
                     begin, more = Start(state, time_at(kernel, level)), more - 1
             if begin is not None:
                 rest = partial(Restart, intervals=((0.0, begin.t, more),)) if more else None
-                state = yield Task(layout, condition, start=begin, rows=left, around=rest)
+                state = yield Task(
+                    layout, condition, start=begin, rows=left, around=rest, observation=known
+                )
             assert isinstance(state, Tensor)
             again = []
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
                 facts = {"sample": draws[k].number, "seed": seed, "begin": request.begin}
-                made = sample(drawn[k].mol, x.double().numpy(), {**facts, "attempts": attempt + 1})
+                places, stay = x.double().numpy(), fixed[k]
+                if stay is not None:
+                    places = stay.kept(places)
+                made = sample(drawn[k].mol, places, {**facts, "attempts": attempt + 1})
                 if request.relax and request.level is not None:
-                    made = relaxed(made, request.level)
+                    made = relaxed(made, request.level, () if stay is None else stay.atoms)
                 seen = check(made)
                 if not seen.passed:
                     again.append(k)

@@ -7,13 +7,14 @@ milliseconds for most molecules and seconds for some, so nothing is embedded tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
+from rdkit.Geometry import Point3D
 
 from unnoise.errors import InputError
 from unnoise_molecules import stereo
@@ -121,13 +122,21 @@ def open_isomers(mol: Chem.Mol, most: int = MOST_ISOMERS) -> list[Chem.Mol]:
     return [_with_hydrogens(found[smiles], mol) for smiles in sorted(found)]
 
 
-def placed(mol: Chem.Mol, seed: int, tries: int = _TRIES) -> Any | None:
+def placed(
+    mol: Chem.Mol,
+    seed: int,
+    tries: int = _TRIES,
+    points: Mapping[int, Point3D] | None = None,
+) -> Any | None:
     """(atoms, 3) angstrom: one embedding by ETKDGv3 without any force field; by random coordinates
-    where that fails, and by distances alone where they fail, too; or None."""
+    where that fails, and by distances alone where they fail, too; or None. The atoms of `points`
+    lie to each other about as those do."""
     for plain, random in ((False, False), (False, True), (True, True)):
         options = rdDistGeom.ETKDGv3()
         options.randomSeed, options.maxIterations, options.clearConfs = seed, tries, True
         options.useRandomCoords = random
+        if points:
+            options.SetCoordMap(dict(points))
         if plain:
             options.useExpTorsionAnglePrefs = options.useBasicKnowledge = False
             options.ignoreSmoothingFailures = True

@@ -57,6 +57,11 @@ class Request(BaseModel):
         description="how often noise of begin_level is put on the conformer and taken away again,"
         " in `steps` steps each time; default: the model's, and 1 for begin='noise'",
     )
+    scaffold: Any = Field(
+        None,
+        description="a part that keeps its coordinates: an .sdf or .mol file or a Mol of it, whose"
+        " heavy atoms are found in each molecule; conformers come out in its frame",
+    )
     use: Literal["docking", "pharmacophore", "thermochemistry"] | None = Field(
         None,
         description="what the ensemble is for: sets relax, energy, window and apart where they are"
@@ -105,6 +110,16 @@ class Request(BaseModel):
                     value=getattr(self, name),
                     fix="pass energy='mmff94s' or energy='gfn2', too",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _about_a_scaffold(self) -> Request:
+        if self.scaffold is not None and self.begin == "noise":
+            raise InputError(
+                "a run about a scaffold begins with an embedding about it",
+                value="begin='noise'",
+                fix="leave begin or scaffold out",
+            )
         return self
 
     @model_validator(mode="after")

@@ -69,6 +69,7 @@ def installed(install, site, python):
     return put
 
 
+@pytest.mark.slow
 def test_the_core_conforms(command):
     run = command("plugins", "check", "core", "--json")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr

@@ -106,6 +106,7 @@ def test_the_shipped_model_says_what_it_hears(tmp_path, monkeypatch):
     assert (wanted - made).abs().mean() < (wanted - quiet).abs().mean()
 
 
+@pytest.mark.slow
 def test_the_kit(tmp_path):
     """Every check that a stranger's domain is put to, streaming and several inputs among them."""
     for k in range(12):
