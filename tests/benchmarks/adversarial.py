@@ -1,6 +1,6 @@
 """25 Gaussians in four evaluations: a denoising diffusion GAN beside DDPM with the same network.
 
-    python tests/benchmarks/adversarial.py [--steps 3000] [--chain 4]
+    python tests/benchmarks/adversarial.py [--steps 4000] [--chain 4]
 
 A mode counts as covered when a quarter of its share of the samples lies within three standard
 deviations of it.
@@ -160,7 +160,7 @@ def ddpm(steps: int, chain: int = 4) -> Denoiser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--chain", type=int, default=4)
     found = parser.parse_args(arguments)
     print("| | modes of 25 | within 3 std | evaluations | seconds of training |")

@@ -19,7 +19,7 @@ from unnoise.samplers import Ancestral, Diffusion, grids
 from unnoise.spaces import Euclidean, Layout, ZeroCoM
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from adversarial import Together
+from adversarial import Together, ddpm, drawn, gan, quality
 
 D = torch.float64
 N = 400
@@ -231,3 +231,13 @@ def test_what_does_not_fit_is_refused():
     law = Generator(Exact(coarse(4)), kernel, 1)(batch().x0, 0.5, batch().layout)
     with pytest.raises(InputError, match="implicit law"):
         _ = law.mean
+
+
+@pytest.mark.slow
+def test_25_modes_at_4_evaluations():
+    """Where the mean of the same network, in as many evaluations, finds few. Minutes."""
+    modes, near = quality(drawn(gan(4000), 5000, 4))
+    few, less = quality(drawn(ddpm(2000), 5000, 4))
+    assert modes == 25
+    assert few < 15
+    assert near > less + 0.1

@@ -64,7 +64,7 @@ def closed_form():
 
 
 def test_the_bound_is_the_elbo_of_a_hierarchical_autoencoder():
-    n = 6000
+    n = 3000
     layout = Layout.dense(n, (1,), dtype=D)
     run = Diffusion(DENOISER, layout, NoiseSource(0, range(n)))
     found = bound(run, torch.full((n, 1), X, dtype=D), steps=T)
@@ -73,13 +73,13 @@ def test_the_bound_is_the_elbo_of_a_hierarchical_autoencoder():
     for term, exact in ((found.steps, steps), (found.reconstruction, reconstruction)):
         error = term.std().item() / n**0.5
         assert term.mean().item() == pytest.approx(exact, abs=5 * error)
-        assert error < 0.04 * abs(exact)
+        assert error < 0.06 * abs(exact)
 
 
 def test_the_encoder_reads_the_same_upwards_and_downwards():
     """prod q(z_t | z_t-1) = q(z_T | x) prod q(z_t-1 | z_t, x) on every path: what makes the sum of
     log p(x, z) - log q(z | x) the bound's three terms. Their mean is its total."""
-    n = 6000
+    n = 3000
     layout, noise = Layout.dense(n, (1,), dtype=D), NoiseSource(1, range(n))
     x = torch.full((n, 1), X, dtype=D)
     times = [i / T for i in range(T + 1)]
