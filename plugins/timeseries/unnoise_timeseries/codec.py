@@ -1,10 +1,11 @@
 """What a series is to a diffusion: columns standardised, then counted from what is known.
 
-    z = (x - mean) / scale          of each column, over the training part (float64 to float32),
+    w = the line of the column      of counts, shares and what has bounds: see `kinds`; else x,
+    z = (w - mean) / scale          of each column, over the training part (float64 to float32),
     u = (z - m) / s                 csdi with the prior `bridge`: m and s of the cell's neighbours,
     u = z / level                   timegrad: in units of the window's mean absolute value.
 
-Each is affine, so that a bound of u is one of x: log |det du / dx| = -sum log (scale s).
+The last are affine, so that a bound of u is one of w: log |det du / dw| = -sum log (scale s).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from unnoise.noise import NoiseSource
 from unnoise.objectives import Continuous, DataType, Prepared
 from unnoise.spaces import DataSpace, Layout, State, tensor
 from unnoise_timeseries.configuration import Configuration, Learned
+from unnoise_timeseries.kinds import Supported
 from unnoise_timeseries.windows import Values
 
 
@@ -34,10 +36,14 @@ def standard(known: Learned) -> Affine:
 
 def codec_of(configuration: Configuration) -> Codec:
     """From measurements, float64, to states."""
-    columns = standard(configuration.known)
+    known = configuration.known
+    steps: list[Codec] = [Supported(known.supports)] if known.supports else []
+    steps.append(standard(known))
     if configuration.method == "timegrad":
-        return Chain(columns, Whitening(scale="level"))
-    return Chain(columns, Whitening("guess", "spread")) if configuration.bridged else columns
+        steps.append(Whitening(scale="level"))
+    elif configuration.bridged:
+        steps.append(Whitening("guess", "spread"))
+    return steps[0] if len(steps) == 1 else Chain(*steps)
 
 
 def standardised(values: Values, known: Learned) -> Values:
@@ -49,7 +55,27 @@ def standardised(values: Values, known: Learned) -> Values:
 def scaled(x: Tensor, known: Learned) -> Tensor:
     """As `standardised`."""
     layout = Layout.dense(x.shape[0], x.shape[1:], dtype=torch.float64)
-    return tensor(standard(known).embed(x, layout)[0])
+    return tensor(columns_of(known).embed(x, layout)[0])
+
+
+def columns_of(known: Learned) -> Codec:
+    """From measurements to z: what a column is, and its scale."""
+    own = standard(known)
+    return Chain(Supported(known.supports), own) if known.supports else own
+
+
+def limits(known: Learned, room: float) -> tuple[Tensor, Tensor]:
+    """The least and the largest measurement of each column that is believed, (K,) float64: of
+    columns of numbers `room` times the largest |z| of all; of others half their range more."""
+    mean = torch.tensor(known.mean, dtype=torch.float64)
+    scale = torch.tensor([s if s > 0 else 1.0 for s in known.scale], dtype=torch.float64)
+    low, high = mean - room * known.limit * scale, mean + room * known.limit * scale
+    for j, own in enumerate(known.supports):
+        if own.least is not None and own.most is not None:
+            low[j], high[j] = own.least, own.most
+            if own.whole:
+                low[j], high[j] = low[j].ceil(), high[j].floor()
+    return low, high
 
 
 def with_constants(x: Values, known: Learned) -> Values:
@@ -61,7 +87,7 @@ def measured(z: Values, known: Learned) -> Values:
     """The measurements behind z."""
     x = torch.from_numpy(np.ascontiguousarray(z, dtype=np.float64))
     layout = Layout.dense(x.shape[0], x.shape[1:], dtype=torch.float64)
-    return with_constants(tensor(standard(known).decode(x, layout).mode).numpy(), known)
+    return with_constants(tensor(columns_of(known).decode(x, layout).mode).numpy(), known)
 
 
 @final

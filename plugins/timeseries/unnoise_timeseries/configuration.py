@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from unnoise.errors import ConfigError
 from unnoise.specs import FromData
+from unnoise_timeseries.kinds import Kind, Support
 from unnoise_timeseries.masks import Strategy
 
 
@@ -17,7 +19,10 @@ class Learned(BaseModel):
     Attributes
     ----------
     columns : names of the variables, in order.
-    mean, scale : of each, over the observed cells of the training part; scale 0 of a constant.
+    mean, scale : of each, over the observed cells of the training part; scale 0 of a constant. Of
+        the numbers on the line of its support.
+    spread : standard deviation of each in its own units; () where that is `scale`.
+    supports : what the numbers of each column may be; () where they may be any.
     frequency : of the index.
     aware : whether times carry a time zone.
     dates : whether the index holds dates, which have a calendar.
@@ -39,6 +44,13 @@ class Learned(BaseModel):
     limit: float = Field(gt=0)
     memory: tuple[float, ...] = ()
     reach: float = Field(1.0, gt=0)
+    supports: tuple[Support, ...] = ()
+    spread: tuple[float, ...] = ()
+
+    @property
+    def units(self) -> tuple[float, ...]:
+        """Standard deviation of each column in its own units, 1 of a constant."""
+        return tuple(s if s > 0 else 1.0 for s in self.spread or self.scale)
 
 
 class Configuration(BaseModel):
@@ -56,6 +68,14 @@ class Configuration(BaseModel):
     series: str | None = Field(None, description="the column that names the series of a panel")
     columns: tuple[str, ...] | None = Field(
         None, description="the variables of a file; default: all its columns of numbers"
+    )
+    kinds: dict[str, Kind] = Field(
+        default_factory=dict,
+        description="what the numbers of a column are: count, non-negative, share (of 0 to 1),"
+        " integer or plain; default: by its dtype",
+    )
+    bounds: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict, description="of a column, low:high; either may be left out"
     )
     window: int | None = Field(
         None, ge=2, le=4096, description="rows that the network sees at once; default: up to 96"
@@ -110,6 +130,17 @@ class Configuration(BaseModel):
     )
 
     learned: Annotated[Learned | None, FromData()] = None
+
+    @field_validator("bounds", mode="before")
+    @classmethod
+    def _ends(cls, values: Any) -> Any:
+        """low:high, as on the command line."""
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            name: tuple(end or None for end in both.split(":")) if isinstance(both, str) else both
+            for name, both in values.items()
+        }
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:

@@ -15,7 +15,7 @@ from unnoise.domain import Batch
 from unnoise.fields import configured
 from unnoise.spaces import Layout
 from unnoise.storage.tensors import digest
-from unnoise_timeseries import masks
+from unnoise_timeseries import kinds, masks
 from unnoise_timeseries.bridge import bridge, memory_of, reach_of
 from unnoise_timeseries.codec import standardised
 from unnoise_timeseries.configuration import Configuration, Learned
@@ -36,7 +36,9 @@ def read(source: Any, configuration: Configuration) -> Table:
     if configuration.learned is None:
         return table(frame)
     known = configuration.known
-    return matching(frame, known.columns, known.frequency, known.aware)
+    found = matching(frame, known.columns, known.frequency, known.aware)
+    kinds.check(found, known.supports)
+    return found
 
 
 def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
@@ -68,6 +70,13 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         )
     parts = [one.values[: cut(len(one.values), held_out)] for one in found.series]
     mean, scale = statistics(parts, found.columns)
+    allowed = kinds.kinds_of(found, wanted.kinds, wanted.bounds)
+    supports, spread = kinds.supports_of(parts, allowed), ()
+    if supports:
+        kinds.check(found, supports)
+        parts = [kinds.lines(part, supports) for part in parts]
+        spread = scale
+        mean, scale = statistics(parts, found.columns)
     unit = np.where(np.asarray(scale) > 0, scale, 1.0)
     scaled = [(part - np.asarray(mean)) / unit for part in parts]
     memory = memory_of(scaled)
@@ -83,6 +92,8 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         limit=max(float(np.nanmax(np.abs(part), initial=0.0)) for part in scaled) or 1.0,
         memory=memory,
         reach=reach_of(scaled, memory),
+        supports=supports,
+        spread=spread,
         last=str(only.index[cut(len(only.values), held_out) - 1]) if dates and one else "",
     )
     done = wanted.model_dump() | {

@@ -21,7 +21,7 @@ from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.model import Metric
 from unnoise.objectives import DataType
 from unnoise.spaces import Euclidean
-from unnoise_timeseries import EXAMPLE, data, files
+from unnoise_timeseries import EXAMPLE, data, files, kinds
 from unnoise_timeseries.codec import Measurements, codec_of, with_constants
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.evaluation import Forecasting, Imputation
@@ -153,6 +153,7 @@ def table_of(request: Request, configuration: Configuration) -> Table:
         configuration.columns,
     ) if isinstance(request.data, str | Path) else request.data  # fmt: skip
     found = matching(frame, known.columns, known.frequency, known.aware)
+    kinds.check(found, known.supports)
     if horizon < 0:
         raise InputError("a horizon is a number of rows", value=horizon, limit=">= 0")
     if configuration.method == "timegrad" and horizon < 1:

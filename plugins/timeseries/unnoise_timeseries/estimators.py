@@ -14,10 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from unnoise.errors import InputError
 from unnoise_timeseries.evaluation import hidden
-from unnoise_timeseries.files import levels_of
+from unnoise_timeseries.files import levels_of, median_of
 from unnoise_timeseries.files import quantiles as table_of_quantiles
 from unnoise_timeseries.fitting import CELLS, Estimator
 from unnoise_timeseries.frames import Filled, Table, extended, filled
+from unnoise_timeseries.kinds import Kind
 from unnoise_timeseries.masks import Strategy
 
 
@@ -36,6 +37,10 @@ class DiffusionImputer(TransformerMixin, Estimator):
     sampling_steps, sampler : from noise to data; 15 by default.
     held_out : share of each series, its end, that takes no part in the training; 0.1 by default,
         or nothing where that is shorter than a window.
+    kinds : what the numbers of a column are, {"visitors": "count", "humidity": "share"}: count,
+        non-negative, share (of 0 to 1), integer or plain. By default by the dtype: nullable whole
+        numbers are integer, those without a sign count, all others plain.
+    bounds : of columns, {"angle": (0, 360), "price": (0, None)}; samples never leave them.
     options : more fields of the configuration, e.g. {"channels": 32}.
     device : "cpu", "cuda", ...; a GPU when there is one.
     random_state : seed of the training and of the samples.
@@ -64,6 +69,8 @@ class DiffusionImputer(TransformerMixin, Estimator):
         sampling_steps: int | None = None,
         sampler: str | None = None,
         held_out: float | None = None,
+        kinds: Mapping[str, Kind] | None = None,
+        bounds: Mapping[str, Sequence[float | None]] | None = None,
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
         random_state: int | None = None,
@@ -78,6 +85,8 @@ class DiffusionImputer(TransformerMixin, Estimator):
         self.sampling_steps = sampling_steps
         self.sampler = sampler
         self.held_out = held_out
+        self.kinds = kinds
+        self.bounds = bounds
         self.options = options
         self.device = device
         self.random_state = random_state
@@ -124,8 +133,7 @@ class DiffusionImputer(TransformerMixin, Estimator):
         asked = self._like_fitted(part)
         middle = np.zeros(values.shape)
         middle[asked.holes] = self._median(asked, asked.holes)
-        scale = np.asarray(self.model_.configuration.known.scale)
-        error = np.abs(middle - values) / np.where(scale > 0, scale, 1.0)
+        error = np.abs(middle - values) / np.asarray(self.model_.configuration.known.units)
         return -float(error[away].mean())
 
     def sample(self, n: int = 100, X: Any = None) -> pd.DataFrame:
@@ -156,8 +164,7 @@ class DiffusionImputer(TransformerMixin, Estimator):
         return np.asarray(self.model_.configuration.known.columns, dtype=object)
 
     def _median(self, given: Table, holes: Any) -> np.ndarray[Any, Any]:
-        found: np.ndarray[Any, Any] = np.median(self._cells(given, holes, self.num_samples), axis=0)
-        return found
+        return median_of(self._cells(given, holes, self.num_samples))
 
     def _cells(self, given: Table, holes: Any, count: int) -> np.ndarray[Any, Any]:
         """(samples, holes), float32 where they are many."""
@@ -200,6 +207,8 @@ class DiffusionForecaster(Estimator):
         sampling_steps: int | None = None,
         sampler: str | None = None,
         held_out: float | None = None,
+        kinds: Mapping[str, Kind] | None = None,
+        bounds: Mapping[str, Sequence[float | None]] | None = None,
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
         random_state: int | None = None,
@@ -215,6 +224,8 @@ class DiffusionForecaster(Estimator):
         self.sampling_steps = sampling_steps
         self.sampler = sampler
         self.held_out = held_out
+        self.kinds = kinds
+        self.bounds = bounds
         self.options = options
         self.device = device
         self.random_state = random_state
@@ -231,8 +242,10 @@ class DiffusionForecaster(Estimator):
     def predict(self, horizon: int, X: Any = None) -> pd.DataFrame:
         """The median of the `horizon` rows after X, by default after the frame of `fit`."""
         drawn = self.sample(self.num_samples, horizon, X)
-        levels = list(range(1, drawn.index.nlevels))
-        return drawn.groupby(level=levels, sort=False).median()
+        rows = len(drawn) // self.num_samples
+        one = drawn.iloc[:rows].droplevel(0)
+        cube = drawn.to_numpy(dtype=np.float64, na_value=np.nan).reshape(-1, rows, one.shape[1])
+        return pd.DataFrame(median_of(cube), one.index, one.columns).astype(one.dtypes)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the mean absolute error of the median of the last rows of each series, as many as a
@@ -242,9 +255,9 @@ class DiffusionForecaster(Estimator):
         parts = [whole.frame.iloc[one.rows[:-horizon]] for one in whole.series]
         truth = pd.concat([whole.frame.iloc[one.rows[-horizon:]] for one in whole.series])
         found = self.predict(horizon, pd.concat(parts))
-        scale = np.asarray(self.model_.configuration.known.scale)
+        scale = np.asarray(self.model_.configuration.known.units)
         error = found.to_numpy(dtype=np.float64) - truth.to_numpy(dtype=np.float64, na_value=np.nan)
-        return -float(np.nanmean(np.abs(error) / np.where(scale > 0, scale, 1.0)))
+        return -float(np.nanmean(np.abs(error) / scale))
 
     def sample(self, n: int, horizon: int, X: Any = None) -> pd.DataFrame:
         """n futures below each other, numbered by the first index level, "sample"."""

@@ -200,8 +200,7 @@ def _compared(
 ) -> dict[str, dict[str, float]]:
     from unnoise_timeseries.timegrad import season_of
 
-    spread = np.asarray(model.configuration.known.scale)
-    scale = np.where(spread > 0, spread, 1.0)[np.nonzero(mask)[1]]
+    scale = np.asarray(model.configuration.known.units)[np.nonzero(mask)[1]]
     truth = values[mask]
     season = season_of(found.frequency)
     results = {"model": metrics.scores(drawn, truth, scale)}

@@ -37,9 +37,9 @@ def gather(paths: Sequence[Path], folder: Path) -> list[Path]:
     holes = given.isna().to_numpy()
     drawn = np.stack([_read(path, depth).to_numpy(dtype=np.float64)[holes] for path in paths])
     values = levels_of(drawn, LEVELS)
-    middle = _read(paths[0], depth)
+    middle, centre = _read(paths[0], depth), median_of(drawn)
     for j in np.flatnonzero(holes.any(axis=0)):
-        new = values[LEVELS.index(0.5)][np.nonzero(holes)[1] == j]
+        new = centre[np.nonzero(holes)[1] == j]
         column = middle.iloc[:, j].to_numpy(dtype=np.float64).copy()
         column[holes[:, j]] = new
         middle.isetitem(j, column)
@@ -62,6 +62,13 @@ def levels_of(
         drawn, levels, axis=0, method="weibull"
     )
     return found
+
+
+def median_of(drawn: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The median of samples (n, ...); of whole numbers one that is whole."""
+    found = np.asarray(np.median(drawn, axis=0), dtype=np.float64)
+    whole = (drawn == np.rint(drawn)).all(axis=0)
+    return np.where(whole, np.rint(found), found)
 
 
 def quantiles(

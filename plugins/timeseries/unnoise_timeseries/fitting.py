@@ -69,6 +69,7 @@ class Estimator(BaseEstimator):
         found = table(X)
         source = found.frame
         options = {"method": method, "window": self.window, "held_out": self.held_out, **own}
+        options |= {"kinds": dict(self.kinds or {}), "bounds": dict(self.bounds or {})}
         options |= dict(self.options or {})
         domain, run = TimeSeries(), self._training()
         self._check(kernel_of(configure(source, options)))

@@ -12,7 +12,7 @@ from unnoise.domain import Plan, Task, Trained
 from unnoise.errors import InputError
 from unnoise.spaces import Layout, tensor
 from unnoise.windows import Segment, segments
-from unnoise_timeseries.codec import scaled
+from unnoise_timeseries.codec import limits, scaled
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.data import condition_of
 from unnoise_timeseries.frames import Series
@@ -34,7 +34,7 @@ def impute(one: Series, model: Trained, samples: int) -> Plan:
     missing = values.isnan()
     if bool(missing.all()):
         raise InputError("nothing of the series is observed", value=_named(one))
-    low, high = _limits(configuration)
+    low, high = limits(configuration.known, ROOM)
     made = torch.zeros(samples, int(missing.sum()), dtype=torch.float64)
     number = missing.flatten().cumsum(0).view(missing.shape) - 1  # of each hole
     for part in segments(len(values), configuration.length, configuration.shared):
@@ -47,15 +47,6 @@ def impute(one: Series, model: Trained, samples: int) -> Plan:
         here = missing[part.fresh : part.keep]
         made[:, number[part.fresh : part.keep][here]] = found[:, kept][:, here]
     return list(made)
-
-
-def _limits(configuration: Configuration) -> tuple[Tensor, Tensor]:
-    """The least and the largest measurement of each column that is believed, (K,) float64."""
-    known = configuration.known
-    mean = torch.tensor(known.mean, dtype=torch.float64)
-    scale = torch.tensor([s if s > 0 else 1.0 for s in known.scale], dtype=torch.float64)
-    room = ROOM * known.limit * scale
-    return mean - room, mean + room
 
 
 def _task(

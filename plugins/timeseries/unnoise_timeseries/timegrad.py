@@ -31,7 +31,7 @@ from unnoise.domain import Plan, Task, Trained
 from unnoise.errors import InputError
 from unnoise.samplers import Start
 from unnoise.spaces import Layout, tensor
-from unnoise_timeseries.codec import standardised, with_constants
+from unnoise_timeseries.codec import limits, standardised, with_constants
 from unnoise_timeseries.network import sinusoids
 
 if TYPE_CHECKING:
@@ -261,8 +261,11 @@ def forecast(one: Series, horizon: int, times: pd.Index[Any], model: Trained, sa
         assert isinstance(state, Tensor)
         history = torch.cat([history[:, :-1], state], 1)
     whole = Layout.dense(size, (horizon, past.shape[1]))
-    made = model.decode(history[:, need:], whole, {"level": scale.expand(size, -1)})
-    return list(with_constants(tensor(made).numpy(), known))
+    made = tensor(model.decode(history[:, need:], whole, {"level": scale.expand(size, -1)}))
+    if known.supports:  # exp of a sample that has gone astray
+        bounded = torch.tensor([not own.plain for own in known.supports])
+        made = torch.where(bounded, made.clamp(*limits(known, math.inf)), made)
+    return list(with_constants(made.numpy(), known))
 
 
 def start(model: Trained, layout: Layout, condition: Condition) -> Start:
