@@ -12,7 +12,7 @@ from unnoise.spaces import Layout, State, Time
 from unnoise_text2image.configuration import Configuration
 
 _OWN = {
-    "base": {"widths", "blocks", "guidance_scale"},
+    "base": {"widths", "blocks", "guidance_scale", "painter"},
     "upsampler": {"upsampler_widths", "upsampler_blocks", "upsampler_scale", "augmentation"},
 }
 """What one stage alone decides."""

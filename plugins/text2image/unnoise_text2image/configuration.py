@@ -93,6 +93,11 @@ class Configuration(BaseModel):
         description="largest strength of the noise on the small pictures that an upsampler is"
         " trained on",
     )
+    painter: bool = Field(
+        False,
+        description="train a base to paint: it is told the rest of a picture in channels whose"
+        " weights begin at 0, so that it may start from a base of words (initial)",
+    )
     caption_dropout: float = Field(
         0.2,
         ge=0,

@@ -42,12 +42,14 @@ from unnoise_text2image.display import Pictures
 from unnoise_text2image.guidance import NEGATIVE, Clip, Guidance, Guided
 from unnoise_text2image.inputs import Prepared, prepared
 from unnoise_text2image.network import CaptionedUNet
+from unnoise_text2image.painting import KEPT, Painted, kept_part
 from unnoise_text2image.request import Request
 from unnoise_text2image.text import Reader, TextEncoder
 from unnoise_text2image.upsampling import Augmented, augmented, reduced
 
 _SHOWN = 16  # pictures of a model in training
 BUNDLE = Path(__file__).parent / "bundle"
+STEM = "denoiser.network.stem.weight"
 PROMPT = "prompt"
 """Under which a picture's info has what it was drawn from."""
 
@@ -104,6 +106,7 @@ class Text2Image(Trainable):
             plan.outputs,
             plan.exponents,
             upsampler=upsampler,
+            painter=configuration.painter and not upsampler,
         )
         kernel = GaussianKernel(Euclidean(), plan.schedule)
         return NetworkDenoiser(network, kernel, plan.parametrization, clip=RANGE)
@@ -123,10 +126,26 @@ class Text2Image(Trainable):
             objective = self._recipe(configuration).objective
         if configuration.stage == "upsampler":
             objective = Augmented(objective, configuration.augmentation)
+        elif configuration.painter:
+            objective = Painted(objective)
         if not configuration.caption_dropout:
             return objective
         none = Reader(configuration).condition([""])
         return ConditionDropout(objective, configuration.caption_dropout, none)
+
+    def inherited(
+        self, configuration: Configuration, initial: Trained, weights: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """What paints begins as what does not: the weights of its further channels are 0."""
+        if configuration.painter == initial.configuration.painter or STEM not in weights:
+            return weights
+        if not configuration.painter:
+            raise ConfigError(
+                "a model that paints goes on painting", value=False, fix="leave painter out"
+            )
+        stem = weights[STEM]
+        more = stem.new_zeros(stem.shape[0], stem.shape[1] + 1, *stem.shape[2:])
+        return {**weights, STEM: torch.cat([stem, more], 1)}
 
     def check_start(self, configuration: Configuration, initial: Trained | None) -> None:
         if configuration.stage == "cascade":
@@ -188,12 +207,13 @@ class Text2Image(Trainable):
             factor = configuration.factor if configuration.stage == "cascade" else 1
             denoiser = model.denoiser
             base = denoiser.base if isinstance(denoiser, Cascade) else denoiser
+            seen = _observation(own, factor)
             low = tensor(
                 (
                     yield Task(
                         Layout.dense(len(own), (3, small, small)),
-                        condition=told,
-                        observation=_observation(own, factor),
+                        condition=_with_kept(told, seen) if configuration.painter else told,
+                        observation=seen,
                         start=_start(own, factor),
                         denoiser=_guided(base, own[0].guidance, configuration),
                     )
@@ -254,6 +274,13 @@ def _observation(own: Sequence[Prepared], factor: int) -> Observation | None:
     kept = reduced(known.float(), factor) == 1
     value = reduced(_pictures(own), factor)
     return Observation(value, kept.expand(value.shape))
+
+
+def _with_kept(told: dict[str, Tensor], seen: Observation | None) -> dict[str, Tensor]:
+    """The condition of a network that paints."""
+    if seen is None:
+        return told
+    return told | {KEPT: kept_part(tensor(seen.value), tensor(seen.mask)[:, :1])}
 
 
 def _start(own: Sequence[Prepared], factor: int) -> Start | None:

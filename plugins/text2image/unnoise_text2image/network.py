@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from unnoise.denoise import Condition
 from unnoise.errors import InputError
 from unnoise_images.network import EMBEDDING, FREQUENCIES, Attention, Known, Trunk, mapping
+from unnoise_text2image.painting import KEPT
 from unnoise_text2image.text import TextEncoder
 
 
@@ -34,6 +35,7 @@ class CaptionedUNet(Trunk):
 
     text : the encoder of captions.
     upsampler : whether there is a small picture to enlarge.
+    painter : whether there are channels for a known part, {"kept": (B, C + 1, H, W)}.
     """
 
     def __init__(
@@ -46,8 +48,13 @@ class CaptionedUNet(Trunk):
         exponents: Sequence[int] = (),
         *,
         upsampler: bool = False,
+        painter: bool = False,
     ) -> None:
-        super().__init__(channels, widths, blocks, outputs, exponents, channels if upsampler else 0)
+        beside = channels * upsampler + (channels + 1) * painter
+        super().__init__(channels, widths, blocks, outputs, exponents, beside)
+        self.painter = painter
+        if painter:
+            nn.init.zeros_(self.stem.weight.data[:, channels:])
         self.text = text
         self.pooled = nn.Linear(text.width, EMBEDDING)
         self.attentions = nn.ModuleList(
@@ -69,7 +76,18 @@ class CaptionedUNet(Trunk):
         return attended
 
     def beside(self, x: Tensor, condition: Condition) -> Tensor:
+        if self.painter:
+            return torch.cat([x, _kept(x, condition)], 1)
         if self.level is None or condition is None:
             return x
         low = F.interpolate(condition["low"].to(x), size=x.shape[-2:], mode="bilinear")
         return torch.cat([x, low], 1)
+
+
+def _kept(x: Tensor, condition: Condition) -> Tensor:
+    """The known part, of the size of `x`; nothing is known where it is not told."""
+    batch, channels, height, width = x.shape
+    if condition is None or KEPT not in condition:
+        return x.new_zeros(batch, channels + 1, height, width)
+    kept = condition[KEPT].to(x)
+    return F.pad(kept, (0, width - kept.shape[-1], 0, height - kept.shape[-2]))
