@@ -43,6 +43,7 @@ NEEDS: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {
     ("latent", "binarise", "threshold"): {"likelihood": "bernoulli"},
     ("latent", "binarise", "stochastic"): {"likelihood": "bernoulli"},
     ("latent", "schedule", "vdm"): {"weighting": None},
+    ("images", "goal", "adversarial"): {"guidance_scale": 1.0},
 }
 """What a choice asks of others."""
 LEARNED: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {

@@ -22,8 +22,8 @@ from unnoise.errors import ConfigError, InputError
 from unnoise.noise import NoiseSource
 from unnoise.objectives.base import Objective
 from unnoise.objectives.batch import Batch
-from unnoise.samplers import Diffusion, Recovery
-from unnoise.samplers.recovery import energy_of
+from unnoise.samplers import Diffusion
+from unnoise.samplers.recovery import Recovery, energy_of
 from unnoise.spaces import tensor
 
 

@@ -34,22 +34,13 @@ from unnoise_images.diffusers_scheduler import DiffusersScheduler, json_in, sche
 from unnoise_text2image.configuration import Configuration
 from unnoise_text2image.guidance import Clip
 
-without_broken_torchaudio()
-from transformers import (  # noqa: E402  (after the line above)
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5EncoderModel,
-)
-
 _NETWORK: Final = "UNet2DConditionModel"
 _PARTS: Final = ("scheduler", "text_encoder", "tokenizer", "unet")
-_ENCODERS: Final[Mapping[str, tuple[Any, Any]]] = {
-    "clip_text_model": (CLIPTextConfig, CLIPTextModel),
-    "t5": (T5Config, T5EncoderModel),
+_ENCODERS: Final[Mapping[str, tuple[str, str]]] = {
+    "clip_text_model": ("CLIPTextConfig", "CLIPTextModel"),
+    "t5": ("T5Config", "T5EncoderModel"),
 }
+"""Classes of transformers, of the configuration and of the encoder."""
 _FREE: Final = frozenset({"torch_dtype", "_attn_implementation_autoset", "architectures"})
 _UNTOLD: Final = (
     *("class_embed_type", "num_class_embeds", "addition_embed_type", "time_cond_proj_dim"),
@@ -99,7 +90,7 @@ def opened(folder: Path) -> tuple[Configuration, NetworkDenoiser, str]:
     )
     scheduler = json_in(scheduler_file(folder))
     configuration = _configuration(unet, encoder, scheduler, folder)
-    kind = _ENCODERS[encoder["model_type"]][1]
+    kind = _encoder(encoder["model_type"])[1]
     networks = (
         _loaded(_library(), folder / "unet", torch_dtype=torch.float32),
         _loaded(kind, folder / "text_encoder", dtype=torch.float32),
@@ -111,7 +102,7 @@ def opened(folder: Path) -> tuple[Configuration, NetworkDenoiser, str]:
 def build(configuration: Configuration) -> NetworkDenoiser:
     """A denoiser with fresh weights, of a configuration with `diffusers`."""
     parts = configuration.diffusers or {}
-    told, kind = _ENCODERS[parts["text_encoder"]["model_type"]]
+    told, kind = _encoder(parts["text_encoder"]["model_type"])
     try:
         unet = _library().from_config(dict(parts["unet"]))
         encoder = kind(told.from_dict(dict(parts["text_encoder"])))
@@ -236,7 +227,7 @@ def _check_encoder(encoder: Mapping[str, Any]) -> int:
         raise ConfigError(
             "this text encoder is not supported", value=kind, limit=", ".join(_ENCODERS)
         )
-    told, model = _ENCODERS[kind]
+    told, model = _encoder(kind)
     if "auto_map" in encoder:
         raise _code("text_encoder/config.json", model.__name__)
     if encoder.get("use_attention_mask"):
@@ -261,6 +252,9 @@ def _tokenizer(folder: Path) -> tuple[dict[str, Any], int, int]:
     told = json_in(folder / "tokenizer_config.json")
     if "auto_map" in told:
         raise _code("tokenizer/tokenizer_config.json", "a tokenizer")
+    without_broken_torchaudio()
+    from transformers import CLIPTokenizer, PreTrainedTokenizerFast
+
     kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else CLIPTokenizer
     try:
         tokenizer = kind.from_pretrained(folder, local_files_only=True)
@@ -291,7 +285,17 @@ def _check_pipeline(root: Path) -> None:
         raise BundleError(f"this folder lacks {', '.join(missing)}", value=str(root))
 
 
+def _encoder(kind: str) -> tuple[Any, Any]:
+    """The classes of a configuration and of an encoder."""
+    without_broken_torchaudio()
+    import transformers
+
+    told, model = _ENCODERS[kind]
+    return getattr(transformers, told), getattr(transformers, model)
+
+
 def _library() -> Any:
+    without_broken_torchaudio()
     try:
         from diffusers import UNet2DConditionModel
     except Exception as error:  # OSError of a library it imports, RuntimeError of diffusers itself

@@ -24,9 +24,6 @@ from unnoise.compat import without_broken_torchaudio
 from unnoise.errors import ConfigError
 from unnoise_text2image.configuration import Configuration
 
-without_broken_torchaudio()
-from transformers import BertConfig, BertModel  # noqa: E402  (after the line above)
-
 PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[START]"
 SPECIAL: Final = (PAD, UNKNOWN, START)
 
@@ -139,6 +136,9 @@ class TextEncoder(nn.Module):
 
     def __init__(self, configuration: Configuration) -> None:
         super().__init__()
+        without_broken_torchaudio()
+        from transformers import BertConfig, BertModel
+
         self.width = configuration.text_width
         config = BertConfig(
             vocab_size=configuration.vocabulary,

@@ -18,7 +18,8 @@ from unnoise.kernels import (
 from unnoise.kernels.survival import CosineSurvival
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, RecoveryLikelihood, auroc
-from unnoise.samplers import DDIM, Diffusion, Recovery, grids
+from unnoise.samplers import DDIM, Diffusion, grids
+from unnoise.samplers.recovery import Recovery
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle
 
