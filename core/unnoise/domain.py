@@ -315,6 +315,16 @@ class Trainable(Domain):
         an evaluation gives bits for them, too."""
         return {}
 
+    def things(self, source: Any, configuration: Any) -> Sequence[tuple[str, Any]]:
+        """All examples in `source`, each with a name for people: what `unnoise unusual` looks at.
+        By default those of both parts of the dataset, by their places; a domain whose dataset
+        augments the training part, or knows where an example is from, says it better."""
+        found: list[tuple[str, Any]] = []
+        for part in ("train", "validation"):
+            data: Any = self.dataset(source, configuration, cast(Any, part))
+            found += [(f"{part} {place}", data[place]) for place in range(len(data))]
+        return found
+
     def teacher(self, model: Trained) -> tuple[Denoiser, Any]:
         """What a student of `model` is distilled from, and the student's configuration. A domain
         with guidance returns the guided denoiser, and a configuration that needs none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -17,6 +18,7 @@ from unnoise.domain import Trained
 from unnoise.engine.evaluate import evaluate_bound, evaluate_likelihood
 from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter
+from unnoise.engine.unusual import Measuring, Reference, Unusual, reference, unusual
 from unnoise.errors import InputError
 from unnoise.objectives import Bound, DataType, Likelihood, Networks, Trace
 from unnoise.storage.bundle import OTHERS, write_bundle
@@ -82,6 +84,51 @@ class Model(Trained):
         kind = self.domain.data_type(self.configuration) if data is None else data
         batch = collated(self.domain, x)
         return evaluate_likelihood(self, batch, kind, seed, trace, eps, tolerance)
+
+    def reference(
+        self,
+        held_out: Sequence[Any],
+        *,
+        seed: int = 0,
+        steps: int = 1000,
+        evaluations: int = 24,
+        bands: int = 4,
+        batch_size: int = 64,
+        kept: str | Path | None = None,
+        report: Callable[[float], None] = lambda _: None,
+    ) -> Reference:
+        """What is usual, for `unusual`: the bound of held-out items, term by term.
+
+        Parameters
+        ----------
+        held_out : items as the domain's dataset yields them, that the model was not trained on.
+        steps, evaluations : of the bound; `bands` of its noise levels are compared, and the prior's
+            and the last step's term.
+        kept : a file in which the terms are kept: a second call measures only what is new.
+        report : is called with the part that is done.
+
+        Raises
+        ------
+        InputError : no items, or numbers out of range. ConfigError : the file is of another model
+            or measured otherwise, or this model was never saved.
+        """
+        how = Measuring(seed, steps, evaluations, bands)
+        path, collate = Path(kept) if kept else None, partial(collated, self.domain)
+        return reference(self, collate, held_out, how, batch_size, path, report)
+
+    def unusual(
+        self, x: Sequence[Any], held_out: Sequence[Any] | Reference, *, batch_size: int = 64
+    ) -> Unusual:
+        """How unusual data items are beside held-out ones: conformal p-values, whose level is
+        exact, of the bound by noise level. `held_out` are items, or what `reference` made of them.
+
+        Raises
+        ------
+        InputError : no items, too few held-out ones. NonFiniteError : an item, or its bound, is no
+            finite number. ConfigError : a reference of another model.
+        """
+        usual = held_out if isinstance(held_out, Reference) else self.reference(held_out)
+        return unusual(self, partial(collated, self.domain), x, usual, batch_size)
 
     def save(
         self, path: str | Path, *, precision: Literal["float32", "float16"] = "float32"

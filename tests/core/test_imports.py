@@ -23,7 +23,7 @@ LAYERS = (
     {"discovery"},
     {"spaces"},
     {"noise"},
-    {"distributions"},
+    {"distributions", "calibration"},
     {"kernels"},
     {"denoise", "codecs"},
     {"samplers"},
@@ -41,7 +41,7 @@ LAYERS = (
     {"__main__", ""},
 )
 MATHEMATICS = {"spaces", "noise", "distributions", "kernels", "denoise", "codecs", "samplers"}
-MATHEMATICS |= {"conditioning", "objectives"}
+MATHEMATICS |= {"conditioning", "objectives", "calibration"}
 FLAT = 14
 """Modules that lie in the package itself."""
 # "text" is missing: in Python it is a string before it is a modality.

@@ -38,6 +38,7 @@ COMMANDS: Final = {
         "variance:variance", "a model with its optimal reverse variance", parses=True
     ),
     "evaluate": Command("evaluate:evaluate", "how good a model is on held-out data", parses=True),
+    "unusual": Command("unusual:unusual", "how unusual things are to a model", parses=True),
     "domains": Command("listings:domains", "what can be generated"),
     "samplers": Command("listings:samplers", "the ways from noise to data"),
     "new": Command("new:new", "a plugin of your own, to begin with"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from unnoise.compat import torch_untouched
@@ -26,11 +28,13 @@ def evaluate_bound(
     steps: int | None,
     evaluations: int | None,
     data: DataType,
+    numbers: Sequence[int] | None = None,
 ) -> Bound:
-    """The variational bound of one batch under a model, of a chain or (None) of its limit."""
+    """The variational bound of one batch under a model, of a chain or (None) of its limit.
+    `numbers` are those of the items' noise, by default their places."""
     model.denoiser.eval()
     model.codec.eval()
-    noise = NoiseSource(seed, range(batch.layout.batch))
+    noise = NoiseSource(seed, range(batch.layout.batch) if numbers is None else numbers)
     with torch.no_grad():
         return data_bound(
             model.denoiser,

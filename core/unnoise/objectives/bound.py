@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import TypeAlias, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from unnoise.distributions import Dirac, Distribution, Gaussian, Product
@@ -47,6 +47,9 @@ class Bound:
     noisy states: from the differences between neighbouring times, which slightly overstates it,
     and between draws of the last step. Infinite where there is one draw only. `evaluations` are
     those of a network.
+
+    `levels` are what `steps` is the sum of: row k the steps with t between `times[k]` and
+    `times[k + 1]`. None for a bound that is estimated otherwise, that of infinitely many steps.
     """
 
     prior: Float[Tensor, " batch"]
@@ -56,6 +59,8 @@ class Bound:
     evaluations: int
     measure: str = "density"
     parts: Mapping[str, Bound] = field(default_factory=dict)
+    levels: Float64[Tensor, "levels batch"] | None = None
+    times: tuple[float, ...] = ()
 
     @property
     def total(self) -> Float[Tensor, " batch"]:
@@ -114,6 +119,7 @@ def bound(
         [summed(draw) for draw in draws],
         [summed(row) for row in rows],
         edges,
+        steps,
         spent,
         " and ".join(sorted({kind.measure for kind in types.values()})),
     )
@@ -125,6 +131,7 @@ def bound(
             [draw[name] for draw in draws],
             [row[name] for row in rows],
             edges,
+            steps,
             spent,
             kind.measure,
         )
@@ -138,16 +145,18 @@ def _estimate(
     draws: list[Tensor],
     rows: list[Tensor],
     edges: list[int],
+    steps: int,
     spent: int,
     measure: str,
 ) -> Bound:
-    """A bound from draws of its last step and of the steps between the `edges`."""
+    """A bound from draws of its last step and of the steps between the `edges`, of `steps`."""
     table, last = torch.stack(draws).double(), len(draws)
     reconstruction, error = table.mean(0), table.var(0, correction=min(1, last - 1)) / last
     n = len(rows)
     if n == 0:
         unknown, none = torch.full_like(error, torch.inf), torch.zeros_like(error)
-        return Bound(prior, none, reconstruction, unknown, spent, measure)
+        levels = none[None, :][:0]
+        return Bound(prior, none, reconstruction, unknown, spent, measure, levels=levels)
     table = torch.stack(rows).double()
     width = torch.tensor(edges, dtype=torch.float64, device=table.device).diff()[:, None]
     if n > 1:
@@ -155,7 +164,17 @@ def _estimate(
         error = error + differences.square().sum(0) / 2 * n / (n - 1)
     else:
         error = torch.full_like(error, torch.inf)
-    return Bound(prior, (width * table).sum(0), reconstruction, error.sqrt(), spent, measure)
+    levels, times = width * table, tuple((edge + 1) / steps for edge in edges)
+    return Bound(
+        prior,
+        levels.sum(0),
+        reconstruction,
+        error.sqrt(),
+        spent,
+        measure,
+        levels=levels,
+        times=times,
+    )
 
 
 def _strata(steps: int, n: int) -> list[int]:

@@ -194,3 +194,29 @@ def read(
     flip, shift = (configuration.flip, configuration.shift) if part == "train" else (False, 0)
     kept, numbers = torch.from_numpy(pixels[: len(labels)]), torch.tensor(labels, dtype=torch.int64)
     return Pictures(kept, numbers, [path for path, _ in bad], flip, shift)
+
+
+def pictures(source: Any, configuration: Configuration) -> list[tuple[str, tuple[Tensor, int]]]:
+    """All pictures of a folder, or of what `scan` takes besides, by name and not augmented. Not
+    every class of the configuration has to be there, and there may be no other.
+
+    Errors as of `read`.
+    """
+    classes = configuration.classes or ()
+    there = scan(source).classes
+    if classes and (not there or set(there) - set(classes)):
+        raise InputError(
+            "the model is of classes, and is asked how unusual a picture is for its class",
+            value=", ".join(sorted(set(there) - set(classes))[:5]) or "pictures without classes",
+            limit=", ".join(classes[:20]),
+            fix="put each picture into a folder with the name of a class",
+        )
+    present = tuple(name for name in classes if name in there)
+    plain = configuration.model_copy(
+        update={"classes": present, "held_out": 0, "flip": False, "shift": 0}
+    )
+    found = read(source, plain, "train")
+    places = [place for place, _ in split(scan(source, present).files, 0, "train")]
+    names = [called(place) for place in places if place not in found.skipped]
+    label = [classes.index(name) for name in present] or [0]
+    return [(name, (x, label[k])) for name, (x, k) in zip(names, found, strict=True)]

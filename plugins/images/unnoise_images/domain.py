@@ -158,6 +158,12 @@ class Images(Trainable):
     ) -> data.Pictures:
         return data.read(source, configuration, part)
 
+    def things(
+        self, source: Any, configuration: Configuration
+    ) -> list[tuple[str, tuple[Tensor, int]]]:
+        """Pictures as they are, by the names of their files."""
+        return data.pictures(source, configuration)
+
     def collate(self, items: Sequence[tuple[Tensor, int]]) -> Batch:
         """Pairs (picture (channels, height, width), label)."""
         x0 = torch.stack([picture for picture, _ in items])
