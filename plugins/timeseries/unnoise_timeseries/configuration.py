@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from unnoise.errors import ConfigError
 from unnoise.specs import FromData
+from unnoise_timeseries.cycles import Cycle
 from unnoise_timeseries.kinds import Kind, Support
 from unnoise_timeseries.masks import Strategy
 
@@ -76,6 +77,11 @@ class Configuration(BaseModel):
     )
     bounds: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="of a column, low:high; either may be left out"
+    )
+    calendar: tuple[Cycle, ...] | None = Field(
+        None,
+        description="csdi: the cycles of time that the network is told its place in: day, week,"
+        " year; default: those that the training part shows",
     )
     window: int | None = Field(
         None, ge=2, le=4096, description="rows that the network sees at once; default: up to 96"
@@ -169,6 +175,11 @@ class Configuration(BaseModel):
     def bridged(self) -> bool:
         """Whether the state counts from the neighbours."""
         return self.method == "csdi" and self.prior == "bridge"
+
+    @property
+    def cycles(self) -> tuple[Cycle, ...]:
+        """Of time, that CSDI is told of; a completed configuration."""
+        return (self.calendar or ()) if self.method == "csdi" else ()
 
     @property
     def length(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.domain import Batch
+from unnoise.errors import ConfigError, InputError
 from unnoise.fields import configured
 from unnoise.spaces import Layout
 from unnoise.storage.tensors import digest
@@ -19,6 +20,7 @@ from unnoise_timeseries import kinds, masks
 from unnoise_timeseries.bridge import bridge, memory_of, reach_of
 from unnoise_timeseries.codec import standardised
 from unnoise_timeseries.configuration import Configuration, Learned
+from unnoise_timeseries.cycles import cycles_of, places
 from unnoise_timeseries.frames import FrameError, Table, matching, table
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
@@ -82,6 +84,13 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     memory = memory_of(scaled)
     only, one = found.series[0], len(found.series) == 1
     dates = isinstance(only.index, pd.DatetimeIndex | pd.PeriodIndex)
+    calendar = wanted.calendar
+    if calendar and not dates:
+        raise ConfigError("whole numbers have no calendar", value=calendar, fix="index by dates")
+    if calendar is None and wanted.method == "csdi":
+        calendar = cycles_of(
+            scaled, [one.index[: len(z)] for one, z in zip(found.series, scaled, strict=True)]
+        )
     learned = Learned(
         columns=found.columns,
         mean=mean,
@@ -100,6 +109,7 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         "window": window,
         "held_out": held_out,
         "learned": learned,
+        "calendar": calendar,
         "lags": lags_of(wanted, found.frequency) if wanted.method == "timegrad" else wanted.lags,
     }
     return configured(Configuration, done)
@@ -151,7 +161,9 @@ class Windows(Dataset[Item]):
             self.configuration.targets, observed, other, self.configuration.ahead
         )
         given = observed & ~target
-        condition = condition_of(values.masked_fill(~given, 0.0), given, self.configuration)
+        times = self.index[k][start : start + total]
+        told = values.masked_fill(~given, 0.0)
+        condition = condition_of(told, given, self.configuration, times)
         return x0, target, condition
 
     def middle(self) -> pd.DataFrame | None:
@@ -187,11 +199,20 @@ def collate(items: Sequence[Item]) -> Batch:
 
 
 def condition_of(
-    observed: Tensor, given: Tensor, configuration: Configuration
+    observed: Tensor,
+    given: Tensor,
+    configuration: Configuration,
+    times: pd.Index[Any] | None = None,
 ) -> dict[str, Tensor]:
     """What CSDI is told, each (..., L, K): "observed" standardised values, zero where not "given"
-    (bool); with the prior `bridge` also "guess" and "spread", its m and s."""
+    (bool); with the prior `bridge` also "guess" and "spread", its m and s; with cycles "calendar"
+    (..., L, C), the place in them at `times` (L,), without which InputError."""
     condition = {"observed": observed, "given": given}
+    if configuration.cycles:
+        if times is None:
+            raise InputError("a model of cycles needs to know the times of the rows")
+        place = places(times, configuration.cycles)
+        condition["calendar"] = place.expand(*observed.shape[:-1], -1)
     if configuration.bridged:
         memory = torch.tensor(configuration.known.memory)
         condition["guess"], condition["spread"] = bridge(observed, given, memory)

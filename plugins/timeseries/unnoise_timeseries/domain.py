@@ -191,6 +191,7 @@ def _network(configuration: Configuration) -> CSDI | TimeGrad:
             chain=own.steps,
             dropout=own.dropout,
             bridged=own.bridged,
+            calendar=2 * len(own.cycles),
         )
     return TimeGrad(columns, width(own, columns), own.cells, own.hidden, own.steps)
 
@@ -202,7 +203,8 @@ def _filled(given: Table, model: Trained, samples: int) -> Plan:
     for one in given.series:
         if not np.isnan(one.values).any():
             continue
-        drawn = yield from impute(_windowful(one, model.configuration.length), model, samples)
+        whole = _windowful(one, model.configuration.length, given.frequency)
+        drawn = yield from impute(whole, model, samples)
         rows, columns = np.nonzero(np.isnan(one.values))
         for full, sample in zip(made, drawn, strict=True):
             full[one.rows[rows], columns] = sample[: len(rows)]
@@ -210,13 +212,14 @@ def _filled(given: Table, model: Trained, samples: int) -> Plan:
     return [filled(given, full[holes], holes) for full in made]
 
 
-def _windowful(one: Series, length: int) -> Series:
+def _windowful(one: Series, length: int, frequency: str) -> Series:
     """The series with so many unknown rows after its last one that a window fits."""
     more = length - len(one.values)
     if more <= 0:
         return one
     empty = np.full((more, one.values.shape[1]), np.nan)
-    return replace(one, values=np.concatenate([one.values, empty]))
+    index = one.index.append(continued(one.index, more, frequency))
+    return replace(one, values=np.concatenate([one.values, empty]), index=index)
 
 
 def _continued(given: Table, horizon: int, model: Trained, samples: int) -> Plan:

@@ -40,7 +40,7 @@ def impute(one: Series, model: Trained, samples: int) -> Plan:
     for part in segments(len(values), configuration.length, configuration.shared):
         if not bool(missing[part.fresh : part.keep].any()):
             continue
-        task, told = _task(part, values, missing, made, number, model)
+        task, told = _task(part, one, missing, made, number, model)
         state = yield task
         found = tensor(model.decode(state, task.layout, told)).clamp(low, high)
         kept = slice(part.fresh - part.start, part.keep - part.start)
@@ -50,10 +50,11 @@ def impute(one: Series, model: Trained, samples: int) -> Plan:
 
 
 def _task(
-    part: Segment, values: Tensor, missing: Tensor, made: Tensor, number: Tensor, model: Trained
+    part: Segment, one: Series, missing: Tensor, made: Tensor, number: Tensor, model: Trained
 ) -> tuple[Task, dict[str, Tensor]]:
     """The task of a window, and what its codec is told."""
     rows, size = slice(part.start, part.start + part.length), len(made)
+    values, configuration = torch.from_numpy(one.values), model.configuration
     target = missing[rows].clone()
     target[: part.fresh - part.start] = False
     given = ~target
@@ -63,12 +64,12 @@ def _task(
         observed = observed.clone()
         observed[:, before] = made[:, number[rows][before]]
     layout = Layout.dense(size, target.shape, mask=target.expand(size, -1, -1))
-    z = torch.nan_to_num(scaled(observed, model.configuration.known))
-    told = condition_of(z, given.expand(size, -1, -1), model.configuration)
-    return Task(layout, told | _encoded(given, size, model)), told
+    z = torch.nan_to_num(scaled(observed, configuration.known))
+    told = condition_of(z, given.expand(size, -1, -1), configuration, one.index[rows])
+    return Task(layout, told | _encoded(told, model)), told
 
 
-def _encoded(given: Tensor, size: int, model: Trained) -> dict[str, Tensor]:
+def _encoded(told: dict[str, Tensor], model: Trained) -> dict[str, Tensor]:
     """What is given, as the network takes it: encoded once for all samples and all steps."""
     denoiser = model.denoiser
     if not isinstance(denoiser, NetworkDenoiser) or not isinstance(denoiser.network, CSDI):
@@ -76,7 +77,8 @@ def _encoded(given: Tensor, size: int, model: Trained) -> dict[str, Tensor]:
     network = denoiser.network
     where = next(model.denoiser.parameters()).device
     with torch.no_grad():
-        return {"side": network.side(given[None].to(where)).expand(size, -1, -1, -1)}
+        first = [told[name][:1].to(where) for name in ("given", "calendar") if name in told]
+        return {"side": network.side(*first).expand(len(told["given"]), -1, -1, -1)}
 
 
 def _named(one: Series) -> str:

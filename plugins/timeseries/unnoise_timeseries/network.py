@@ -100,6 +100,7 @@ class CSDI(nn.Module):
     chain : T, so that t is embedded as a step number.
     dropout : in the transformers; 0.1 in the reference implementation.
     bridged : whether guess and spread of each hidden cell come with the condition.
+    calendar : numbers of a row's place in its cycles.
     """
 
     places: Tensor
@@ -116,15 +117,17 @@ class CSDI(nn.Module):
         chain: int = 50,
         dropout: float = 0.0,
         bridged: bool = False,
+        calendar: int = 0,
     ) -> None:
         super().__init__()
         self.time, self.step_width, self.chain, self.bridged = time, step, chain, bridged
+        self.calendar = calendar
         self.input = nn.Linear(4 if bridged else 2, channels)
         self.feature = nn.Embedding(columns, feature)
         self.step = nn.Sequential(
             nn.Linear(step, step), nn.SiLU(), nn.Linear(step, step), nn.SiLU()
         )
-        self.sides = nn.Linear(time + feature + 1, layers * 2 * channels)
+        self.sides = nn.Linear(time + feature + 1 + calendar, layers * 2 * channels)
         self.layers = nn.ModuleList(Layer(channels, heads, step, dropout) for _ in range(layers))
         self.mix = nn.Linear(channels, channels)
         self.output = nn.Linear(channels, 1)
@@ -133,13 +136,22 @@ class CSDI(nn.Module):
             nn.init.kaiming_normal_(module.weight)
         nn.init.zeros_(self.output.weight)
 
-    def side(self, given: Bool[Tensor, "batch l k"]) -> Float[Tensor, "batch l k all"]:
-        """The side information of every layer: a function of the mask alone."""
+    def side(
+        self,
+        given: Bool[Tensor, "batch l k"],
+        calendar: Float[Tensor, "batch l c"] | None = None,
+    ) -> Float[Tensor, "batch l k all"]:
+        """The side information of every layer: a function of mask and calendar alone."""
         batch, rows, columns = given.shape
         places = torch.arange(rows, device=given.device)
         time = sinusoids(places.float(), self.time)[None, :, None].expand(batch, -1, columns, -1)
         feature = self.feature.weight[None, None].expand(batch, rows, -1, -1)
-        return self.sides(torch.cat([time, feature, given[..., None].float()], -1))
+        known = [time, feature, given[..., None].float()]
+        if self.calendar:
+            if calendar is None:
+                raise InputError("the network is told the place in its cycles: pass calendar")
+            known.append(calendar[:, :, None].expand(batch, -1, columns, -1))
+        return self.sides(torch.cat(known, -1))
 
     def forward(
         self, x: Tensor, t: Float[Tensor, " batch"], layout: Layout, condition: Condition = None
@@ -147,12 +159,16 @@ class CSDI(nn.Module):
         """The noise in the targets (the layout's real entries), 0 elsewhere.
 
         `condition` has "observed" (B, L, K), zero where not given, and "given" (B, L, K) bool; or
-        "side", `side(given)`, in place of the latter. A bridged network also reads "guess" and
-        "spread".
+        "side", `side(given, calendar)`, in place of the latter. With a calendar also "calendar"
+        (B, L, C). A bridged network also reads "guess" and "spread".
         """
         if condition is None:
             raise InputError("CSDI needs to know what is observed: pass observed and given")
-        side = condition["side"] if "side" in condition else self.side(condition["given"])
+        side = (
+            condition["side"]
+            if "side" in condition
+            else self.side(condition["given"], condition.get("calendar"))
+        )
         inputs = [condition["observed"], layout.zero_padding(x)]
         if self.bridged:
             spread = condition["spread"]

@@ -19,7 +19,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -32,6 +31,7 @@ from unnoise.errors import InputError
 from unnoise.samplers import Start
 from unnoise.spaces import Layout, tensor
 from unnoise_timeseries.codec import limits, standardised, with_constants
+from unnoise_timeseries.cycles import calendar
 from unnoise_timeseries.network import sinusoids
 
 if TYPE_CHECKING:
@@ -75,19 +75,6 @@ def warm_up(configuration: Configuration, frequency: str) -> int:
     if configuration.method != "timegrad":
         return 0
     return max(lags_of(configuration, frequency))
-
-
-def calendar(times: pd.Index[Any]) -> Float[Tensor, "rows 6"]:
-    """sin and cos of the time of day, the day of the week, and the day of the year; zeros for
-    plain numbers."""
-    if isinstance(times, pd.PeriodIndex):
-        times = times.to_timestamp()
-    if not isinstance(times, pd.DatetimeIndex):
-        return torch.zeros(len(times), CALENDAR)
-    day = (times.hour * 3600 + times.minute * 60 + times.second) / 86400
-    turns = [day, (times.day_of_week + day) / 7, (times.day_of_year - 1 + day) / 365.25]
-    angles = 2 * math.pi * np.stack([np.asarray(turn, dtype=np.float64) for turn in turns], -1)
-    return torch.from_numpy(np.concatenate([np.sin(angles), np.cos(angles)], -1)).float()
 
 
 def scale_of(values: Float[Tensor, "rows k"]) -> Float[Tensor, " k"]:

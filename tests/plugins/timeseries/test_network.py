@@ -11,9 +11,10 @@ from unnoise.denoise import Noise, V
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Simple
 from unnoise_timeseries import PUBLISHED
+from unnoise_timeseries.cycles import calendar
 from unnoise_timeseries.domain import TimeSeries
 from unnoise_timeseries.network import CSDI
-from unnoise_timeseries.timegrad import calendar, features, season_of
+from unnoise_timeseries.timegrad import features, season_of
 
 LOUD = 0.3
 
