@@ -67,6 +67,9 @@ class Configuration(BaseModel):
         None, description="the column of times in a file, or its year, month, day and hour columns"
     )
     series: str | None = Field(None, description="the column that names the series of a panel")
+    freq: str | None = Field(
+        None, description="put in the rows that are missing altogether: h, 10min, D, ..; or a step"
+    )
     columns: tuple[str, ...] | None = Field(
         None, description="the variables of a file; default: all its columns of numbers"
     )

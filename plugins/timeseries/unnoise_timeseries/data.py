@@ -24,6 +24,7 @@ from unnoise_timeseries.cycles import cycles_of, places
 from unnoise_timeseries.frames import FrameError, Table, matching, table
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
+from unnoise_timeseries.times import spaced
 from unnoise_timeseries.windows import cut, statistics, window_starts
 
 LONGEST = 96  # the window, when nobody says
@@ -35,6 +36,7 @@ network and codec: for CSDI that of `condition_of`, for TimeGrad "inputs" (L, F)
 def read(source: Any, configuration: Configuration) -> Table:
     """The table in `source`, as the configuration says it is read."""
     frame = load(source, configuration.time, configuration.series, configuration.columns)
+    frame = spaced(frame, configuration.freq)
     if configuration.learned is None:
         return table(frame)
     known = configuration.known

@@ -32,7 +32,7 @@ from unnoise_timeseries.network import CSDI
 from unnoise_timeseries.plots import page
 from unnoise_timeseries.request import Request
 from unnoise_timeseries.timegrad import TimeGrad, forecast, width
-from unnoise_timeseries.times import continued
+from unnoise_timeseries.times import continued, spaced
 
 
 @final
@@ -152,6 +152,7 @@ def table_of(request: Request, configuration: Configuration) -> Table:
         configuration.series if request.series is None else request.series,
         configuration.columns,
     ) if isinstance(request.data, str | Path) else request.data  # fmt: skip
+    frame = spaced(frame, configuration.freq if request.freq is None else request.freq)
     found = matching(frame, known.columns, known.frequency, known.aware)
     kinds.check(found, known.supports)
     if horizon < 0:

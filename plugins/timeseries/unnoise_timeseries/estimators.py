@@ -41,6 +41,7 @@ class DiffusionImputer(TransformerMixin, Estimator):
         non-negative, share (of 0 to 1), integer or plain. By default by the dtype: nullable whole
         numbers are integer, those without a sign count, all others plain.
     bounds : of columns, {"angle": (0, 360), "price": (0, None)}; samples never leave them.
+    freq : of the times, "h" or "10min": rows that are missing altogether are put in, and filled.
     options : more fields of the configuration, e.g. {"channels": 32}.
     device : "cpu", "cuda", ...; a GPU when there is one.
     random_state : seed of the training and of the samples.
@@ -71,6 +72,7 @@ class DiffusionImputer(TransformerMixin, Estimator):
         held_out: float | None = None,
         kinds: Mapping[str, Kind] | None = None,
         bounds: Mapping[str, Sequence[float | None]] | None = None,
+        freq: str | None = None,
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
         random_state: int | None = None,
@@ -87,6 +89,7 @@ class DiffusionImputer(TransformerMixin, Estimator):
         self.held_out = held_out
         self.kinds = kinds
         self.bounds = bounds
+        self.freq = freq
         self.options = options
         self.device = device
         self.random_state = random_state
@@ -209,6 +212,7 @@ class DiffusionForecaster(Estimator):
         held_out: float | None = None,
         kinds: Mapping[str, Kind] | None = None,
         bounds: Mapping[str, Sequence[float | None]] | None = None,
+        freq: str | None = None,
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
         random_state: int | None = None,
@@ -226,6 +230,7 @@ class DiffusionForecaster(Estimator):
         self.held_out = held_out
         self.kinds = kinds
         self.bounds = bounds
+        self.freq = freq
         self.options = options
         self.device = device
         self.random_state = random_state

@@ -31,6 +31,7 @@ from unnoise.training.train import train
 from unnoise_timeseries.data import configure
 from unnoise_timeseries.domain import TimeSeries, kernel_of
 from unnoise_timeseries.frames import Filled, FrameError, Table, matching, table
+from unnoise_timeseries.times import spaced
 
 CELLS = 20_000_000
 """Of completed frames that are held at once."""
@@ -66,10 +67,14 @@ class Estimator(BaseEstimator):
         return self
 
     def _fit(self, X: Any, method: Literal["csdi", "timegrad"], **own: Any) -> None:
-        found = table(X)
+        found = table(spaced(X, self.freq))
         source = found.frame
         options = {"method": method, "window": self.window, "held_out": self.held_out, **own}
-        options |= {"kinds": dict(self.kinds or {}), "bounds": dict(self.bounds or {})}
+        options |= {
+            "freq": self.freq,
+            "kinds": dict(self.kinds or {}),
+            "bounds": dict(self.bounds or {}),
+        }
         options |= dict(self.options or {})
         domain, run = TimeSeries(), self._training()
         self._check(kernel_of(configure(source, options)))
@@ -123,6 +128,7 @@ class Estimator(BaseEstimator):
                 f"X has {width} features, but {type(self).__name__} is expecting"
                 f" {self.n_features_in_} features as input"
             )
+        X = spaced(X, self.model_.configuration.freq)
         return matching(X, known.columns, known.frequency, known.aware)
 
     def _seen(self, X: Any) -> Any:

@@ -20,4 +20,7 @@ class Request(BaseModel):
     time: str | list[str] | None = Field(
         None, description="the column of times in a file, or its year, month, day and hour columns"
     )
+    freq: str | None = Field(
+        None, description="put in the rows that are missing altogether; default: as in training"
+    )
     series: str | None = Field(None, description="the column that names the series of a panel")

@@ -28,6 +28,50 @@ def continued(index: pd.Index[Any], horizon: int, frequency: str) -> pd.Index[An
     return pd.RangeIndex(last + step, last + step * (horizon + 1), step, name=index.name)
 
 
+def spaced(data: Any, freq: str | None) -> Any:
+    """A frame with the rows that are missing altogether put in, empty, from the first time to the
+    last of each series. Anything but a frame, and one that is not in order, is returned as it is.
+
+    Parameters
+    ----------
+    freq : a pandas frequency, such as "h" or "10min"; of an index of whole numbers their step.
+
+    Raises FrameError for what is no frequency, and for a time that is not of it.
+    """
+    if freq is None or not isinstance(data, pd.DataFrame | pd.Series) or not len(data):
+        return data
+    if isinstance(data.index, pd.MultiIndex):
+        parts = {
+            name: spaced(part.droplevel(0), freq)
+            for name, part in data.groupby(level=0, sort=False)
+        }
+        found: Any = pd.concat(parts, names=list(data.index.names))
+        found.attrs = dict(data.attrs)
+        return found
+    index = data.index
+    if index.hasnans or not index.is_monotonic_increasing or index.has_duplicates:
+        return data
+    try:
+        if isinstance(index, pd.DatetimeIndex):
+            every: pd.Index[Any] = pd.date_range(index[0], index[-1], freq=freq, name=index.name)
+        elif isinstance(index, pd.PeriodIndex):
+            every = pd.period_range(index[0], index[-1], freq=freq, name=index.name)
+        else:
+            every = pd.RangeIndex(index[0], index[-1] + 1, int(freq), name=index.name)
+    except (ValueError, TypeError) as error:
+        raise FrameError(f"this is no frequency of the times: {error}", value=freq) from error
+    away = ~index.isin(every)
+    if away.any():
+        row = int(away.argmax())
+        raise FrameError(
+            "a time is not of the frequency",
+            value=f"row {row}: {index[row]}",
+            limit=f"every {freq} from {index[0]}",
+            fix="frame.resample(...).mean()",
+        )
+    return data if len(every) == len(index) else data.reindex(every)
+
+
 def frequency_of(index: pd.Index[Any], where: str = "") -> str | None:
     """The frequency of an index as text; None for a single row. FrameError when it has none."""
     if index.hasnans:

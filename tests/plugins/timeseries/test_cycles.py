@@ -69,7 +69,7 @@ def test_a_cycle_is_found_in_noise_and_with_holes(frequency, rows, cycles):
 
 def test_a_weekend_alone_is_a_week():
     index = pd.date_range("2024-01-01", periods=300, freq="D")
-    z = noise(300, 1, phi=0.3) + 2.0 * np.asarray(index.dayofweek >= 5)[:, None]
+    z = noise(300, 1, phi=0.3) + 2.0 * np.asarray(index.day_of_week >= 5)[:, None]
     assert found(z / z.std(), index) == ("week",)
 
 
