@@ -170,7 +170,8 @@ def coverage(
     seed: int = 0,
 ) -> Coverage:
     """What the intervals of one number cover: central ones of a coordinate, of a distance regions
-    around the point that it is from.
+    around the point that it is from. Central intervals do not see an error that is as wrong above
+    as it is right below; `verdict` does.
 
     Raises InputError for a number that was not ranked.
     """
