@@ -21,6 +21,7 @@ from unnoise_timeseries.bridge import bridge, memory_of, reach_of
 from unnoise_timeseries.codec import standardised
 from unnoise_timeseries.configuration import Configuration, Learned
 from unnoise_timeseries.cycles import cycles_of, places
+from unnoise_timeseries.foreign import pandas_of
 from unnoise_timeseries.frames import FrameError, Table, matching, table
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
@@ -36,7 +37,7 @@ network and codec: for CSDI that of `condition_of`, for TimeGrad "inputs" (L, F)
 def read(source: Any, configuration: Configuration) -> Table:
     """The table in `source`, as the configuration says it is read."""
     frame = load(source, configuration.time, configuration.series, configuration.columns)
-    frame = spaced(frame, configuration.freq)
+    frame = spaced(pandas_of(frame), configuration.freq)
     if configuration.learned is None:
         return table(frame)
     known = configuration.known

@@ -25,6 +25,7 @@ from unnoise_timeseries import EXAMPLE, data, files, kinds
 from unnoise_timeseries.codec import Measurements, codec_of, with_constants
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.evaluation import Forecasting, Imputation
+from unnoise_timeseries.foreign import pandas_of
 from unnoise_timeseries.frames import Filled, Series, Table, extended, filled, matching
 from unnoise_timeseries.imputation import ROOM, impute
 from unnoise_timeseries.loaders import load
@@ -152,7 +153,7 @@ def table_of(request: Request, configuration: Configuration) -> Table:
         configuration.series if request.series is None else request.series,
         configuration.columns,
     ) if isinstance(request.data, str | Path) else request.data  # fmt: skip
-    frame = spaced(frame, configuration.freq if request.freq is None else request.freq)
+    frame = spaced(pandas_of(frame), configuration.freq if request.freq is None else request.freq)
     found = matching(frame, known.columns, known.frequency, known.aware)
     kinds.check(found, known.supports)
     if horizon < 0:

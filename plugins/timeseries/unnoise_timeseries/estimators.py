@@ -17,6 +17,7 @@ from unnoise_timeseries.evaluation import hidden
 from unnoise_timeseries.files import levels_of, median_of
 from unnoise_timeseries.files import quantiles as table_of_quantiles
 from unnoise_timeseries.fitting import CELLS, Estimator
+from unnoise_timeseries.foreign import foreign
 from unnoise_timeseries.frames import Filled, Table, extended, filled
 from unnoise_timeseries.kinds import Kind
 from unnoise_timeseries.masks import Strategy
@@ -102,7 +103,10 @@ class DiffusionImputer(TransformerMixin, Estimator):
 
     def transform(self, X: Any) -> Any:
         """The frame with its holes filled by the median; a series for a series, an array for an
-        array."""
+        array, and for a frame of polars or xarray one of theirs."""
+        other = foreign(X)
+        if other is not None:
+            return other.back(self.transform(other.frame))
         given = self._like_fitted(X)
         holes = given.holes
         if not holes.any():
@@ -244,8 +248,12 @@ class DiffusionForecaster(Estimator):
         self._fit(X, self.method, **own)
         return self
 
-    def predict(self, horizon: int, X: Any = None) -> pd.DataFrame:
-        """The median of the `horizon` rows after X, by default after the frame of `fit`."""
+    def predict(self, horizon: int, X: Any = None) -> Any:
+        """The median of the `horizon` rows after X, by default after the frame of `fit`; of polars
+        or xarray when that is."""
+        other = foreign(self._seen(X))
+        if other is not None:
+            return other.back(self.predict(horizon, other.frame))
         drawn = self.sample(self.num_samples, horizon, X)
         rows = len(drawn) // self.num_samples
         one = drawn.iloc[:rows].droplevel(0)

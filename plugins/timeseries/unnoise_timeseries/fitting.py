@@ -30,6 +30,7 @@ from unnoise.storage.tensors import digest
 from unnoise.training.train import train
 from unnoise_timeseries.data import configure
 from unnoise_timeseries.domain import TimeSeries, kernel_of
+from unnoise_timeseries.foreign import pandas_of
 from unnoise_timeseries.frames import Filled, FrameError, Table, matching, table
 from unnoise_timeseries.times import spaced
 
@@ -67,7 +68,7 @@ class Estimator(BaseEstimator):
         return self
 
     def _fit(self, X: Any, method: Literal["csdi", "timegrad"], **own: Any) -> None:
-        found = table(spaced(X, self.freq))
+        found = table(spaced(pandas_of(X), self.freq))
         source = found.frame
         options = {"method": method, "window": self.window, "held_out": self.held_out, **own}
         options |= {
@@ -91,7 +92,7 @@ class Estimator(BaseEstimator):
         self.frame_ = X
         _drawn.pop(self, None)
         self.n_features_in_ = len(found.columns)
-        if isinstance(X, pd.DataFrame):
+        if isinstance(pandas_of(X), pd.DataFrame):
             self.feature_names_in_ = np.asarray(found.frame.columns, dtype=object)
 
     def _check(self, kernel: TransitionKernel) -> None:
@@ -118,6 +119,7 @@ class Estimator(BaseEstimator):
     def _like_fitted(self, X: Any) -> Table:
         check_is_fitted(self, "model_")
         known = self.model_.configuration.known
+        X = pandas_of(X)
         if isinstance(X, pd.Series):
             X = X.to_frame()
         if not isinstance(X, pd.DataFrame) and not hasattr(X, "toarray"):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from unnoise_timeseries.foreign import pandas_of
 from unnoise_timeseries.times import SHOWN, FrameError, continued, frequency_of
 
 _UNITS = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": np.inf}
@@ -210,6 +211,7 @@ def filled(
 
 
 def _frame(data: Any) -> pd.DataFrame:
+    data = pandas_of(data)
     if isinstance(data, pd.Series):
         data = data.to_frame()
     if isinstance(data, np.ma.MaskedArray):
