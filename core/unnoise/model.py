@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from unnoise.denoise.wrappers import described
 from unnoise.discovery.domains import collated
 from unnoise.domain import Trained
+from unnoise.engine.calibrate import again
 from unnoise.engine.evaluate import evaluate_bound, evaluate_likelihood
 from unnoise.engine.output import Output, collect
 from unnoise.engine.run import generate_iter
@@ -129,6 +132,21 @@ class Model(Trained):
         """
         usual = held_out if isinstance(held_out, Reference) else self.reference(held_out)
         return unusual(self, partial(collated, self.domain), x, usual, batch_size)
+
+    def again(
+        self,
+        x: Sequence[Any],
+        draws: int,
+        *,
+        report: Callable[[float], None] = lambda _: None,
+        **options: Any,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Data items as numbers, (n, d), and draws of them from their conditions alone,
+        (n, `draws`, d): what `unnoise.calibration` compares. `options` are those of generating.
+
+        Raises InputError for items that are no dense arrays of real numbers, or have no condition.
+        """
+        return again(self, partial(collated, self.domain), x, draws, options, report)
 
     def save(
         self, path: str | Path, *, precision: Literal["float32", "float16"] = "float32"

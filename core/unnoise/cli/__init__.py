@@ -39,6 +39,9 @@ COMMANDS: Final = {
     ),
     "evaluate": Command("evaluate:evaluate", "how good a model is on held-out data", parses=True),
     "unusual": Command("unusual:unusual", "how unusual things are to a model", parses=True),
+    "calibrate": Command(
+        "calibrate:calibrate", "whether a model's uncertainty is true", parses=True
+    ),
     "domains": Command("listings:domains", "what can be generated"),
     "samplers": Command("listings:samplers", "the ways from noise to data"),
     "new": Command("new:new", "a plugin of your own, to begin with"),

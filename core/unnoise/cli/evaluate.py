@@ -25,7 +25,7 @@ from unnoise.kernels import ProductKernel
 from unnoise.model import Metric, Model
 from unnoise.objectives import data_of_parts
 from unnoise.spaces import DataSpace, Layout, ProductSpace
-from unnoise.training.data import read
+from unnoise.training.data import held_out_of
 
 _FLAGS = [
     flag("data", Path, "the data; their validation part is used", Parameter.empty),
@@ -149,15 +149,10 @@ def _error(values: Tensor) -> float | None:
 def _mean(domain: Trainable, asked: dict[str, Any]) -> dict[str, Any]:
     """Means of -log p over items of the validation part, in nats a sample."""
     model = _loaded(domain, asked["model"])
-    data: Any = domain.dataset(asked["data"], model.configuration, "validation")
-    for name in ("num_samples", "batch_size"):
-        if asked[name] < 1:
-            raise InputError(f"{name} is at least 1", value=asked[name])
-    count = min(asked["num_samples"], len(data))
-    if count == 0:
-        raise InputError("the data have no validation part", value=str(asked["data"]))
-    places = [i * len(data) // count for i in range(count)]
-    items = [read(data, place, asked["seed"], place) for place in places]
+    if asked["batch_size"] < 1:
+        raise InputError("batch_size is at least 1", value=asked["batch_size"])
+    items = held_out_of(domain, model, asked["data"], asked["num_samples"], asked["seed"])
+    count = len(items)
     measure = _LIKELIHOODS[asked["metric"]]
     found: list[dict[str, Tensor]] = []
     notes: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from unnoise.domain import Trainable
 from unnoise.engine.unusual import Reference, Unusual
 from unnoise.errors import InputError
 from unnoise.model import Model
-from unnoise.training.data import read
+from unnoise.training.data import held_out_of
 
 _FLAGS = [
     flag("input", Path, "the things, in the form of the domain's data", Parameter.empty),
@@ -52,7 +52,7 @@ def unusual(words: list[str]) -> int:
     if model.domain.name != domain.name:
         raise InputError("this model belongs to another domain", value=model.domain.name)
     names, items = _things(domain, model, asked["input"])
-    held_out = _held_out(domain, model, asked)
+    held_out = held_out_of(domain, model, asked["data"], asked["num_samples"], asked["seed"])
     flagged(torch.ones(1, dtype=torch.float64), len(held_out), asked["level"])  # before any work
     options = ("seed", "steps", "evaluations", "bands", "batch_size", "kept")
     with bar() as show:
@@ -75,17 +75,6 @@ def _things(domain: Trainable, model: Model, source: Path) -> tuple[list[str], l
     if not found:
         raise InputError("there are no things to look at", value=str(source))
     return [name for name, _ in found], [item for _, item in found]
-
-
-def _held_out(domain: Trainable, model: Model, asked: dict[str, Any]) -> list[Any]:
-    data: Any = domain.dataset(asked["data"], model.configuration, "validation")
-    if asked["num_samples"] < 1:
-        raise InputError("num_samples is at least 1", value=asked["num_samples"])
-    count = min(asked["num_samples"], len(data))
-    if count == 0:
-        raise InputError("the data have no validation part", value=str(asked["data"]))
-    places = [i * len(data) // count for i in range(count)]
-    return [read(data, place, asked["seed"], place) for place in places]
 
 
 def _rows(names: list[str], result: Unusual, usual: Reference, level: float) -> dict[str, Any]:

@@ -21,7 +21,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from unnoise.discovery.domains import collated
-from unnoise.domain import Trainable
+from unnoise.domain import Trainable, Trained
+from unnoise.errors import InputError
 from unnoise.objectives import Batch
 from unnoise.storage.tensors import digest
 
@@ -47,6 +48,21 @@ def read(dataset: Dataset[Any], index: int, *numbers: int) -> Any:
     """
     torch.default_generator.manual_seed(mix(*numbers))
     return dataset[index]
+
+
+def held_out_of(domain: Trainable, model: Trained, source: Any, count: int, seed: int) -> list[Any]:
+    """At most `count` items of the validation part of `source`, evenly spaced over it.
+
+    Raises InputError where there are none, or none are asked for.
+    """
+    if count < 1:
+        raise InputError("num_samples is at least 1", value=count)
+    data: Any = domain.dataset(source, model.configuration, "validation")
+    count = min(count, len(data))
+    if count == 0:
+        raise InputError("the data have no validation part", value=str(source))
+    places = [i * len(data) // count for i in range(count)]
+    return [read(data, place, seed, place) for place in places]
 
 
 @dataclass(frozen=True)
