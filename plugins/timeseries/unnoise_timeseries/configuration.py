@@ -86,6 +86,11 @@ class Configuration(BaseModel):
         description="csdi: the cycles of time that the network is told its place in: day, week,"
         " year; default: those that the training part shows",
     )
+    covariates: tuple[str, ...] = Field(
+        (),
+        description="csdi: columns that are known in every row, such as holidays: given, and never"
+        " hidden",
+    )
     window: int | None = Field(
         None, ge=2, le=4096, description="rows that the network sees at once; default: up to 96"
     )
@@ -153,6 +158,8 @@ class Configuration(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
+        if self.covariates and self.method == "timegrad":
+            raise ValueError("covariates are of csdi; timegrad reads the calendar alone")
         if self.channels % self.heads:
             raise ValueError("channels is a multiple of heads")
         if self.time_width % 2 or self.step_width % 2:
@@ -183,6 +190,11 @@ class Configuration(BaseModel):
     def cycles(self) -> tuple[Cycle, ...]:
         """Of time, that CSDI is told of; a completed configuration."""
         return (self.calendar or ()) if self.method == "csdi" else ()
+
+    @property
+    def given(self) -> list[bool]:
+        """Whether each column is a covariate, of a completed configuration."""
+        return [name in self.covariates for name in self.known.columns]
 
     @property
     def length(self) -> int:

@@ -42,14 +42,37 @@ def read(source: Any, configuration: Configuration) -> Table:
         return table(frame)
     known = configuration.known
     found = matching(frame, known.columns, known.frequency, known.aware)
-    kinds.check(found, known.supports)
+    check(found, configuration)
     return found
+
+
+def check(found: Table, configuration: Configuration) -> None:
+    """FrameError for a value that its column cannot have, and for covariates that are missing."""
+    kinds.check(found, configuration.known.supports)
+    _covariates(found, configuration.covariates)
+
+
+def _covariates(found: Table, covariates: Sequence[str]) -> None:
+    for name in covariates:
+        if name not in found.columns:
+            raise ConfigError("a covariate is a column", value=name, limit=", ".join(found.columns))
+        away = found.holes[:, found.columns.index(name)]
+        if away.any():
+            row = int(away.argmax())
+            raise FrameError(
+                f"the covariate {name!r} is missing, and has to be known in every row",
+                value=f"row {row} ({found.frame.index[row]})",
+                fix="fill it, or leave it out of covariates: then it is a variable as others are",
+            )
+    if len(set(covariates)) >= len(found.columns):
+        raise ConfigError("every column is a covariate: nothing is left to be filled")
 
 
 def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     """Complete a configuration by what the data tell: columns, statistics, frequency, window."""
     wanted = configured(Configuration, options)
     found = read(source, wanted)
+    _covariates(found, wanted.covariates)
     shortest = min(len(one.values) for one in found.series)
     held_out = 0.1 if wanted.held_out is None else wanted.held_out
     training = cut(shortest, held_out)
@@ -133,13 +156,14 @@ class Windows(Dataset[Item]):
         self.measured = [one.values for one in found.series]
         self.values = [standardised(values, known) for values in self.measured]
         self.index = [one.index for one in found.series]
+        self.free = ~np.asarray(configuration.given)
         self.extra = warm_up(configuration, known.frequency)
         total = length + self.extra
         self.starts = [
             (k, start)
             for k, values in enumerate(self.values)
             for start in window_starts(len(values), total, configuration.kept, part)
-            if np.isfinite(values[start + self.extra : start + total]).sum() >= 2
+            if _enough(np.isfinite(values[start + self.extra : start + total]), self.free)
         ]
 
     def __len__(self) -> int:
@@ -161,7 +185,10 @@ class Windows(Dataset[Item]):
             j, begin = self.starts[masks.another(number, len(self))]
             other = torch.from_numpy(np.isfinite(self.values[j][begin : begin + total]))
         target = masks.targets(
-            self.configuration.targets, observed, other, self.configuration.ahead
+            self.configuration.targets,
+            observed & torch.from_numpy(self.free),
+            other,
+            self.configuration.ahead,
         )
         given = observed & ~target
         times = self.index[k][start : start + total]
@@ -182,6 +209,11 @@ class Windows(Dataset[Item]):
     def fingerprint(self) -> str:
         """A hash of all values and of where the windows are."""
         return digest(repr(self.starts), self.values)
+
+
+def _enough(observed: np.ndarray[Any, Any], free: np.ndarray[Any, Any]) -> bool:
+    """One cell to hide, and one that is given."""
+    return bool(observed.sum() >= 2 and observed[:, free].any())
 
 
 def dataset(

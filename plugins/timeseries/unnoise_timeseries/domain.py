@@ -21,7 +21,7 @@ from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.model import Metric
 from unnoise.objectives import DataType
 from unnoise.spaces import Euclidean
-from unnoise_timeseries import EXAMPLE, data, files, kinds
+from unnoise_timeseries import EXAMPLE, data, files
 from unnoise_timeseries.codec import Measurements, codec_of, with_constants
 from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.evaluation import Forecasting, Imputation
@@ -101,6 +101,10 @@ class TimeSeries(Trainable):
         frame, rows = held_out.middle(), max(1, configuration.length // 4)
         if frame is None:
             return None
+        if configuration.covariates:
+            ahead = np.arange(len(frame))[:, None] >= len(frame) - rows
+            hidden = frame.mask(ahead & ~np.asarray(configuration.given))
+            return {"data": hidden, "num_samples": 16}
         given = frame[:-rows] if configuration.method == "csdi" else frame
         return {"data": given, "horizon": rows, "num_samples": 16}
 
@@ -155,7 +159,13 @@ def table_of(request: Request, configuration: Configuration) -> Table:
     ) if isinstance(request.data, str | Path) else request.data  # fmt: skip
     frame = spaced(pandas_of(frame), configuration.freq if request.freq is None else request.freq)
     found = matching(frame, known.columns, known.frequency, known.aware)
-    kinds.check(found, known.supports)
+    data.check(found, configuration)
+    if horizon > 0 and configuration.covariates:
+        raise InputError(
+            "the covariates of the rows to forecast are not known",
+            value=f"horizon={horizon}",
+            fix="append the rows, all other columns empty, and leave the horizon out",
+        )
     if horizon < 0:
         raise InputError("a horizon is a number of rows", value=horizon, limit=">= 0")
     if configuration.method == "timegrad" and horizon < 1:

@@ -43,6 +43,8 @@ class DiffusionImputer(TransformerMixin, Estimator):
         numbers are integer, those without a sign count, all others plain.
     bounds : of columns, {"angle": (0, 360), "price": (0, None)}; samples never leave them.
     freq : of the times, "h" or "10min": rows that are missing altogether are put in, and filled.
+    covariates : columns that are known in every row, also in those to fill or to forecast, such as
+        holidays: given, and never hidden in training. Of CSDI.
     options : more fields of the configuration, e.g. {"channels": 32}.
     device : "cpu", "cuda", ...; a GPU when there is one.
     random_state : seed of the training and of the samples.
@@ -74,6 +76,7 @@ class DiffusionImputer(TransformerMixin, Estimator):
         kinds: Mapping[str, Kind] | None = None,
         bounds: Mapping[str, Sequence[float | None]] | None = None,
         freq: str | None = None,
+        covariates: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
         random_state: int | None = None,
@@ -91,6 +94,7 @@ class DiffusionImputer(TransformerMixin, Estimator):
         self.kinds = kinds
         self.bounds = bounds
         self.freq = freq
+        self.covariates = covariates
         self.options = options
         self.device = device
         self.random_state = random_state
@@ -132,7 +136,7 @@ class DiffusionImputer(TransformerMixin, Estimator):
         values = np.full(given.frame.shape, np.nan)
         for one in given.series:
             values[one.rows] = one.values
-        known = np.isfinite(values)
+        known = np.isfinite(values) & ~np.asarray(self.model_.configuration.given)
         if known.sum() < 10:
             raise InputError("too few cells are known to hide some", value=int(known.sum()))
         away = hidden(known, "random", 0.1, 1, self.random_state or 0)
@@ -199,6 +203,8 @@ class DiffusionForecaster(Estimator):
     method : "timegrad", row by row; or "csdi", all rows at once, which needs a `horizon` below
         the window.
     horizon : rows that CSDI hides in training; a quarter of its window by default.
+    covariates : with them a frame to forecast holds the rows to be forecast already, with the
+        covariates and nothing else.
     """
 
     def __init__(
@@ -217,6 +223,7 @@ class DiffusionForecaster(Estimator):
         kinds: Mapping[str, Kind] | None = None,
         bounds: Mapping[str, Sequence[float | None]] | None = None,
         freq: str | None = None,
+        covariates: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
         random_state: int | None = None,
@@ -235,6 +242,7 @@ class DiffusionForecaster(Estimator):
         self.kinds = kinds
         self.bounds = bounds
         self.freq = freq
+        self.covariates = covariates
         self.options = options
         self.device = device
         self.random_state = random_state
@@ -265,7 +273,14 @@ class DiffusionForecaster(Estimator):
         quarter of a window, from the rows before them, in standard deviations of their columns."""
         whole = self._like_fitted(X)
         horizon = max(1, self.model_.configuration.length // 4)
-        parts = [whole.frame.iloc[one.rows[:-horizon]] for one in whole.series]
+        covariates = list(self.model_.configuration.given)
+        if any(covariates):
+            away = np.zeros(whole.frame.shape, dtype=bool)
+            for one in whole.series:
+                away[one.rows[-horizon:]] = ~np.asarray(covariates)
+            parts = [whole.frame.mask(away)]
+        else:
+            parts = [whole.frame.iloc[one.rows[:-horizon]] for one in whole.series]
         truth = pd.concat([whole.frame.iloc[one.rows[-horizon:]] for one in whole.series])
         found = self.predict(horizon, pd.concat(parts))
         scale = np.asarray(self.model_.configuration.known.units)
@@ -278,6 +293,9 @@ class DiffusionForecaster(Estimator):
         if not isinstance(horizon, int | np.integer) or horizon < 1:
             raise InputError("a horizon is a number of rows", value=horizon, limit=">= 1")
         given = self._like_fitted(self._seen(X))
+        if self.model_.configuration.covariates:
+            ends = np.concatenate([one.rows[-horizon:] for one in given.series])
+            return _long(pd.DataFrame(f).iloc[ends] for f in self._draw(given, 0, n))
         whole = extended(given, int(horizon))
         new = whole.frame.index.difference(given.frame.index, sort=False)
         frames = self._draw(given, int(horizon), n)

@@ -79,7 +79,8 @@ class Imputation(Metric):
         found = read(source, model.configuration)
         tail = _tail(found, model)
         values = tail.to_numpy(dtype=np.float64)
-        mask = hidden(np.isfinite(values), self.pattern, self.share, self.block, self.seed)
+        seen = np.isfinite(values) & ~np.asarray(model.configuration.given)
+        mask = hidden(seen, self.pattern, self.share, self.block, self.seed)
         holed = tail.astype("float64").mask(mask)
 
         def follow(at: Any) -> None:

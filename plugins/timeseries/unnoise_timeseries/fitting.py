@@ -73,6 +73,7 @@ class Estimator(BaseEstimator):
         options = {"method": method, "window": self.window, "held_out": self.held_out, **own}
         options |= {
             "freq": self.freq,
+            "covariates": tuple(self.covariates),
             "kinds": dict(self.kinds or {}),
             "bounds": dict(self.bounds or {}),
         }
