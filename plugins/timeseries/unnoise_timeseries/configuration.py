@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import ConfigError
 from unnoise.specs import FromData
@@ -79,7 +78,7 @@ class Configuration(BaseModel):
         " integer or plain; default: by its dtype",
     )
     bounds: dict[str, tuple[float | None, float | None]] = Field(
-        default_factory=dict, description="of a column, low:high; either may be left out"
+        default_factory=dict, description="of a column, low high; either may be none"
     )
     calendar: tuple[Cycle, ...] | None = Field(
         None,
@@ -144,17 +143,6 @@ class Configuration(BaseModel):
     )
 
     learned: Annotated[Learned | None, FromData()] = None
-
-    @field_validator("bounds", mode="before")
-    @classmethod
-    def _ends(cls, values: Any) -> Any:
-        """low:high, as on the command line."""
-        if not isinstance(values, Mapping):
-            return values
-        return {
-            name: tuple(end or None for end in both.split(":")) if isinstance(both, str) else both
-            for name, both in values.items()
-        }
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:

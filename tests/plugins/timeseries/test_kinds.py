@@ -12,6 +12,7 @@ import torch
 from small_series import SMALL, walk
 
 import unnoise
+from unnoise.cli import main
 from unnoise.errors import ConfigError, InputError
 from unnoise.model import Model
 from unnoise.noise import NoiseSource
@@ -260,3 +261,19 @@ def test_a_later_value_out_of_its_bounds_is_refused():
 def test_a_median_of_whole_numbers_is_whole():
     drawn = np.array([[1.0, 1.0], [2.0, 1.5]])
     assert median_of(drawn).tolist() == [2.0, 1.25]
+
+
+def test_the_command_line_says_them(tmp_path):
+    typed().iloc[:, :6].to_csv(tmp_path / "data.csv")
+    words = ["train", "timeseries", "--data", str(tmp_path / "data.csv"), "--quiet"]
+    words += ["--out", str(tmp_path / "run"), "--steps", "2", "--batch-size", "4"]
+    words += ["--device", "cpu", "--bound-samples", "2"]
+    for name, value in SMALL.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--kinds.visits", "count", "--kinds.rain", "non-negative"]
+    words += ["--bounds.angle", "-90", "90", "--bounds.share", "0", "none"]
+    assert main(words) == 0
+    known = unnoise.load(tmp_path / "run").configuration.known
+    assert [(s.whole, s.low, s.high) for s in known.supports[2:]] == [
+        (True, 0.0, None), (False, 0.0, None), (False, 0.0, None), (False, -90.0, 90.0),
+    ]  # fmt: skip
