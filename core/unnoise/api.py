@@ -60,12 +60,11 @@ def model_for(domain: Domain, model: str | Path | Model | None = None) -> Model:
         model = _cached(folder)
     chosen = model if isinstance(model, Model) else _cached(_folder(model))
     if chosen.domain.name not in homes:
-        fix = f"call generate({chosen.domain.name!r}, ...)"
         raise BundleError(
-            f"this model belongs to the domain {chosen.domain.name!r}",
-            value=domain.name,
+            f"the domain {domain.name!r} does not run on models of this one",
+            value=chosen.domain.name,
             limit=", ".join(homes),
-            fix=fix,
+            fix=f"generate with the domain {chosen.domain.name!r}, or name another model",
         )
     return chosen
 

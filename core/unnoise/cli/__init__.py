@@ -12,7 +12,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Collection, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from unnoise.errors import Cancelled, InputError, UnnoiseError, nearest
@@ -64,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _run(words)
+        with _warned(words):
+            return _run(words)
     except UnnoiseError as error:
         if debug:
             raise
@@ -76,6 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `unnoise domains | head -1`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextmanager
+def _warned(words: Sequence[str]) -> Iterator[None]:
+    """A warning is one line, as an error is, without the line of Python that gave it."""
+    usual = warnings.formatwarning
+
+    def line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        if category is not UserWarning:
+            return usual(message, category, *where, **more)
+        return f"warning: {' '.join(spoken(str(message), _names(words)).split())}\n"
+
+    warnings.formatwarning = line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _run(words: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import chain, count
 from pathlib import Path
@@ -16,9 +16,10 @@ from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar, watched
 from unnoise.cli.unfinished import decides, journal
 from unnoise.discovery.domains import domain_named
+from unnoise.domain import Domain
 from unnoise.engine.options import OPTIONS, SPOKEN, Options
 from unnoise.engine.output import gathered, merged, record, recorded
-from unnoise.storage.files import disk_errors, writable_folder
+from unnoise.storage.files import disk_errors, removed_unused, writable_folder
 from unnoise.trajectory import Progress
 
 _FLAGS = [
@@ -46,8 +47,25 @@ def generate(words: list[str]) -> int:
     domain, given = found
     folder, watch = given.pop("out", None) or _new(domain.name), given.pop("watch", False)
     resume, earlier = given.pop("resume", False), recorded(folder)
-    writable_folder(folder)
     begun = time.monotonic()
+    with removed_unused(folder):
+        writable_folder(folder)
+        whole = _written(domain, given, folder, watch=watch, resume=resume, earlier=earlier)
+    _report(whole)
+    print(f"{len(whole['ids'])} samples in {folder}, {time.monotonic() - begun:.1f} s")
+    return 0
+
+
+def _written(
+    domain: Domain,
+    given: dict[str, Any],
+    folder: Path,
+    *,
+    watch: bool,
+    resume: bool,
+    earlier: Collection[str],
+) -> dict[str, Any]:
+    """Samples and their record into `folder`; the record."""
     given["model"] = model = model_for(domain, given.get("model"))
     request = tidy(domain.Request, tidy(Options, given))
     with journal(folder, decides(domain.name, model.hash, request), resume) as kept:
@@ -65,9 +83,7 @@ def generate(words: list[str]) -> int:
                     record(folder, whole, [path for _, path in kept.files], earlier)
         with disk_errors("saving samples"):
             record(folder, whole, gathered(domain, kept.files, folder), ())
-    _report(whole)
-    print(f"{len(whole['ids'])} samples in {folder}, {time.monotonic() - begun:.1f} s")
-    return 0
+    return whole
 
 
 @contextmanager

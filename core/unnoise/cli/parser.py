@@ -32,7 +32,26 @@ _STYLE: Any = {
     "default_parameter": Parameter(negative=(), consume_multiple=True),
 }
 _SECTIONS = {"Common": 0, "Training": 2}  # of the help page; a domain's own comes between
-_SCALARS = (bool, int, float, str, Path)
+_SCALARS = (bool, float, str, Path)
+
+
+class _Whole(int):
+    """Reads a whole number, as 12 or 0xff: cyclopts' own reading of int takes 2.6 for 3."""
+
+    def __new__(cls, word: str) -> int:  # type: ignore[misc]  # what was read is an int
+        return int(word, 0) if word.lstrip("+-")[:1] == "0" and not word.isdecimal() else int(word)
+
+
+class _Written(int):
+    """Reads a whole number that is written as numbers are: where any word will do, 03 is a word."""
+
+    def __new__(cls, word: str) -> int:  # type: ignore[misc]  # what was read is an int
+        if str(number := int(word)) != word:
+            raise ValueError("not as a number is written")
+        return number
+
+
+_Whole.__name__ = _Written.__name__ = "int"  # as it is called in a help page
 
 
 def run(name: str, command: Command, words: Sequence[str]) -> str | int:
@@ -56,7 +75,9 @@ def parse(
     def given(**values: Any) -> dict[str, Any]:
         return values
 
-    given.__signature__ = inspect.Signature(list(flags))  # type: ignore[attr-defined]  # PEP 362
+    flags = list(flags)
+    _refuse_nowhere(flags, words)
+    given.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]  # PEP 362
     given.__doc__ = about
     app = App(name=name, **_STYLE)
     app.default(given)
@@ -115,6 +136,20 @@ def _call(app: App, words: Sequence[str]) -> Any:
         raise InputError(str(error).rstrip("."), fix=f"see {app.name[0]} --help") from error
 
 
+def _refuse_nowhere(flags: Iterable[inspect.Parameter], words: Sequence[str]) -> None:
+    """An empty word for a path, which a shell makes of $OUT where nothing is in it, would be the
+    folder one is in."""
+    paths = {f"--{f.name.replace('_', '-')}" for f in flags if Path in _members(_kind(f))}
+    for word, after in zip(words, [*words[1:], None], strict=False):
+        name, sign, value = word.partition("=")
+        if name in paths and (value if sign else after) == "":
+            raise InputError(f"{name} is empty", value="", fix="name it; . is the folder here")
+
+
+def _kind(parameter: inspect.Parameter) -> Any:
+    return get_args(parameter.annotation)[0]
+
+
 def _of_field(name: str, field: FieldInfo, group: str, required: bool) -> inspect.Parameter:
     default: Any = inspect.Parameter.empty if required and field.is_required() else None
     if not field.is_required() and not callable(field.default_factory):
@@ -150,13 +185,14 @@ def _readable(annotation: Any) -> Any:
         many = [option for option in options if get_origin(option) in (list, tuple, dict)]
         if many:
             # one value may stand for a list of one: it is read as itself, if it can be
-            one = [option for option in options if option in (bool, int, float)]
+            one = [option for option in options if option in (bool, _Whole, float)]
             listed = get_origin(many[0]) is list and get_args(many[0])[0] is not str
-            return list[reduce(or_, [*one, *get_args(many[0])])] if listed else many[0]  # type: ignore[misc]  # a type built at run time
+            return list[_any_of([*one, *_members(get_args(many[0])[0])])] if listed else many[0]  # type: ignore[misc]  # a type built at run time
         if NoneType in arguments and str not in options:
             options[NoneType] = None  # read from the word none, which may also be somebody's text
-        last = [option for option in options if option is str]  # any word is a str
-        return reduce(or_, [*(option for option in options if option is not str), *last])
+        return _any_of(options)
+    if annotation is int:
+        return _Whole
     if origin is Literal or annotation in _SCALARS:
         return annotation
     if isinstance(annotation, type) and issubclass(annotation, Enum):
@@ -168,6 +204,19 @@ def _readable(annotation: Any) -> Any:
     if origin in (list, tuple, set, frozenset, Sequence, Iterable):
         return list[_readable(arguments[0])]  # type: ignore[misc]  # a type built at run time
     return str
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _any_of(kinds: Iterable[Any]) -> Any:
+    """The union, str last, for any word is one; beside it 3 is a number, and 03 a word."""
+    options = dict.fromkeys(kinds)
+    if str not in options:
+        return reduce(or_, options)
+    others = [_Written if option is _Whole else option for option in options if option is not str]
+    return reduce(or_, [*dict.fromkeys(others), str])
 
 
 def _takes_one(annotation: Any) -> bool:

@@ -72,7 +72,13 @@ def journal(folder: Path, of: Mapping[str, Any], resume: bool) -> Iterator[Journ
         if not resume:
             path.unlink(missing_ok=True)
     with keeping(path, of) as kept:
-        yield Journal(kept, folder)
+        begun = Journal(kept, folder)
+        try:
+            yield begun
+        except BaseException:
+            if not begun.records:  # nothing to go on with
+                path.unlink(missing_ok=True)
+            raise
     with disk_errors(f"removing {str(path)!r}"):
         path.unlink()
 

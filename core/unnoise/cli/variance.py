@@ -12,7 +12,7 @@ from unnoise.cli.parser import flag
 from unnoise.discovery.domains import trainable_named
 from unnoise.errors import InputError
 from unnoise.storage.bundle import CONFIG
-from unnoise.storage.files import writable_folder
+from unnoise.storage.files import removed_unused, writable_folder
 from unnoise.training.variance import with_variance
 
 _FLAGS = [
@@ -45,10 +45,13 @@ def variance(words: list[str]) -> int:
     data, out = given.pop("data"), given.pop("out")
     if (out / CONFIG).exists():
         raise InputError(f"{str(out)!r} already contains a bundle", fix="choose another folder")
-    writable_folder(out)
-    model = load(given.pop("model", None) or domain.name)
-    if model.domain.name != domain.name:
-        raise InputError("this model belongs to another domain", value=model.domain.name)
-    with_variance(model, data, **given).save(out)
+    with removed_unused(out):
+        writable_folder(out)
+        model = load(given.pop("model", None) or domain.name)
+        if model.domain.name != domain.name:
+            raise InputError(
+                "this model belongs to another domain", value=model.domain.name, limit=domain.name
+            )
+        with_variance(model, data, **given).save(out)
     print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
     return 0

@@ -117,8 +117,14 @@ def made(said: Said, base: type, classes: Callable[[str], type]) -> Any:
     hints = _hints(kind)
     inner = [name for name in known if _may_be(hints.get(name), base)]
     if len(said.given) > len(inner):
-        shown = ", ".join(f"{name}=..." for name in known) or "none, it takes no argument"
-        raise ConfigError(f"{said.name} takes its arguments by name", value=said.text, limit=shown)
+        shown = ", ".join(known) or "none, it takes no argument"
+        named = f"{said.name}({next(iter(known))}=...)" if known else said.name
+        raise ConfigError(
+            f"{said.name} takes its arguments by name",
+            value=said.text,
+            limit=shown,
+            fix=f"write {named!r}",
+        )
     values = {**dict(zip(inner, said.given, strict=False))}
     for name, value in said.named.items():
         if name not in known:

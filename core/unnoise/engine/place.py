@@ -15,6 +15,7 @@ from torch import nn
 from unnoise.engine.threads import threads as limited
 from unnoise.errors import InputError
 
+_ELSE = "pass device='cpu', which is always there"
 N = TypeVar("N", bound=nn.Module)
 _copies: WeakKeyDictionary[nn.Module, tuple[object, nn.Module]] = WeakKeyDictionary()
 
@@ -26,8 +27,12 @@ def device_of(device: str | None) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            "this device cannot be used", value=str(device), fix=str(error).splitlines()[0]
+            f"this device cannot be used: {str(error).splitlines()[0]}",
+            value=str(device),
+            fix=_ELSE,
         ) from error
+    if chosen.type == "meta":
+        raise InputError("this device holds no numbers", value=str(device), fix=_ELSE)
     return chosen
 
 

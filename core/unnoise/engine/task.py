@@ -180,7 +180,7 @@ def _start(setting: Setting, task: Task, noise: NoiseSource) -> Start | None:
 def _either(own: T | None, given: T | None, what: str) -> T | None:
     """What the task or the request says; both saying it is an error."""
     if own is not None and given is not None:
-        raise InputError(f"this request already fixes its {what}", fix=f"leave {what} out")
+        raise InputError(f"this request already fixes its {what}", fix=f"leave out {what}=...")
     return given if own is None else own
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unnoise.errors import InputError, LimitExceeded
@@ -99,6 +99,20 @@ def disk_errors(doing: str, then: str = "try again") -> Iterator[None]:
             f"{doing} failed{where}: {error.strerror or error}",
             fix=f"choose a folder that can be written, or make this one so, and {then}",
         ) from error
+
+
+@contextmanager
+def removed_unused(folder: Path) -> Iterator[None]:
+    """Folders on the way to `folder` that are made inside go again when it fails and they are
+    empty."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty, or never made
+            for place in made:
+                place.rmdir()
+        raise
 
 
 def writable_folder(folder: Path) -> None:

@@ -33,7 +33,7 @@ from unnoise.engine.threads import fitting, threads
 from unnoise.model import Model
 from unnoise.objectives import Elapsed, Networks, Objective, Turn
 from unnoise.storage.bundle import OTHERS, write_bundle
-from unnoise.storage.files import disk_errors, writable_folder
+from unnoise.storage.files import disk_errors, removed_unused, writable_folder
 from unnoise.storage.lock import locked
 from unnoise.storage.tensors import fit_weights
 from unnoise.training import checkpoint as checkpoints
@@ -125,6 +125,7 @@ def _trained(
         good = checkpoint_in(folder, training)
         accelerator.wait_for_everyone()  # all have seen it before the first one writes
         if accelerator.is_main_process:
+            stack.enter_context(removed_unused(folder))
             writable_folder(folder)
             stack.enter_context(locked(folder, "training into"))
             good = checkpoint_in(folder, training)  # nobody has written since

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -57,10 +58,12 @@ def _plain(path: Path, field: str | None) -> Iterator[str]:
     try:
         yield path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
+        with path.open("rb") as file:  # two bytes begin a file of UTF-16, as Windows writes them
+            written = "utf-16" if file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE) else "latin1"
         raise InputError(
             f"{str(path)!r} is not UTF-8",
             value=f"byte {error.start}",
-            fix="convert it with iconv -f latin1 -t utf-8",
+            fix=f"convert it with iconv -f {written} -t utf-8",
         ) from error
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error

@@ -54,6 +54,7 @@ BAD = [
     ({"deadline": "soon"}, InputError, "deadline"),
     ({"device": "abacus"}, InputError, "device"),
     ({"device": "cuda:99"}, InputError, "device"),
+    ({"device": "meta"}, InputError, "holds no numbers"),
     ({"sampler": "ddmi"}, PluginError, "ddim"),
     ({"centr": 1.0}, InputError, "'centre'"),
     ({"num_sample": 1}, InputError, "'num_samples'"),

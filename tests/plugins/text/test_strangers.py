@@ -81,6 +81,13 @@ def test_half_characters_are_refused_by_name(tmp_path, model):
             model.generate(**fields, steps=2)
 
 
+@pytest.mark.parametrize("code", ["utf-16", "latin1"])
+def test_text_of_another_code_is_named_with_the_way_back(tmp_path, code):
+    (tmp_path / "a.txt").write_bytes("caf\xe9 au lait".encode(code))
+    with pytest.raises(InputError, match=f"is not UTF-8.*iconv -f {code} -t utf-8"):
+        list(documents(tmp_path))
+
+
 def test_tables_and_markdown(tmp_path):
     (tmp_path / "a.csv").write_text('id,text\n1,"we, the\npeople"\n2,of\n3,\n')
     (tmp_path / "b.tsv").write_text("text\tid\nunited\t1\n")
