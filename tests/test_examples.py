@@ -124,6 +124,7 @@ def test_speech_noise(tmp_path):
     assert rows["purified"][0] < rows["noisy"][0]
 
 
+@pytest.mark.slow
 def test_latent_windows(tmp_path):
     assert len((EXAMPLES / "latent_windows.py").read_text().splitlines()) < 150
     said = run("latent_windows.py", "--out", str(tmp_path), "--steps", "30").splitlines()

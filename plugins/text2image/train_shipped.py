@@ -2,8 +2,8 @@
 
     python plugins/text2image/train_shipped.py --data emoji --out runs/emoji --minutes 70 60
 
-writes, each stage in two runs of which the second goes on from the first, runs/emoji/base-start,
-runs/emoji/base, runs/emoji/upsampler-start and runs/emoji/upsampler, and then the bundle
+writes the base in three runs, runs/emoji/base-start, base and base-end, and the upsampler in two,
+runs/emoji/upsampler-start and upsampler, each run going on from the one before, and then the bundle
 runs/emoji/bundle, in float16. `--resume` continues after a kill, bit for bit, and takes what was
 trained elsewhere with the same options from its folder; so the stages may be trained side by side.
 """
@@ -36,6 +36,8 @@ STEADY: Final[dict[str, Any]] = {
 }
 TIMED: Final[dict[str, Any]] = {"steps": 100_000, "learning_rate": 8e-4, "warmup": 200}
 """The learning rate falls by the clock to 0: the minutes end these runs, long before the steps."""
+LAST: Final[dict[str, Any]] = {"steps": 2600, "learning_rate": 6e-4, "warmup": 30, "ema": 0.998}
+"""To the end of the fall of its learning rate, which the clock cut short in the run before."""
 AGAIN: Final[dict[str, Any]] = {**TIMED, "learning_rate": 1e-3, "warmup": 50, "ema": 0.995}
 GUIDANCE: Final = 3.0
 """By eye."""
@@ -80,6 +82,7 @@ def main() -> None:
     runs["base"] = trained(
         "base", stage="base", initial=runs["base-start"], max_minutes=first, **TIMED
     )
+    runs["base-end"] = trained("base-end", stage="base", initial=runs["base"], **LAST)
     runs["upsampler-start"] = trained(
         "upsampler-start", stage="upsampler", max_minutes=0.77 * second, **TIMED
     )
@@ -100,7 +103,7 @@ def main() -> None:
 
 def shipped(runs: Mapping[str, unnoise.Model], command: str) -> unnoise.Model:
     """The cascade with its card."""
-    model = joined(runs["base"], runs["upsampler"])
+    model = joined(runs["base-end"], runs["upsampler"])
     configuration = model.configuration.model_copy(update={"guidance_scale": GUIDANCE})
     steps = ", ".join(f"{name} {run.card['training']['step']}" for name, run in runs.items())
     card = {k: v for k, v in model.card.items() if k != "upsampler"}
