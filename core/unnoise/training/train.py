@@ -244,18 +244,21 @@ class _Undertaking:
         denoiser = built(self.domain, configuration)
         networks = Networks(denoiser, codec_of(self.domain, configuration), self.objective.others())
         if self.initial is not None:
-            start = self.domain.inherited(
-                configuration,
-                self.initial,
-                Networks(self.initial.denoiser, self.initial.codec).state_dict(),
-            )
-            origin = "the weights to start from"
-            fit_weights(networks, {**networks.others.state_dict(prefix=OTHERS), **start}, origin)
-            for name, module in networks.others.items():
-                own = {k: v for k, v in self.initial.others.items() if k.startswith(f"{name}.")}
-                if own:
-                    weights = {k.removeprefix(f"{name}."): v for k, v in own.items()}
-                    fit_weights(module, weights, origin)
+            theirs = {key.partition(".")[0] for key in self.initial.others}
+            fresh = {
+                f"{OTHERS}{name}.{key}": value
+                for name, module in networks.others.items()
+                if name not in theirs
+                for key, value in module.state_dict().items()
+            }
+            known = {
+                f"{OTHERS}{key}": value
+                for key, value in self.initial.others.items()
+                if key.partition(".")[0] in networks.others
+            }
+            own = Networks(self.initial.denoiser, self.initial.codec).state_dict()
+            start = self.domain.inherited(configuration, self.initial, {**own, **known})
+            fit_weights(networks, {**fresh, **start}, "the weights to start from")
         return networks
 
     def _validation(self, turns: Sequence[Optimised], average: Networks) -> Validation:

@@ -126,7 +126,9 @@ class Images(Trainable):
         if configuration.diffusers is not None or before == now:
             return weights
         rows = [before.index(name) if name in before else len(before) for name in now]
-        return {**weights, LABELS: weights[LABELS][[*rows, len(before)]]}
+        table = LABELS.removeprefix("denoiser.network")  # a discriminator has one, too
+        tables = [name for name in weights if name.endswith(table)]
+        return {**weights, **{name: weights[name][[*rows, len(before)]] for name in tables}}
 
     def trial(self, configuration: Configuration, held_out: Any) -> Mapping[str, Any]:
         """A few pictures of each of the first classes."""

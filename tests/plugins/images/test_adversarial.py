@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,3 +109,24 @@ def test_a_discriminator_sees_both_states_the_time_and_the_class() -> None:
     assert torch.allclose(
         judge(x[0][:1], x[1][:1], t[:1], None, {"label": label["label"][:1]}), found[:1], atol=1e-5
     )
+
+
+def test_both_networks_learn_other_classes_from_what_they_know(
+    folder: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["2" if w == "24" else w for w in words(folder, first)]) == 0
+    other = tmp_path / "other"
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    shutil.copytree(folder / names[0], other / "new")
+    shutil.copytree(folder / names[1], other / names[1])
+    start = ["--initial", str(first), "--learning-rate", "1e-30", "--ema", "0"]
+    assert main([*("2" if w == "24" else w for w in words(other, second)), *start]) == 0
+    before, after = weights(first), weights(second)
+    tables = [name for name in after if name.endswith("label.weight")]
+    assert len(tables) == 2
+    rows_of = {"new": len(names), names[1]: 1}
+    now = unnoise.load(second).configuration.classes
+    for name in tables:
+        for k, row in enumerate([*(rows_of[one] for one in now), len(names)]):
+            assert torch.allclose(after[name][k], before[name][row], atol=1e-4)
