@@ -6,10 +6,10 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
-from unnoise.api import load
 from unnoise.calibration import Coverage, Verdict, coverage, power, ranks_of, verdict
 from unnoise.calibration.plot import svg
 from unnoise.cli.choose import chosen
+from unnoise.cli.own import own_model
 from unnoise.cli.parser import flag
 from unnoise.cli.progress import bar
 from unnoise.cli.text import as_json, table
@@ -46,9 +46,7 @@ def calibrate(words: list[str]) -> int:
     domain, given = found
     asked = {one.name: one.default for one in _FLAGS} | given
     _check(asked)
-    model = load(asked["model"] or domain.name)
-    if model.domain.name != domain.name:
-        raise InputError("this model belongs to another domain", value=model.domain.name)
+    model = own_model(domain, asked["model"])
     items = held_out_of(domain, model, asked["data"], asked["num_samples"], asked["seed"])
     options = {n: asked[n] for n in ("steps", "sampler") if asked[n] is not None}
     options |= {"batch_size": asked["batch_size"], "seed": asked["seed"]}

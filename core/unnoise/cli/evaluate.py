@@ -12,8 +12,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from unnoise.api import load, model_for
+from unnoise.api import model_for
 from unnoise.cli.choose import chosen
+from unnoise.cli.own import own_model
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import told
 from unnoise.cli.text import as_json
@@ -113,13 +114,6 @@ def _defaults() -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in _FLAGS}
 
 
-def _loaded(domain: Trainable, source: str | None) -> Model:
-    model = load(source or domain.name)
-    if model.domain.name != domain.name:
-        raise InputError("this model belongs to another domain", value=model.domain.name)
-    return model
-
-
 def _likelihood_text(result: dict[str, Any]) -> str:
     """The whole, and under it the parts of a product, each with what its nats are of."""
     bits = result["bits_per_dimension"]
@@ -148,7 +142,7 @@ def _error(values: Tensor) -> float | None:
 
 def _mean(domain: Trainable, asked: dict[str, Any]) -> dict[str, Any]:
     """Means of -log p over items of the validation part, in nats a sample."""
-    model = _loaded(domain, asked["model"])
+    model = own_model(domain, asked["model"])
     if asked["batch_size"] < 1:
         raise InputError("batch_size is at least 1", value=asked["batch_size"])
     items = held_out_of(domain, model, asked["data"], asked["num_samples"], asked["seed"])

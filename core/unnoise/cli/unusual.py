@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from unnoise.api import load
 from unnoise.calibration import flagged
 from unnoise.cli.choose import chosen
+from unnoise.cli.own import own_model
 from unnoise.cli.parser import flag
 from unnoise.cli.progress import bar
 from unnoise.cli.text import as_json, table
@@ -48,9 +48,7 @@ def unusual(words: list[str]) -> int:
         return 0
     domain, given = found
     asked = {one.name: one.default for one in _FLAGS} | given
-    model = load(asked["model"] or domain.name)
-    if model.domain.name != domain.name:
-        raise InputError("this model belongs to another domain", value=model.domain.name)
+    model = own_model(domain, asked["model"])
     names, items = _things(domain, model, asked["input"])
     held_out = held_out_of(domain, model, asked["data"], asked["num_samples"], asked["seed"])
     flagged(torch.ones(1, dtype=torch.float64), len(held_out), asked["level"])  # before any work

@@ -29,11 +29,10 @@ from typing import Any, ClassVar, Final, final
 import torch
 from torch import Tensor, nn
 
-from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Condition, NetworkDenoiser, Parametrization
 from unnoise.denoise.parametrizations import Coefficients, GaussianParametrization
 from unnoise.distributions import Dirac, Distribution
-from unnoise.errors import BundleError, ConfigError, InputError, PluginError
+from unnoise.errors import BundleError, ConfigError, InputError
 from unnoise.fields import configured
 from unnoise.kernels import GaussianKernel, Schedule, TransitionKernel
 from unnoise.samplers import Diffusion, Sampler, Step, Steps, Times
@@ -41,6 +40,7 @@ from unnoise.samplers.algebra import noise_in, schedule_of, spans
 from unnoise.spaces import Layout, State, Time, tensor
 from unnoise_images.configuration import Configuration
 from unnoise_images.diffusers_scheduler import DiffusersScheduler, json_in, scheduler_file
+from unnoise_images.foreign import loaded, of_diffusers, unloadable
 
 _NETWORK: Final = "UNet2DModel"
 _TOLD_MORE: Final = "UNet2DConditionModel"
@@ -147,7 +147,7 @@ def opened(folder: Path) -> tuple[Configuration, NetworkDenoiser, str]:
     scheduler = json_in(scheduler_file(folder))
     path = folder / "unet" if (folder / "unet").is_dir() else folder
     configuration = _configuration(json_in(path / "config.json"), scheduler, path)
-    denoiser = _denoiser(configuration, _loaded(path))
+    denoiser = _denoiser(configuration, loaded(_library(), path, torch_dtype=torch.float32))
     return configuration, denoiser.eval(), _digest(path, scheduler_file(folder))
 
 
@@ -171,7 +171,7 @@ def build(configuration: Configuration) -> NetworkDenoiser:
     try:
         unet = kind.from_config(dict(parts["unet"]))
     except Exception as error:  # whatever diffusers meets in it
-        raise _unloadable("the configuration", error) from error
+        raise unloadable("the configuration", _NETWORK, error) from error
     return _denoiser(configuration, unet)
 
 
@@ -269,36 +269,7 @@ def _check_pipeline(root: Path) -> None:
 
 
 def _library() -> Any:
-    without_broken_torchaudio()
-    try:
-        from diffusers import UNet2DModel
-    except Exception as error:  # OSError of a library it imports, RuntimeError of diffusers itself
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "diffusers"
-        raise PluginError(
-            "diffusers is not installed" if missing else f"diffusers cannot be imported: {error}",
-            fix="pip install 'unnoise-images[diffusers]'",
-        ) from error
-    return UNet2DModel
-
-
-def _loaded(path: Path) -> nn.Module:
-    kind = _library()
-    try:
-        unet = kind.from_pretrained(
-            path, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
-        )
-    except Exception as error:  # whatever diffusers and safetensors meet in it
-        raise _unloadable(repr(str(path)), error) from error
-    assert isinstance(unet, nn.Module)
-    return unet
-
-
-def _unloadable(what: str, error: Exception) -> BundleError:
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
-    return BundleError(
-        f"{what} holds no loadable {_NETWORK}: {reason}",
-        fix="save it with save_pretrained(..., safe_serialization=True)",
-    )
+    return of_diffusers(_NETWORK, "unnoise-images[diffusers]")
 
 
 def _digest(unet: Path, scheduler: Path) -> str:

@@ -191,6 +191,16 @@ def to_mask(picture: Image.Image, height: int, width: int, what: str) -> Mask:
     return grey > 0 if grey.max() <= 1 else grey >= 128
 
 
+def recorded(value: object, what: str) -> Any:
+    """A picture of a request, or a list of them, as JSON: files by their paths, others whole, so
+    that a record repeats the request."""
+    if isinstance(value, list):
+        return [recorded(one, what) for one in value]
+    if value is None or isinstance(value, (str, Path)):
+        return None if value is None else str(value)
+    return held(as_picture(value, what))
+
+
 def held(picture: Image.Image) -> str:
     """The address that holds a picture, as PNG."""
     buffer = io.BytesIO()

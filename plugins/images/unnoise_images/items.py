@@ -169,13 +169,11 @@ class Tables(Items):
 
     def names(self) -> tuple[str, ...]:
         """As `datasets` writes them into the schema."""
-        for schema in self._schemas[:1]:
-            try:
-                told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-                return tuple(map(str, told["info"]["features"][LABEL]["names"]))
-            except (ValueError, KeyError, TypeError):
-                continue
-        return ()
+        try:
+            told = json.loads((self._schemas[0].metadata or {})[b"huggingface"])
+            return tuple(map(str, told["info"]["features"][LABEL]["names"]))
+        except (IndexError, ValueError, KeyError, TypeError):
+            return ()
 
     def _column(self, group: int, name: str) -> list[Any]:
         file, number = self._groups[group]

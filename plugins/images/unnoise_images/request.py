@@ -18,7 +18,7 @@ from pydantic import (
 from torch import Tensor
 
 from unnoise.errors import InputError
-from unnoise_images.files import as_picture, held
+from unnoise_images.files import recorded
 
 Given: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor | None
 
@@ -59,11 +59,8 @@ class Request(BaseModel):
     )
 
     @field_serializer("image", "mask", when_used="json")
-    def _recorded(self, value: object, info: FieldSerializationInfo) -> str | None:
-        """Files by their paths, other pictures whole: a record repeats the request."""
-        if value is None or isinstance(value, (str, Path)):
-            return None if value is None else str(value)
-        return held(as_picture(value, info.field_name))
+    def _recorded(self, value: object, info: FieldSerializationInfo) -> Any:
+        return recorded(value, info.field_name)
 
     @model_validator(mode="after")
     def _together(self) -> Request:

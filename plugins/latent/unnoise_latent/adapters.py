@@ -39,17 +39,16 @@ from unnoise.codecs import (
     Head,
     Point,
 )
-from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Condition
 from unnoise.errors import (
     BundleError,
     ConfigError,
     InputError,
     NonFiniteError,
-    PluginError,
     nearest,
 )
 from unnoise.spaces import Layout
+from unnoise_images.foreign import loaded, of_diffusers
 
 _KIND: Final = "AutoencoderKL"
 _NORMALISED: Final = ("latents_mean", "latents_std")  # other models' way to say shift and scale
@@ -299,38 +298,11 @@ def _found(folder: str | Path) -> Path:
 
 
 def _class() -> Any:
-    without_broken_torchaudio()
-    try:
-        from diffusers import AutoencoderKL
-    except ImportError as error:
-        raise PluginError(
-            "diffusers is not installed", fix="pip install 'unnoise-latent[diffusers]'"
-        ) from error
-    return AutoencoderKL
+    return of_diffusers(_KIND, "unnoise-latent[diffusers]")
 
 
 def _pretrained(path: Path, dtype: torch.dtype) -> Any:
-    kind = _class()
-    try:
-        network, told = kind.from_pretrained(
-            path,
-            use_safetensors=True,
-            local_files_only=True,
-            torch_dtype=dtype,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise BundleError(
-            f"{str(path)!r} holds no loadable {_KIND}: {str(error).splitlines()[0]}",
-            fix="save it with save_pretrained(..., safe_serialization=True)",
-        ) from error
-    for what in ("missing", "unexpected"):
-        names = told[f"{what}_keys"]
-        if names:  # diffusers would fill in random numbers, and drop the others
-            raise BundleError(
-                f"weights of {str(path)!r} are {what}", value=f"{len(names)}, {names[0]} first"
-            )
-    return network
+    return loaded(_class(), path, torch_dtype=dtype)
 
 
 def _check(architecture: Mapping[str, Any]) -> None:

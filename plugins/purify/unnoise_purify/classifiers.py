@@ -21,8 +21,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unnoise.compat import without_broken_torchaudio
-from unnoise.errors import InputError
+from unnoise.errors import BundleError, InputError
 from unnoise.storage.tensors import fit_weights, read_tensors
+from unnoise_images.foreign import loaded
 from unnoise_purify.digits import digits
 
 SHIPPED: Final = "digits"
@@ -194,17 +195,14 @@ def _transformers(folder: Path) -> nn.Module:
             f"{str(folder)!r} brings code of its own, which is not run", value=settings["auto_map"]
         )
     try:
-        model = AutoModelForImageClassification.from_pretrained(
+        model = loaded(
+            AutoModelForImageClassification,
             folder,
-            local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=True,
             dtype=torch.float32,  # half weights would stay half
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{str(folder)!r} is no image classifier", value=str(error).split("\n")[0]
-        ) from error
+    except BundleError as error:
+        raise InputError(f"{str(folder)!r} is no image classifier", value=str(error)) from error
     mean, std, size = _preprocessing(folder, int(settings.get("num_channels", 3)))
     return Normalised(Logits(model), mean, std, size)
 

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 
 from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Condition, NetworkDenoiser
-from unnoise.errors import BundleError, ConfigError, InputError, PluginError, nearest
+from unnoise.errors import BundleError, ConfigError, InputError, nearest
 from unnoise.fields import configured
 from unnoise.spaces import Layout
 from unnoise_images.diffusers_model import Kept
 from unnoise_images.diffusers_scheduler import DiffusersScheduler, json_in, scheduler_file
+from unnoise_images.foreign import loaded, of_diffusers, unloadable
 from unnoise_text2image.configuration import Configuration
 from unnoise_text2image.guidance import Clip
 
@@ -92,8 +93,8 @@ def opened(folder: Path) -> tuple[Configuration, NetworkDenoiser, str]:
     configuration = _configuration(unet, encoder, scheduler, folder)
     kind = _encoder(encoder["model_type"])[1]
     networks = (
-        _loaded(_library(), folder / "unet", torch_dtype=torch.float32),
-        _loaded(kind, folder / "text_encoder", dtype=torch.float32),
+        loaded(_library(), folder / "unet", torch_dtype=torch.float32),
+        loaded(kind, folder / "text_encoder", dtype=torch.float32),
     )
     denoiser = _denoiser(configuration, *networks)
     return configuration, denoiser.eval(), _digest(folder)
@@ -107,7 +108,7 @@ def build(configuration: Configuration) -> NetworkDenoiser:
         unet = _library().from_config(dict(parts["unet"]))
         encoder = kind(told.from_dict(dict(parts["text_encoder"])))
     except Exception as error:  # whatever the libraries meet in it
-        raise _unloadable("the configuration", error) from error
+        raise unloadable("the configuration", _NETWORK, error) from error
     return _denoiser(configuration, unet, encoder)
 
 
@@ -261,7 +262,7 @@ def _tokenizer(folder: Path) -> tuple[dict[str, Any], int, int]:
         content = json.loads(tokenizer.backend_tokenizer.to_str())
         Tokenizer.from_str(json.dumps(content))
     except Exception as error:  # whatever transformers meets in the files
-        raise _unloadable(repr(str(folder)), error) from error
+        raise unloadable(repr(str(folder)), "tokenizer", error) from error
     pad, length = tokenizer.pad_token_id, tokenizer.model_max_length
     if pad is None or not 2 <= length <= 512:
         raise ConfigError(
@@ -295,37 +296,7 @@ def _encoder(kind: str) -> tuple[Any, Any]:
 
 
 def _library() -> Any:
-    without_broken_torchaudio()
-    try:
-        from diffusers import UNet2DConditionModel
-    except Exception as error:  # OSError of a library it imports, RuntimeError of diffusers itself
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "diffusers"
-        raise PluginError(
-            "diffusers is not installed" if missing else f"diffusers cannot be imported: {error}",
-            fix="pip install 'unnoise-text2image[diffusers]'",
-        ) from error
-    return UNet2DConditionModel
-
-
-def _loaded(kind: Any, path: Path, **precision: torch.dtype) -> nn.Module:
-    try:
-        model, found = kind.from_pretrained(
-            path,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            **precision,
-        )
-    except Exception as error:  # whatever the libraries meet in it
-        raise _unloadable(repr(str(path)), error) from error
-    wrong = [*found["missing_keys"], *found["unexpected_keys"], *found["mismatched_keys"]]
-    if wrong:
-        raise BundleError(
-            f"the weights in {str(path)!r} are not those of a {kind.__name__}",
-            value=", ".join(sorted(map(str, wrong))[:3]),
-        )
-    assert isinstance(model, nn.Module)
-    return model
+    return of_diffusers(_NETWORK, "unnoise-text2image[diffusers]")
 
 
 def _plain(unet: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,14 +308,6 @@ def _code(file: str, what: str) -> BundleError:
         "this folder brings code of its own, which is never run",
         value=file,
         limit=f"{what} of the library itself, without auto_map",
-    )
-
-
-def _unloadable(what: str, error: Exception) -> BundleError:
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
-    return BundleError(
-        f"{what} cannot be loaded: {reason}",
-        fix="save it with save_pretrained(..., safe_serialization=True)",
     )
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 from torch import Tensor
 
 from unnoise.errors import InputError
-from unnoise_images.files import as_picture, held
+from unnoise_images.files import recorded
 
 One: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
 Given: TypeAlias = One | list[One] | None
@@ -87,12 +87,7 @@ class Request(BaseModel):
 
     @field_serializer("image", "mask", when_used="json")
     def _recorded(self, value: object, info: FieldSerializationInfo) -> Any:
-        """Files by their paths, other pictures whole: a record repeats the request."""
-        if isinstance(value, list):
-            return [self._recorded(one, info) for one in value]
-        if value is None or isinstance(value, (str, Path)):
-            return None if value is None else str(value)
-        return held(as_picture(value, info.field_name))
+        return recorded(value, info.field_name)
 
     @model_validator(mode="after")
     def _together(self) -> Request:

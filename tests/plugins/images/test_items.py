@@ -74,7 +74,7 @@ def test_bytes_alone_and_no_labels(tmp_path):
     assert found.pixels[:, 0, 0, 0].tolist() == [3, 4]
 
 
-def test_training_from_the_command_line(tmp_path):
+def test_training_from_a_file(tmp_path):
     path = table(tmp_path / "a.parquet", range(40), [0, 1] * 20, ["cat", "dog"])
     small = {"widths": (8, 8), "blocks": (0, 1), "bound_samples": 0}
     model = unnoise.train("images", path, tmp_path / "run", steps=1, device="cpu", **small)

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from unnoise.compat import without_broken_torchaudio
@@ -131,6 +132,11 @@ def test_a_transformers_folder_is_read(tmp_path):
     with torch.no_grad():
         expected = model.float()(pixel_values=(bigger - 0.2) / 0.5).logits
         assert torch.allclose(found(x), expected, atol=1e-4)
+    weights = load_file(tmp_path / "model.safetensors")
+    short = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    save_file(short, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="are missing"):  # they would be random numbers
+        load_classifier(tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["auto_map"] = {"AutoModelForImageClassification": "evil.Model"}
     (tmp_path / "config.json").write_text(json.dumps(settings))
