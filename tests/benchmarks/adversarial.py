@@ -47,7 +47,7 @@ class Together(NoiseSource):
     def times(self) -> Tensor:
         n = len(self.ids)
         u = torch.rand((), generator=self._all, dtype=torch.float64)
-        return (u + torch.arange(n) / n) % 1
+        return (u + torch.arange(n, dtype=torch.float64) / n) % 1
 
 
 class Network(nn.Module):
