@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -21,14 +22,17 @@ def levels() -> Codec:
     return Affine.onto(0.0, 255.0)
 
 
+@torch.no_grad()
 def to_images(states: Tensor, codec: Codec | None = None) -> list[Image.Image]:
-    """States (B, 1 or 3, H, W) of a codec, by default `levels()`, as PIL images, 8 bits, values
-    outside cut off."""
-    if states.ndim != 4 or states.shape[1] not in (1, 3):
-        raise InputError("states of pictures are (B, 1 or 3, H, W)", value=tuple(states.shape))
-    x = states.detach().float().cpu()
-    data = tensor((codec or levels()).decode(x, Euclidean().layout(x)).mode)
-    pixels = data.round().clamp(0, 255).byte().numpy()
+    """States (B, C, H, W) as PIL images, 8 bits, values outside cut off. The codec, by default
+    `levels()`, makes 1 or 3 channels of levels from 0 to 255 of them."""
+    codec = codec or levels()
+    where = next((p.device for p in codec.parameters()), torch.device("cpu"))
+    x = states.detach().float().to(where)
+    data = tensor(codec.decode(x, Euclidean().layout(x)).mode)
+    if data.ndim != 4 or data.shape[1] not in (1, 3):
+        raise InputError("pictures are (B, 1 or 3, H, W)", value=tuple(data.shape))
+    pixels = data.round().clamp(0, 255).byte().cpu().numpy()
     return [
         Image.fromarray(p[0] if p.shape[0] == 1 else np.ascontiguousarray(p.transpose(1, 2, 0)))
         for p in pixels

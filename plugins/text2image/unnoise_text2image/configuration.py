@@ -113,8 +113,9 @@ class Configuration(BaseModel):
 
     diffusers: Annotated[dict[str, Any] | None, FromData()] = Field(
         None,
-        description="the configurations of a diffusers UNet2DConditionModel, its text encoder and"
-        " its scheduler, in the place of network, schedule and parametrization above",
+        description="the configurations of a diffusers UNet2DConditionModel, its text encoder, its"
+        " scheduler and its autoencoder, if any, in the place of network, schedule and"
+        " parametrization above",
     )
 
     @model_validator(mode="after")
@@ -139,6 +140,14 @@ class Configuration(BaseModel):
         if self.side is None or self.base_side is None:
             raise ConfigError("the configuration has no size", fix="pass side= and base_side=")
         return self.base_side, self.side
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the states of the first stage."""
+        if self.diffusers is None:
+            return 3, self.sides[0], self.sides[0]
+        unet = self.diffusers["unet"]
+        return unet.get("in_channels", 4), unet["sample_size"], unet["sample_size"]
 
     @property
     def factor(self) -> int:

@@ -1,14 +1,16 @@
-"""A diffusers folder (UNet2DConditionModel of pixels, text encoder, tokenizer) as a model.
+"""A diffusers folder (UNet2DConditionModel, text encoder, tokenizer) as a model.
 
     model = unnoise.load("folder")
     out = model.generate(prompt="a red apple", guidance_scale=7.5)
 
 The folder holds `unet/`, `text_encoder/` (a CLIPTextModel or T5EncoderModel of transformers),
-`tokenizer/` and `scheduler/`, as `save_pretrained` of a pipeline writes them; one with other parts,
-such as the autoencoder of latent diffusion, is refused, and so is every field that the classes do
-not know. All states of the encoder's last layer go to the cross attention, those at padding too, as
-in diffusers. What the scheduler says is honoured as in `unnoise_images.diffusers_model`. Guidance
-comes before a picture is clipped, and the noise stays as it was predicted.
+`tokenizer/` and `scheduler/`, as `save_pretrained` of a pipeline writes them, and `vae/` where the
+network diffuses the codes of an AutoencoderKL (latent diffusion): without one it reads the three
+channels of pixels. Other parts are refused, a safety checker too, which is not run here, and so is
+every field that the classes do not know. All states of the encoder's last layer go to the cross
+attention, those at padding too, as in diffusers. What the scheduler says is honoured as in
+`unnoise_images.diffusers_model`. Guidance comes before a picture is clipped, and the noise stays as
+it was predicted.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -24,6 +27,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from unnoise.codecs import Codec
 from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Condition, NetworkDenoiser
 from unnoise.errors import BundleError, ConfigError, InputError, nearest
@@ -32,11 +36,14 @@ from unnoise.spaces import Layout
 from unnoise_images.diffusers_model import Kept
 from unnoise_images.diffusers_scheduler import DiffusersScheduler, json_in, scheduler_file
 from unnoise_images.foreign import loaded, of_diffusers, unloadable
+from unnoise_latent.adapters import KL, load_autoencoder_kl, read_autoencoder_kl
 from unnoise_text2image.configuration import Configuration
 from unnoise_text2image.guidance import Clip
 
 _NETWORK: Final = "UNet2DConditionModel"
 _PARTS: Final = ("scheduler", "text_encoder", "tokenizer", "unet")
+_AUTOENCODER: Final = "vae"
+_WHITE: Final = (0.0, 255.0)
 _ENCODERS: Final[Mapping[str, tuple[str, str]]] = {
     "clip_text_model": ("CLIPTextConfig", "CLIPTextModel"),
     "t5": ("T5Config", "T5EncoderModel"),
@@ -75,8 +82,19 @@ def is_diffusers(folder: Path) -> bool:
     return path.is_file() and json_in(path).get("_class_name") == _NETWORK
 
 
-def opened(folder: Path) -> tuple[Configuration, NetworkDenoiser, str]:
-    """The model in a folder: its configuration, its denoiser, and a hash of the files.
+@final
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What is in a folder. `digest` is of its files; `codec` is None for a model of pixels."""
+
+    configuration: Configuration
+    denoiser: NetworkDenoiser
+    codec: Codec | None
+    digest: str
+
+
+def opened(folder: Path) -> Opened:
+    """The model in a folder.
 
     Raises
     ------
@@ -90,14 +108,23 @@ def opened(folder: Path) -> tuple[Configuration, NetworkDenoiser, str]:
         json_in(folder / "text_encoder/config.json"),
     )
     scheduler = json_in(scheduler_file(folder))
-    configuration = _configuration(unet, encoder, scheduler, folder)
+    latent = (folder / _AUTOENCODER).is_dir()
+    told = read_autoencoder_kl(folder, black_white=_WHITE) if latent else None
+    configuration = _configuration(unet, encoder, scheduler, told, folder)
     kind = _encoder(encoder["model_type"])[1]
     networks = (
         loaded(_library(), folder / "unet", torch_dtype=torch.float32),
         loaded(kind, folder / "text_encoder", dtype=torch.float32),
     )
+    codec = load_autoencoder_kl(folder, black_white=_WHITE).eval() if latent else None
     denoiser = _denoiser(configuration, *networks)
-    return configuration, denoiser.eval(), _digest(folder)
+    return Opened(configuration, denoiser.eval(), codec, _digest(folder))
+
+
+def autoencoder(configuration: Configuration) -> KL | None:
+    """Of whose codes a model of latent diffusion is."""
+    told = (configuration.diffusers or {}).get("autoencoder")
+    return None if told is None else KL(**told)
 
 
 def build(configuration: Configuration) -> NetworkDenoiser:
@@ -154,12 +181,13 @@ def _configuration(
     unet: Mapping[str, Any],
     encoder: Mapping[str, Any],
     scheduler: Mapping[str, Any],
+    autoencoder: KL | None,
     folder: Path,
 ) -> Configuration:
     """The configuration of a model, from those of its parts."""
     learned = DiffusersScheduler.of(scheduler).learned
-    _check_unet(unet, 2 if learned else 1)
-    side = unet["sample_size"]
+    _check_unet(unet, 2 if learned else 1, autoencoder)
+    side = unet["sample_size"] * (1 if autoencoder is None else autoencoder.factor)
     width = _check_encoder(encoder)
     if unet.get("cross_attention_dim", 1280) != width and unet.get("encoder_hid_dim") is None:
         raise ConfigError(
@@ -185,25 +213,29 @@ def _configuration(
                 "text_encoder": dict(encoder),
                 "scheduler": dict(scheduler),
                 "pad": pad,
+                "autoencoder": autoencoder and autoencoder.model_dump(mode="json"),
             },
         },
     )
 
 
-def _check_unet(unet: Mapping[str, Any], outputs: int) -> None:
+def _check_unet(unet: Mapping[str, Any], outputs: int, autoencoder: KL | None) -> None:
     """ConfigError for a network that cannot be used, or a field of it that nothing knows."""
     if "auto_map" in unet:
         raise _code("unet/config.json", _NETWORK)
     known = inspect.signature(_library().__init__).parameters
     _check_known(_plain(unet).keys() - {"_class_name"}, known, "unet")
     channels = unet.get("in_channels", 4), unet.get("out_channels", 4)
-    if channels != (3, 3 * outputs):
+    data, seen = (3, 3) if autoencoder is None else autoencoder.channels
+    if channels != (seen, seen * outputs):
         raise ConfigError(
-            f"a {_NETWORK} of pixels sees 3 channels, and puts out as many, or twice as many with"
-            " variance_type learned_range",
+            f"a {_NETWORK} sees the 3 channels of pixels, or those of the codes of the autoencoder"
+            " in vae/, and puts out as many, or twice as many with variance_type learned_range",
             value=channels,
-            fix="models of an autoencoder's codes are not read",
+            limit=(seen, seen * outputs),
         )
+    if data != 3:
+        raise ConfigError("the autoencoder's pictures have 3 channels", value=data, limit=3)
     for name in _UNTOLD:
         if unet.get(name) is not None:
             raise ConfigError(
@@ -276,11 +308,13 @@ def _check_pipeline(root: Path) -> None:
     if (root / "model_index.json").is_file():
         index = json_in(root / "model_index.json")
         parts = [n for n, v in index.items() if isinstance(v, list) and v != [None, None]]
-        if other := sorted({*parts} - {*_PARTS}):
+        if other := sorted({*parts} - {*_PARTS, _AUTOENCODER}):
             raise ConfigError(
                 f"this {index.get('_class_name')} of diffusers has parts that are not supported",
                 value=", ".join(other),
-                limit=", ".join(_PARTS),
+                limit=", ".join((*_PARTS, _AUTOENCODER)),
+                fix="set what does not draw, such as safety_checker, to [null, null] in"
+                " model_index.json",
             )
     if missing := [part for part in _PARTS if not (root / part).is_dir()]:
         raise BundleError(f"this folder lacks {', '.join(missing)}", value=str(root))
@@ -313,7 +347,7 @@ def _code(file: str, what: str) -> BundleError:
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for part in _PARTS:
+    for part in (*_PARTS, _AUTOENCODER):
         for file in sorted(
             [*(folder / part).glob("*.json"), *(folder / part).glob("*.safetensors")]
         ):

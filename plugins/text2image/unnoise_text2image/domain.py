@@ -81,9 +81,17 @@ class Text2Image(Trainable):
         """What diffusers' `save_pretrained` wrote, see `diffusers_model`."""
         if not diffusers_model.is_diffusers(folder):
             return None
-        configuration, denoiser, digest = diffusers_model.opened(folder)
+        found = diffusers_model.opened(folder)
         card = {"data": f"the diffusers folder {folder.name!r}"}
-        return Trained(self, denoiser, configuration, self.defaults(configuration), card, digest)
+        return Trained(
+            self,
+            found.denoiser,
+            found.configuration,
+            self.defaults(found.configuration),
+            card,
+            found.digest,
+            found.codec or levels(),
+        )
 
     def build(self, configuration: Configuration) -> Denoiser:
         if configuration.diffusers is not None:
@@ -157,7 +165,9 @@ class Text2Image(Trainable):
             )
 
     def codec(self, configuration: Configuration) -> Codec:
-        return levels()
+        """Levels, or the autoencoder of a model that diffuses codes."""
+        told = diffusers_model.autoencoder(configuration)
+        return levels() if told is None else told.fresh()
 
     def data_type(self, configuration: Configuration) -> DataType:
         """8-bit values."""
@@ -199,7 +209,7 @@ class Text2Image(Trainable):
         configuration: Configuration = model.configuration
         own = [inputs[draw.input] for draw in draws]
         told = _told(own)
-        small, large = configuration.sides
+        _, large = configuration.sides
         if configuration.stage == "upsampler":
             low = _pictures(own)
             base = None
@@ -211,7 +221,7 @@ class Text2Image(Trainable):
             low = tensor(
                 (
                     yield Task(
-                        Layout.dense(len(own), (3, small, small)),
+                        Layout.dense(len(own), configuration.shape),
                         condition=_with_kept(told, seen) if configuration.painter else told,
                         observation=seen,
                         start=_start(own, factor),
@@ -266,13 +276,13 @@ def _pictures(own: Sequence[Prepared]) -> Tensor:
 
 
 def _observation(own: Sequence[Prepared], factor: int) -> Observation | None:
-    """The kept parts of the pictures, at a size smaller by `factor`: what lies in a kept part with
-    all its pixels is kept."""
+    """The kept parts of the pictures' states, at a size smaller by `factor`: what lies in a kept
+    part with all its pixels is kept."""
     if own[0].known is None:
         return None
     known = torch.cat([one.known for one in own if one.known is not None])
-    kept = reduced(known.float(), factor) == 1
     value = reduced(_pictures(own), factor)
+    kept = reduced(known.float(), known.shape[-1] // value.shape[-1]) == 1
     return Observation(value, kept.expand(value.shape))
 
 

@@ -14,8 +14,8 @@ from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel
 from unnoise.samplers.strength import time_of_strength
-from unnoise.spaces import Euclidean, tensor
 from unnoise_images.files import as_picture, to_mask, to_pixels
+from unnoise_latent.pictures import latents_of
 from unnoise_text2image.configuration import Configuration
 from unnoise_text2image.guidance import Guidance
 from unnoise_text2image.request import Request
@@ -32,8 +32,8 @@ class Prepared:
     prompt, negative : as they were written.
     ids, negative_ids : (1, L) their tokens.
     notes : what is to be said of how they were read.
-    picture : (1, 3, side, side) the state of the image, of the size that the model's last stage
-        makes; of an upsampler the small picture.
+    picture : (1, C, h, w) the state of the image, of the size that the model's last stage makes; of
+        an upsampler the small picture.
     known : (1, 1, side, side) True where the picture is kept; None without a mask.
     start : time at which the first stage starts from the picture.
     guidance, upsampling : of the two stages.
@@ -156,9 +156,7 @@ def _picture(given: Any, configuration: Configuration, model: Trained) -> Tensor
     side = _side(configuration)
     image = as_picture(given, "image")
     pixels = to_pixels(image, side, side, 3, "refuse", "image", configuration.background)
-    data = torch.from_numpy(pixels.copy()).float()[None]
-    value, _ = model.codec.embed(data, Euclidean().layout(data))
-    return tensor(value)
+    return latents_of(torch.from_numpy(pixels.copy()).float()[None], model.codec)
 
 
 def _side(configuration: Configuration) -> int:

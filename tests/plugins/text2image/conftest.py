@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from unnoise.compat import without_broken_torchaudio
 from unnoise.model import Model
 from unnoise_text2image.domain import Text2Image
 
+LENGTH = 10
 COLOURS = {"red": (255, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
 THINGS = ("apple", "heart", "flag")
 
@@ -74,3 +77,33 @@ def picture() -> Image.Image:
     """16 x 16 of noise."""
     values = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     return Image.fromarray(values)
+
+
+@pytest.fixture(scope="session")
+def clip() -> dict[str, Any]:
+    """A CLIPTextModel with random weights and its tokenizer of letters, "re" and "red"."""
+    without_broken_torchaudio()
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    letters = [chr(97 + k) for k in range(26)]
+    pieces = [*letters, *[f"{a}</w>" for a in letters], "re", "red</w>"]
+    pieces += ["<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(
+        vocab={piece: k for k, piece in enumerate(pieces)},
+        merges=[("r", "e"), ("re", "d</w>")],
+        model_max_length=LENGTH,
+    )
+    configuration = CLIPTextConfig(
+        vocab_size=len(pieces),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=LENGTH,
+        bos_token_id=len(pieces) - 2,
+        eos_token_id=len(pieces) - 1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = CLIPTextModel(configuration).eval()
+    return {"text_encoder": encoder, "tokenizer": tokenizer}
