@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from unnoise.errors import ConfigError, InputError, nearest
+from unnoise.specs import Only
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -71,6 +72,34 @@ def unknown(name: str, names: Iterable[str]) -> ConfigError:
     """The error for an option that nobody knows."""
     known = sorted(set(names))
     return ConfigError(f"unknown option {name!r}", limit=", ".join(known), fix=nearest(name, known))
+
+
+def check_read(configuration: BaseModel, given: Mapping[str, Any]) -> None:
+    """ConfigError for an option of a run that its completed configuration does not read, see
+    `unnoise.specs.Only`; None stands for what is not given."""
+    for name, field in type(configuration).model_fields.items():
+        if given.get(name) is None:
+            continue
+        for only in field.metadata:
+            if isinstance(only, Only):
+                found = getattr(configuration, only.option)
+                if not (found in only.values if only.values else found):
+                    raise _not_read(name, given[name], only, found)
+
+
+def _not_read(name: str, value: object, only: Only, found: object) -> ConfigError:
+    option = f"option {name!r} is not read by this run"
+    fix = "leave it out"
+    if only.because:
+        return ConfigError(f"{option}: {only.because}", value=value, fix=fix)
+    if not only.values:
+        return ConfigError(f"{option}, which has no {only.option}", value=value, fix=fix)
+    named = " or ".join(map(str, only.values))
+    return ConfigError(
+        f"{option}: it belongs to {only.option} {named}, and {only.option} is {found}",
+        value=value,
+        fix=f"{fix}, or choose {'that' if len(only.values) == 1 else 'another'} {only.option}",
+    )
 
 
 def _limit(context: Mapping[str, Any]) -> str | None:

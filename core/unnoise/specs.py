@@ -136,6 +136,25 @@ class FromData:
     `Domain.configure` fills it in, and it is no flag of `unnoise train`."""
 
 
+@final
+@dataclass(frozen=True)
+class Only:
+    """Marks a field of a configuration that is read only where another one says so,
+    `Annotated[int, Only("goal", ("adversarial",))] = 4`: elsewhere a run that is given it is
+    refused.
+
+    Attributes
+    ----------
+    option : the other field of the completed configuration, or a property of it.
+    values : of that, where the marked field is read; where none are named, any that is true.
+    because : why it is not read elsewhere, in the place of a sentence that names both.
+    """
+
+    option: str
+    values: tuple[object, ...] = ()
+    because: str = ""
+
+
 KINDS: Final[Mapping[Kind, type[Spec]]] = MappingProxyType(
     {
         "domains": DomainSpec,

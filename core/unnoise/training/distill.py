@@ -26,7 +26,7 @@ from unnoise.storage.bundle import CONFIG, json_bytes
 from unnoise.storage.files import writable_folder
 from unnoise.storage.tensors import tensor_bytes
 from unnoise.training.setup import split_options
-from unnoise.training.train import train
+from unnoise.training.train import train_as
 
 USUAL_STEPS = 50
 """Steps at which DDIM serves as a teacher when the model itself prefers another sampler."""
@@ -191,16 +191,13 @@ def _halve(
     if isinstance(usual, ConditionDropout):
         objective = replace(usual, objective=inner)
     chosen = configuration.model_dump(mode="json", exclude_none=True)
-    return train(
-        domain,
-        data,
-        folder,
-        objective=objective,
-        initial=replace(model, hash=_identity(model)),
-        defaults={"steps": steps, "sampler": "ddim", "grid": "uniform"},
-        resume=resume,
-        **{**chosen, **options},
-    )
+    own = {
+        "objective": objective,
+        "initial": replace(model, hash=_identity(model)),
+        "defaults": {"steps": steps, "sampler": "ddim", "grid": "uniform"},
+        "resume": resume,
+    }
+    return train_as(domain, data, folder, {**chosen, **own, **options}, options)
 
 
 def _identity(model: Model) -> str:

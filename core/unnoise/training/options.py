@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from unnoise.objectives import Elapsed
+from unnoise.specs import Only
 
 C = TypeVar("C", bound=BaseModel)
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -69,7 +70,7 @@ class TrainingConfiguration(BaseModel):
     decay: Literal["none", "cosine", "linear"] = Field(
         "cosine", description="how the learning rate falls from the warm-up to the last step"
     )
-    floor: float = Field(
+    floor: Annotated[float, Only("decay", ("cosine", "linear"))] = Field(
         0.0, ge=0, le=1, description="where the decay ends, as a fraction of learning_rate"
     )
     ema: Rate = Field(
@@ -91,7 +92,7 @@ class TrainingConfiguration(BaseModel):
     bound_samples: int = Field(
         16, ge=0, le=10**6, description="validation samples whose variational bound is computed"
     )
-    bound_evaluations: int = Field(
+    bound_evaluations: Annotated[int, Only("bound_samples")] = Field(
         25, ge=1, le=10**5, description="times at which that bound calls the network"
     )
     samples_every: int = Field(

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from unnoise.discovery.domains import configuration_of
 from unnoise.domain import Trainable
 from unnoise.errors import ConfigError, InputError
-from unnoise.fields import configured, refused, unknown
+from unnoise.fields import check_read, configured, refused, unknown
 from unnoise.storage.bundle import CONFIG
 from unnoise.training import checkpoint as checkpoints
 from unnoise.training.checkpoint import Checkpoint
@@ -150,18 +150,26 @@ def checkpoint_in(folder: Path, options: TrainingConfiguration) -> Checkpoint | 
     return good
 
 
-def open_data(domain: Trainable, source: Any, own: dict[str, Any]) -> Data:
+def open_data(
+    domain: Trainable, source: Any, own: dict[str, Any], given: Mapping[str, Any]
+) -> Data:
     """Complete the configuration from the data and open both parts.
+
+    Parameters
+    ----------
+    own : the options of the domain.
+    given : those of a run that somebody gave it.
 
     Raises
     ------
-    ConfigError : an option of the domain that cannot be used.
+    ConfigError : an option of the domain that cannot be used, or was given and is not read.
     InputError : there is nothing to train on.
     """
     try:
         configuration = configuration_of(domain, source, own)
     except ValidationError as error:
         raise refused(error, tuple(domain.Configuration.model_fields)) from error
+    check_read(configuration, given)
     train = domain.dataset(source, configuration, "train")
     held_out = domain.dataset(source, configuration, "validation")
     length = _length(train)

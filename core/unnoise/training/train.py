@@ -30,6 +30,7 @@ from unnoise.compat import torch_as_usual
 from unnoise.discovery.domains import built, codec_of, defaults_of, objective_of, trainable_named
 from unnoise.domain import Trainable
 from unnoise.engine.threads import fitting, threads
+from unnoise.fields import check_read
 from unnoise.model import Model
 from unnoise.objectives import Elapsed, Networks, Objective, Turn
 from unnoise.storage.bundle import OTHERS, write_bundle
@@ -63,7 +64,6 @@ from unnoise.training.validate import Validation
 __all__ = ["TrainingConfiguration", "train"]
 
 
-@torch_as_usual()
 def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -> Model:
     """Train a model of `domain` on `data`, in the folder `out`.
 
@@ -98,12 +98,25 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
     Cancelled : SIGINT or SIGTERM, after a checkpoint; `value` is the signal's name.
     LimitExceeded : the disk is full; the last checkpoint is good.
     """
-    folder = Path(out)
     domain = trainable_named(domain) if isinstance(domain, str) else domain
+    return train_as(domain, data, Path(out), options, options)
+
+
+@torch_as_usual()
+def train_as(
+    domain: Trainable,
+    data: Any,
+    folder: Path,
+    options: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> Model:
+    """As `train`, with all `options` of which somebody has `given` a part: what that names and the
+    run does not read is refused."""
     data, options = continued(domain, folder, data, options)
     training, own = split_options(domain, options)
+    check_read(training, given)
     with _one_at_a_time:
-        return _trained(domain, data, folder, training, own)
+        return _trained(domain, data, folder, training, own, given)
 
 
 _one_at_a_time = threading.RLock()
@@ -117,6 +130,7 @@ def _trained(
     folder: Path,
     training: TrainingConfiguration,
     own: dict[str, Any],
+    given: Mapping[str, Any],
 ) -> Model:
     objective, initial = own.pop("objective", None), own.pop("initial", None)
     defaults = own.pop("defaults", {})
@@ -131,7 +145,7 @@ def _trained(
             good = checkpoint_in(folder, training)  # nobody has written since
             checkpoints.clean(folder)
         stack.enter_context(generators_kept())
-        opened = open_data(domain, data, own)
+        opened = open_data(domain, data, own, given)
         if objective is None:
             seed_generators(mix(training.seed, 0), accelerator.device)  # it may have weights
             objective = objective_of(domain, opened.configuration)

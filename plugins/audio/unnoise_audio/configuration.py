@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from unnoise.errors import ConfigError
-from unnoise.specs import FromData
+from unnoise.specs import FromData, Only
 from unnoise_audio.front_ends import front_end
 from unnoise_audio.mel import MelConfiguration
 from unnoise_audio.rates import default_factors, reach
+
+MDCT: Final = Only("method", ("mdct",))
+WAVEGRAD: Final = Only("method", ("wavegrad",))
 
 
 class Learned(BaseModel):
@@ -55,18 +58,28 @@ class Configuration(BaseModel):
     method: Literal["mdct", "wavegrad"] = Field(
         "mdct", description="mdct: coefficients of frames, patches; wavegrad: samples, as published"
     )
-    factors: tuple[int, ...] | None = Field(
+    factors: Annotated[tuple[int, ...] | None, WAVEGRAD] = Field(
         None, description="wavegrad: repetitions whose product is the hop; default: five small ones"
     )
-    size: Literal["base", "large"] = Field("base", description="wavegrad: as published")
-    prior: Literal["standard", "mel"] = Field(
+    size: Annotated[Literal["base", "large"], WAVEGRAD] = Field(
+        "base", description="wavegrad: as published"
+    )
+    prior: Annotated[Literal["standard", "mel"], WAVEGRAD] = Field(
         "standard", description="wavegrad: mel: noise as loud as each frame (PriorGrad)"
     )
-    patch: int = Field(40, ge=1, le=16_384, description="samples of a patch; divides the hop")
-    width: int = Field(96, ge=8, le=4096, description="channels of the network")
-    layers: int = Field(6, ge=1, le=64, description="residual blocks of the network")
-    expansion: int = Field(3, ge=1, le=16, description="inner width of a block, in widths")
-    kernel: int = Field(15, ge=1, le=63, description="patches that a block mixes; an odd number")
+    patch: Annotated[int, MDCT] = Field(
+        40, ge=1, le=16_384, description="samples of a patch; divides the hop"
+    )
+    width: Annotated[int, MDCT] = Field(96, ge=8, le=4096, description="channels of the network")
+    layers: Annotated[int, MDCT] = Field(
+        6, ge=1, le=64, description="residual blocks of the network"
+    )
+    expansion: Annotated[int, MDCT] = Field(
+        3, ge=1, le=16, description="inner width of a block, in widths"
+    )
+    kernel: Annotated[int, MDCT] = Field(
+        15, ge=1, le=63, description="patches that a block mixes; an odd number"
+    )
     learned: Annotated[Learned | None, FromData()] = Field(None, description="from the data")
 
     @field_validator("mel", mode="before")

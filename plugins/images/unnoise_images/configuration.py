@@ -8,9 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from unnoise.errors import ConfigError
 from unnoise.objectives import Goal
-from unnoise.specs import FromData
+from unnoise.specs import FromData, Only
 from unnoise_images.files import LARGEST, SMALLEST, Fit, colour
 
+OURS: Final = Only("diffusers", (None,), "the network and its noise are a diffusers folder's")
+NOT_LEARNED: Final = Only("goal", ("simple", "min-snr", "likelihood", "hybrid", "adversarial"))
 NO_GUIDANCE: Final = "a model with the goal adversarial draws pictures and cannot be guided"
 
 
@@ -63,41 +65,43 @@ class Configuration(BaseModel):
         description="train on pictures moved by up to so many pixels, their edges continued",
     )
 
-    widths: tuple[int, ...] = Field(
+    widths: Annotated[tuple[int, ...], OURS] = Field(
         (16, 32, 64), min_length=1, max_length=6, description="channels at each resolution"
     )
-    blocks: tuple[int, ...] = Field(
+    blocks: Annotated[tuple[int, ...], OURS] = Field(
         (1, 1, 2), min_length=1, max_length=6, description="residual blocks at each resolution"
     )
-    attention: bool = Field(True, description="self-attention at the lowest resolution")
-    parametrization: Literal["v", "noise", "clean"] = Field(
+    attention: Annotated[bool, OURS] = Field(
+        True, description="self-attention at the lowest resolution"
+    )
+    parametrization: Annotated[Literal["v", "noise", "clean"], OURS] = Field(
         "v", description="what the network predicts"
     )
-    schedule: Literal["cosine", "linear"] = Field(
+    schedule: Annotated[Literal["cosine", "linear"], OURS, NOT_LEARNED] = Field(
         "cosine", description="how noise grows with time; with the goal vdm it is learned"
     )
-    goal: Goal | Literal["adversarial"] = Field(
+    goal: Annotated[Goal | Literal["adversarial"], OURS] = Field(
         "simple",
         description="what is minimised: simple and min-snr for pictures that look good; likelihood,"
         " vdm (learned schedule) and hybrid (learned variance) for a better bound; adversarial"
         " against a second network, for pictures in the few steps of --chain",
     )
-    chain: int = Field(
+    chain: Annotated[int, Only("goal", ("adversarial",))] = Field(
         4, ge=1, le=1000, description="steps of a picture, with the goal adversarial"
     )
-    fourier: tuple[Annotated[int, Field(ge=0, le=12)], ...] | None = Field(
+    fourier: Annotated[tuple[Annotated[int, Field(ge=0, le=12)], ...] | None, OURS] = Field(
         None,
         max_length=8,
         description="n of the sin and cos of 2^n pi x that the network sees beside the picture x,"
         " for detail below its levels; default: 6 and 7 for the goal vdm, else none",
     )
-    label_dropout: float = Field(
+    label_dropout: Annotated[float, Only("classes")] = Field(
         0.15,
         ge=0,
         le=1,
         description="share of training pictures shown without their label, for guidance",
     )
-    guidance_scale: float = Field(
+    guidance_scale: Annotated[float, Only("classes")] = Field(
         1.0, ge=0, le=100, description="guidance when a request does not say"
     )
 

@@ -4,12 +4,12 @@ bundle."""
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import ConfigError
-from unnoise.specs import FromData
+from unnoise.specs import FromData, Only
 from unnoise_images.configuration import Configuration as Pictures
 from unnoise_images.files import LARGEST, SMALLEST, Fit
 from unnoise_latent.adapters import KL
@@ -18,6 +18,9 @@ Method: TypeAlias = Literal["vae", "frozen", "lsgm", "unified"]
 Weighting: TypeAlias = Literal["ll", "un", "re"]
 Binarise: TypeAlias = Literal["none", "threshold", "stochastic"]
 Likelihood: TypeAlias = Literal["bernoulli", "logistic", "categorical", "gaussian"]
+
+OURS: Final = Only("autoencoder", (None,), "the autoencoder is a diffusers folder's")
+LEARNING: Final = Only("method", ("vae", "lsgm", "unified"))
 
 
 class Configuration(BaseModel):
@@ -72,24 +75,30 @@ class Configuration(BaseModel):
         " autoencoder of `initial`; lsgm: both together by the bound; unified: the code's noise is"
         " the prior's least noise (Unified Latents)",
     )
-    weighting: Weighting | None = Field(
+    weighting: Annotated[Weighting | None, Only("method", ("frozen", "lsgm", "unified"))] = Field(
         None,
         description="how the prior's loss is weighted in time, ll, un or re; the encoder's always"
         " by ll; default: re, un for unified, and ll for vdm",
     )
-    schedule: Literal["geometric", "linear", "vdm"] = Field(
-        "geometric", description="noise in time: VPSDE, or learned end points (vdm)"
+    schedule: Annotated[
+        Literal["geometric", "linear", "vdm"], Only("method", ("vae", "frozen", "lsgm"))
+    ] = Field("geometric", description="noise in time: VPSDE, or learned end points (vdm)")
+    groups: Annotated[int, OURS] = Field(
+        2, ge=1, le=16, description="groups of latents, each given those before it"
     )
-    groups: int = Field(2, ge=1, le=16, description="groups of latents, each given those before it")
-    channels: int = Field(16, ge=1, le=256, description="latent channels of all groups together")
-    widths: tuple[Annotated[int, Field(ge=4, le=1024)], ...] = Field(
+    channels: Annotated[int, OURS] = Field(
+        16, ge=1, le=256, description="latent channels of all groups together"
+    )
+    widths: Annotated[tuple[Annotated[int, Field(ge=4, le=1024)], ...], OURS] = Field(
         (24, 48, 128),
         min_length=1,
         max_length=6,
         description="channels of the autoencoder at a half, a quarter, .. of the resolution; the"
         " latents have the last one",
     )
-    blocks: int = Field(1, ge=1, le=8, description="residual blocks at each resolution")
+    blocks: Annotated[int, OURS] = Field(
+        1, ge=1, le=8, description="residual blocks at each resolution"
+    )
     prior_width: int = Field(128, ge=8, le=2048, description="channels of the prior's network")
     prior_layers: int = Field(3, ge=1, le=64, description="residual blocks of the prior's network")
     mixing: float = Field(
@@ -99,19 +108,19 @@ class Configuration(BaseModel):
         description="share of the prior's network in the mixed score at the start, which is learned"
         " for each channel; the network starts as the normal law, too",
     )
-    kl_warmup: float = Field(
+    kl_warmup: Annotated[float, LEARNING] = Field(
         0.3, ge=0, le=1, description="share of the run over which the divergence is warmed up"
     )
-    spectral: float = Field(
+    spectral: Annotated[float, LEARNING] = Field(
         0.0, ge=0, description="weight of the largest singular values of the autoencoder's layers"
     )
-    label_dropout: float = Field(
+    label_dropout: Annotated[float, Only("classes")] = Field(
         0.15,
         ge=0,
         le=1,
         description="share of training pictures shown without their label, for guidance",
     )
-    guidance_scale: float = Field(
+    guidance_scale: Annotated[float, Only("classes")] = Field(
         1.0, ge=0, le=100, description="guidance when a request does not say"
     )
 

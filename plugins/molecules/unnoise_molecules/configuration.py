@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unnoise.specs import Only
 from unnoise_molecules.graph import ELEMENTS
+
+E3: Final = Only("network", ("e3",))
 
 
 class Configuration(BaseModel):
@@ -19,25 +22,35 @@ class Configuration(BaseModel):
         description="e3: tensor products of irreps, conditioned on noise level and stereo tags;"
         " geodiff: the dual encoder of GeoDiff, on distances",
     )
-    layers: int = Field(5, ge=1, le=20, description="layers of the e3 network")
-    scalars: int = Field(96, ge=1, le=1024, description="scalars per atom (e3)")
-    pseudoscalars: int = Field(8, ge=1, le=256, description="pseudoscalars per atom (e3)")
-    vectors: int = Field(24, ge=1, le=256, description="vectors per atom (e3)")
-    axial: int = Field(8, ge=1, le=256, description="axial vectors per atom (e3)")
-    pair: int = Field(48, ge=2, le=512, description="channels per pair of atoms (e3)")
-    heads: int = Field(
+    layers: Annotated[int, E3] = Field(5, ge=1, le=20, description="layers of the e3 network")
+    scalars: Annotated[int, E3] = Field(96, ge=1, le=1024, description="scalars per atom (e3)")
+    pseudoscalars: Annotated[int, E3] = Field(
+        8, ge=1, le=256, description="pseudoscalars per atom (e3)"
+    )
+    vectors: Annotated[int, E3] = Field(24, ge=1, le=256, description="vectors per atom (e3)")
+    axial: Annotated[int, E3] = Field(8, ge=1, le=256, description="axial vectors per atom (e3)")
+    pair: Annotated[int, E3] = Field(
+        48, ge=2, le=512, description="channels per pair of atoms (e3)"
+    )
+    heads: Annotated[int, E3] = Field(
         8, ge=1, le=64, description="radial weights per pair (e3); divides every kind of channel"
     )
-    hidden: int = Field(128, ge=8, le=1024, description="channels of the geodiff network")
+    hidden: Annotated[int, Only("network", ("geodiff",))] = Field(
+        128, ge=8, le=1024, description="channels of the geodiff network"
+    )
     radius: float = Field(
         10.0, gt=1, le=100, description="pairs of atoms farther apart have no influence, angstrom"
     )
-    sigma_min: float = Field(0.02, gt=0, le=1, description="smallest noise (e3), angstrom")
-    sigma_max: float = Field(10.0, gt=1, le=100, description="largest noise (e3), angstrom")
-    sigma_data: float = Field(
+    sigma_min: Annotated[float, E3] = Field(
+        0.02, gt=0, le=1, description="smallest noise (e3), angstrom"
+    )
+    sigma_max: Annotated[float, E3] = Field(
+        10.0, gt=1, le=100, description="largest noise (e3), angstrom"
+    )
+    sigma_data: Annotated[float, E3] = Field(
         1.0, gt=0, le=100, description="scale of the preconditioning (e3), angstrom"
     )
-    focus: float = Field(
+    focus: Annotated[float, E3] = Field(
         1.5,
         gt=0,
         le=10,
@@ -57,7 +70,7 @@ class Configuration(BaseModel):
         description="how often noise of begin_level is put on a conformer and taken away again,"
         " when a request does not say; default: 2 for e3, 1 for geodiff",
     )
-    embeddings: int = Field(
+    embeddings: Annotated[int, E3] = Field(
         0,
         ge=0,
         le=1000,

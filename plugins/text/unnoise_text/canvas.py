@@ -19,10 +19,14 @@ from unnoise.errors import InputError
 from unnoise_text.characters import Vocabulary
 from unnoise_text.units import UNITS, tokens_for, weights_of
 
-GAP: Final = re.compile(r"(\\*)(_{4,})(?::(\d+)([wc](?!\w))?)?")
+GAP: Final = re.compile(
+    r"(\\*)(_{4,})(?::(\{\d[^{}\s]*\}|[+-]?\d[^\W_]*(?:[.,]\d[^\W_]*)*|[wc]\b))?"
+)
+_SIZE: Final = re.compile(r"(\{)?(?P<number>\d+)(?P<unit>[wc])?(?(1)\})")
 LONGEST: Final = 1 << 16
 """Tokens of one text."""
 _SHOWN: Final = 60  # characters of a text that a message shows
+_DIGITS: Final = 9  # of a number that is worth reading
 
 
 @final
@@ -121,10 +125,12 @@ class Canvas:
 
 
 def canvas(template: str, length: int, vocabulary: Vocabulary) -> Canvas:
-    r"""A template with `____` (its share of what is left of `length`) and `____:12` gaps; `\____`
-    is no gap, and `\\____` a backslash and a gap.
+    r"""A template with gaps, `____` (its share of what is left of `length`) and `____:12`, of tokens,
+    or of words (`____:12w`) or characters (`____:12c`), `____:{12}` where a letter or digit
+    follows. `\____` is no gap, and `\\____` a backslash and a gap.
 
-    Raises InputError: no gap, nothing left for a free one, longer than `length`.
+    Raises InputError: no gap, a size that is none of these, nothing left for a free one, longer
+    than `length`.
     """
     return filled(pieces_of(template, vocabulary), length)
 
@@ -188,13 +194,26 @@ def filled(pieces: Sequence[Piece], length: int) -> Canvas:
 
 
 def _gap(found: re.Match[str]) -> Piece:
-    size, unit = found[3], found[4] or ""
-    if size is None:
+    if found[3] is None:
         return FREE
-    if not 1 <= int(size) <= LONGEST:
+    size = _SIZE.fullmatch(found[3])
+    if size is None:
+        raise InputError(
+            "what a gap has is a whole number, of tokens, or of w (words) or c (characters)",
+            value=f"____:{found[3]}",
+            limit="____:12, ____:12w, ____:12c",
+            fix="where a letter or digit follows, write ____:{12}",
+        )
+    number, unit = size["number"], size["unit"] or ""
+    if len(number) > _DIGITS or not 1 <= int(number) <= LONGEST:
         what = UNITS.get(unit, "tokens")
-        raise InputError(f"{what} of a gap", value=int(size), limit=f"1 to {LONGEST}")
-    return Piece(None, (), int(size), unit=unit, amount=int(size))
+        raise InputError(
+            f"{what} of a gap are out of range",
+            value=f"____:{found[3]}",
+            limit=f"1 to {LONGEST}",
+            fix="leave the number out for all that is left of length",
+        )
+    return Piece(None, (), int(number), unit=unit, amount=int(number))
 
 
 def _joined(words: Sequence[str | Piece], vocabulary: Vocabulary) -> list[Piece]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from unnoise.errors import BundleError, ConfigError
-from unnoise.specs import FromData
+from unnoise.specs import FromData, Only
 from unnoise_text.characters import Characters, Outside
 from unnoise_text.vocabulary import Subwords
 
@@ -22,6 +22,10 @@ ScheduleName: TypeAlias = Literal["linear", "cosine", "information"]
 Goal: TypeAlias = Literal[
     "bound", "hybrid", "masked", "order_agnostic", "score_entropy", "cross_entropy"
 ]
+
+CHARACTERS: Final = Only("tokenizer", ("characters",))
+NEAREST: Final = Only("kernel", ("nearest",))
+BUILT: Final = Only("built", because="the network was there before")
 
 
 class Learned(BaseModel):
@@ -71,7 +75,7 @@ class Configuration(BaseModel):
         " all bytes, or with those of that part where outside is not error; or a tokenizer.json, or"
         " a folder of transformers with one",
     )
-    alphabet: str | None = Field(
+    alphabet: Annotated[str | None, CHARACTERS] = Field(
         None, description="the characters of a character model; default: those of the data"
     )
     outside: Outside = Field(
@@ -80,7 +84,9 @@ class Configuration(BaseModel):
         " digits as words) and make of the rest a space, nothing (drop) or replacement (map; a"
         " tokenizer's unknown token)",
     )
-    replacement: str = Field(" ", description="what outside='map' writes, for characters")
+    replacement: Annotated[str, CHARACTERS, Only("outside", ("map",))] = Field(
+        " ", description="what outside='map' writes, for characters"
+    )
     field: str | None = Field(
         None, description="of jsonl, parquet and data sets; default: text, content or document"
     )
@@ -97,16 +103,16 @@ class Configuration(BaseModel):
         description="tokens become a mask, any other token, a neighbour in a graph, or what"
         " transitions says",
     )
-    graph: str = Field(
+    graph: Annotated[str, NEAREST] = Field(
         "contexts",
         description="of the nearest kernel: contexts (tokens with like neighbours in the data),"
         " alphabet (order of the vocabulary), or a .npy file of embeddings (K, d)",
     )
-    neighbours: int = Field(4, ge=1, description="of each token in that graph")
+    neighbours: Annotated[int, NEAREST] = Field(4, ge=1, description="of each token in that graph")
     transitions: str | None = Field(
         None, description="of the matrix kernel: a .npy file (K, K) or (T, K, K), rows = from"
     )
-    schedule: ScheduleName = Field(
+    schedule: Annotated[ScheduleName, Only("kernel", ("absorbing", "uniform", "nearest"))] = Field(
         "linear", description="survival of a token: linear (1/(T-t+1)), cosine, or information"
     )
     chain: int | None = Field(
@@ -121,15 +127,19 @@ class Configuration(BaseModel):
         " order_agnostic (ARDM), score_entropy (SEDD, with ratios as its parametrization), or"
         " cross_entropy alone; default: masked for the absorbing kernel, else hybrid",
     )
-    hybrid: float = Field(0.01, ge=0, description="weight of the cross-entropy in hybrid")
+    hybrid: Annotated[float, Only("aim", ("hybrid",), "it is a weight in the goal hybrid")] = Field(
+        0.01, ge=0, description="weight of the cross-entropy in hybrid"
+    )
 
-    architecture: str = Field(
+    architecture: Annotated[str, BUILT] = Field(
         "modernbert", description="any masked language model of transformers, by its model_type"
     )
-    width: int = Field(256, ge=8, description="of the hidden states")
-    depth: int = Field(6, ge=1, description="layers")
-    heads: int = Field(4, ge=1, description="of attention")
-    inner: int | None = Field(None, ge=1, description="width inside a layer; default: 1.5 width")
+    width: Annotated[int, BUILT] = Field(256, ge=8, description="of the hidden states")
+    depth: Annotated[int, BUILT] = Field(6, ge=1, description="layers")
+    heads: Annotated[int, BUILT] = Field(4, ge=1, description="of attention")
+    inner: Annotated[int | None, BUILT] = Field(
+        None, ge=1, description="width inside a layer; default: 1.5 width"
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="more entries of the transformers configuration"
     )
@@ -162,6 +172,16 @@ class Configuration(BaseModel):
         if (self.kernel == "matrix") != (self.transitions is not None):
             raise ValueError("the matrix kernel and transitions belong together")
         return self
+
+    @property
+    def aim(self) -> Goal:
+        """What is minimised: the goal, or the usual one of the kernel."""
+        return self.goal or ("masked" if self.kernel == "absorbing" else "hybrid")
+
+    @property
+    def built(self) -> bool:
+        """Whether the network is made here, and was not there before."""
+        return self.architecture != CALLER and "vocab_size" not in self.settings
 
     @property
     def known(self) -> Learned:

@@ -96,6 +96,10 @@ class Pages(Display[Trained]):
         ]
 
 
+_BROUGHT = ("tokenizer", "alphabet", "kernel", "graph", "neighbours", "transitions")
+"""Options that decide what a model knows, which stays when another starts from it."""
+
+
 @final
 class Text(Trainable):
     """Text of any vocabulary, with its beginning, its end or the text around gaps given."""
@@ -144,6 +148,22 @@ class Text(Trainable):
         found = read_folder(folder)
         defaults = self.defaults(found.configuration)
         return Trained(self, found.denoiser, found.configuration, defaults, found.card, found.hash)
+
+    def check_start(self, configuration: Configuration, initial: Trained | None) -> None:
+        """A model to start from brings its vocabulary, and what its noise has of its data."""
+        if initial is None:
+            return
+        before: Configuration = initial.configuration
+        measured = "information" in (before.schedule, configuration.schedule)
+        for name in (*_BROUGHT, *(("schedule", "chain") if measured else ())):
+            own, asked = getattr(before, name), getattr(configuration, name)
+            if own != asked:
+                raise ConfigError(
+                    f"{name} is that of the model to start from",
+                    value=asked,
+                    limit=own,
+                    fix=f"leave {name} out, or start anew",
+                )
 
     def objective(self, configuration: Configuration) -> Objective:
         return objective_of(configuration)
@@ -310,8 +330,7 @@ def _parametrization(configuration: Configuration) -> Parametrization:
 def objective_of(configuration: Configuration) -> Objective:
     """What a model of this configuration is trained on."""
     steps = configuration.chain or CHAIN
-    absorbing = configuration.kernel == "absorbing"
-    goal = configuration.goal or ("masked" if absorbing else "hybrid")
+    goal = configuration.aim
     if goal == "masked" and configuration.chain is None and configuration.schedule != "information":
         return MaskedDiffusion()
     if goal in ("masked", "bound"):  # of a discrete chain they are the same

@@ -214,7 +214,7 @@ def unprobed(configuration: Configuration) -> Encoder:
     if configuration.architecture == "modernbert":  # every layer sees the whole window
         special = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
         entries |= {"global_attn_every_n_layers": 1, **dict.fromkeys(special)}
-    if "vocab_size" in configuration.settings:  # those of a network that was there before
+    if not configuration.built:
         entries = {}
     model = build(configuration.architecture, entries, configuration.settings)
     width = None if configuration.kernel == "absorbing" else configuration.width

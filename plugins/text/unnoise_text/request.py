@@ -25,7 +25,7 @@ class Request(BaseModel):
     template: str | list[str] | None = Field(
         None,
         description="text with gaps: ____ takes what is left of length, ____:12 has 12 tokens,"
-        " ____:12w 12 words, ____:90c 90 characters;"
+        " ____:12w 12 words, ____:90c 90 characters; ____:{12} where a letter or digit follows;"
         " \\____ is no gap",
     )
     length: int | list[int] | None = Field(

@@ -3,14 +3,19 @@ bundle."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import ConfigError
 from unnoise.objectives import Goal
-from unnoise.specs import FromData
+from unnoise.specs import FromData, Only
 from unnoise_images.files import LARGEST, SMALLEST, Fit
+
+BASE: Final = Only("stage", ("base",))
+UPSAMPLER: Final = Only("stage", ("upsampler",))
+OURS: Final = Only("diffusers", (None,), "the networks and their noise are a diffusers folder's")
+NOT_LEARNED: Final = Only("goal", ("simple", "min-snr", "likelihood", "hybrid"))
 
 
 class Configuration(BaseModel):
@@ -56,44 +61,56 @@ class Configuration(BaseModel):
         " order; default: a tenth, at most 1000",
     )
 
-    length: int = Field(24, ge=2, le=512, description="tokens that are read of a caption")
-    vocabulary: int = Field(4096, ge=64, le=100_000, description="tokens of the text encoder")
-    text_width: int = Field(128, ge=8, le=4096, description="channels of the text encoder")
-    text_layers: int = Field(3, ge=1, le=48, description="layers of the text encoder")
-    text_heads: int = Field(4, ge=1, le=64, description="attention heads of the text encoder")
+    length: Annotated[int, OURS] = Field(
+        24, ge=2, le=512, description="tokens that are read of a caption"
+    )
+    vocabulary: Annotated[int, OURS] = Field(
+        4096, ge=64, le=100_000, description="tokens of the text encoder"
+    )
+    text_width: Annotated[int, OURS] = Field(
+        128, ge=8, le=4096, description="channels of the text encoder"
+    )
+    text_layers: Annotated[int, OURS] = Field(
+        3, ge=1, le=48, description="layers of the text encoder"
+    )
+    text_heads: Annotated[int, OURS] = Field(
+        4, ge=1, le=64, description="attention heads of the text encoder"
+    )
     tokenizer: Annotated[dict[str, Any] | None, FromData()] = Field(
         None, description="of the library tokenizers, made from the captions"
     )
 
-    widths: tuple[int, ...] = Field(
+    widths: Annotated[tuple[int, ...], OURS, BASE] = Field(
         (32, 64, 128), min_length=1, max_length=6, description="channels at each resolution"
     )
-    blocks: tuple[int, ...] = Field(
+    blocks: Annotated[tuple[int, ...], OURS, BASE] = Field(
         (1, 1, 2), min_length=1, max_length=6, description="residual blocks at each resolution"
     )
-    upsampler_widths: tuple[int, ...] = Field(
+    upsampler_widths: Annotated[tuple[int, ...], OURS, UPSAMPLER] = Field(
         (16, 32, 64, 96), min_length=1, max_length=6, description="channels of the upsampler"
     )
-    upsampler_blocks: tuple[int, ...] = Field(
+    upsampler_blocks: Annotated[tuple[int, ...], OURS, UPSAMPLER] = Field(
         (1, 1, 1, 2), min_length=1, max_length=6, description="residual blocks of the upsampler"
     )
-    parametrization: Literal["v", "noise", "clean"] = Field(
+    parametrization: Annotated[Literal["v", "noise", "clean"], OURS] = Field(
         "v", description="what the networks predict"
     )
-    schedule: Literal["cosine", "linear"] = Field("cosine", description="how noise grows with time")
-    goal: Goal = Field(
+    schedule: Annotated[Literal["cosine", "linear"], OURS, NOT_LEARNED] = Field(
+        "cosine", description="how noise grows with time"
+    )
+    goal: Annotated[Goal, OURS] = Field(
         "hybrid",
         description="what is minimised: hybrid also learns the variance of the reverse steps;"
         " simple and min-snr do not; likelihood and vdm (learned schedule) are for the bound",
     )
-    augmentation: float = Field(
+    augmentation: Annotated[float, UPSAMPLER] = Field(
         0.5,
         ge=0,
         lt=1,
         description="largest strength of the noise on the small pictures that an upsampler is"
         " trained on",
     )
-    painter: bool = Field(
+    painter: Annotated[bool, BASE] = Field(
         False,
         description="train a base to paint: it is told the rest of a picture in channels whose"
         " weights begin at 0, so that it may start from a base of words (initial)",
@@ -104,10 +121,10 @@ class Configuration(BaseModel):
         le=1,
         description="share of training pictures shown without their caption, for guidance",
     )
-    guidance_scale: float = Field(
+    guidance_scale: Annotated[float, BASE] = Field(
         3.0, ge=0, le=100, description="guidance of the base when a request does not say"
     )
-    upsampler_scale: float = Field(
+    upsampler_scale: Annotated[float, UPSAMPLER] = Field(
         1.0, ge=0, le=100, description="guidance of the upsampler when a request does not say"
     )
 

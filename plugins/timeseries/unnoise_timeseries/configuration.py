@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import ConfigError
-from unnoise.specs import FromData
+from unnoise.specs import FromData, Only
 from unnoise_timeseries.cycles import Cycle
 from unnoise_timeseries.kinds import Kind, Support
 from unnoise_timeseries.masks import Strategy
+
+CSDI: Final = Only("method", ("csdi",))
 
 
 class Learned(BaseModel):
@@ -80,7 +82,7 @@ class Configuration(BaseModel):
     bounds: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="of a column, low high; either may be none"
     )
-    calendar: tuple[Cycle, ...] | None = Field(
+    calendar: Annotated[tuple[Cycle, ...] | None, CSDI] = Field(
         None,
         description="csdi: the cycles of time that the network is told its place in: day, week,"
         " year; default: those that the training part shows",
@@ -93,7 +95,7 @@ class Configuration(BaseModel):
     window: int | None = Field(
         None, ge=2, le=4096, description="rows that the network sees at once; default: up to 96"
     )
-    overlap: int | None = Field(
+    overlap: Annotated[int | None, CSDI] = Field(
         None, ge=0, description="rows that neighbouring windows share; default: half a window"
     )
     held_out: float | None = Field(
@@ -103,13 +105,13 @@ class Configuration(BaseModel):
         description="share of each series, its end, that is kept for validation; default: 0.1, or"
         " nothing where that is shorter than a window",
     )
-    targets: Strategy = Field(
+    targets: Annotated[Strategy, CSDI] = Field(
         "any",
         description="what is hidden in training: random cells, the pattern of another window"
         " (historical), either of them (mix, as in the paper), a block of rows, any of the three,"
         " or the last rows (forecasting)",
     )
-    horizon: int | None = Field(
+    horizon: Annotated[int | None, CSDI, Only("targets", ("forecasting",))] = Field(
         None,
         ge=1,
         description="rows hidden by the targets forecasting; default: a quarter of a window",
@@ -117,7 +119,7 @@ class Configuration(BaseModel):
     parametrization: Literal["noise", "v"] = Field(
         "v", description="what the network predicts; noise in both papers"
     )
-    prior: Literal["bridge", "standard"] = Field(
+    prior: Annotated[Literal["bridge", "standard"], CSDI] = Field(
         "bridge",
         description="csdi: what noise becomes. bridge: each cell counts from what its neighbours in"
         " time say, in units of how much they leave open; standard: N(0, 1), as in the paper",
@@ -126,19 +128,29 @@ class Configuration(BaseModel):
         None, ge=2, le=10_000, description="T; default: 50 for csdi, 100 for timegrad"
     )
 
-    channels: int = Field(64, ge=2, description="csdi: width of the residual layers")
-    layers: int = Field(4, ge=1, description="csdi: residual layers")
-    heads: int = Field(8, ge=1, description="csdi: of attention")
-    time_width: int = Field(128, ge=2, description="csdi: embedding of the place in the window")
-    feature_width: int = Field(16, ge=1, description="csdi: embedding of the variable")
-    step_width: int = Field(128, ge=2, description="csdi: embedding of the step")
-    dropout: float = Field(
+    channels: Annotated[int, CSDI] = Field(
+        64, ge=2, description="csdi: width of the residual layers"
+    )
+    layers: Annotated[int, CSDI] = Field(4, ge=1, description="csdi: residual layers")
+    heads: Annotated[int, CSDI] = Field(8, ge=1, description="csdi: of attention")
+    time_width: Annotated[int, CSDI] = Field(
+        128, ge=2, description="csdi: embedding of the place in the window"
+    )
+    feature_width: Annotated[int, CSDI] = Field(
+        16, ge=1, description="csdi: embedding of the variable"
+    )
+    step_width: Annotated[int, CSDI] = Field(128, ge=2, description="csdi: embedding of the step")
+    dropout: Annotated[float, CSDI] = Field(
         0.0, ge=0, lt=1, description="csdi: of the transformers; 0.1 in the reference"
     )
 
-    cells: int = Field(40, ge=1, description="timegrad: width of its two LSTM layers")
-    hidden: int = Field(100, ge=1, description="timegrad: width of the condition")
-    lags: tuple[int, ...] | None = Field(
+    cells: Annotated[int, Only("method", ("timegrad",))] = Field(
+        40, ge=1, description="timegrad: width of its two LSTM layers"
+    )
+    hidden: Annotated[int, Only("method", ("timegrad",))] = Field(
+        100, ge=1, description="timegrad: width of the condition"
+    )
+    lags: Annotated[tuple[int, ...] | None, Only("method", ("timegrad",))] = Field(
         None, description="timegrad: earlier rows that it sees; default: by the frequency"
     )
 

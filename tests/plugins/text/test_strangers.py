@@ -163,6 +163,42 @@ def test_literal_gaps(template, sizes, text):
     assert pieces[0].size == len(text)
 
 
+@pytest.mark.parametrize(
+    ("size", "tokens", "after"),
+    [
+        ("2.", 2, "."),
+        ("2, b", 2, ", b"),
+        ("2w.", None, "."),
+        ("{2}b", 2, "b"),
+        ("{2}3", 2, "3"),
+        ("{2c}b", None, "b"),
+        ("2-b", 2, "-b"),
+        ("2 2", 2, " 2"),
+        (":b", None, "::b"),
+        (" b", None, ": b"),
+        ("b", None, ":b"),
+        ("{b}", None, ":{b}"),
+    ],
+)
+def test_sizes_of_gaps(size, tokens, after):
+    made = canvas(f"a____:{size}", 20, Characters("abw _:23,.-{}", "error")).pieces
+    assert made[1].text is None
+    assert tokens is None or made[1].size == tokens
+    assert made[-1].text == after
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["3x", "3W", "3wc", "3words", "3.5w", "3,5", "-3", "+3", "1e3", "0x3", "w", "c", "3é", "{3x}",
+     "0", "0w", "9" * 5000, "{70000c}"],
+)  # fmt: skip
+def test_what_is_no_size_of_a_gap(size):
+    with pytest.raises(InputError, match="gap (has|are)") as caught:
+        canvas(f"a ____:{size} b", 20, LETTERS)
+    assert caught.value.limit
+    assert caught.value.fix
+
+
 def test_no_gap_but_a_literal_one():
     with pytest.raises(InputError, match="the template has no gap"):
         canvas(r"\____", 9, LETTERS)
