@@ -3,9 +3,8 @@
     python -m unnoise_molecules.folders rdkit_folder/drugs drugs.sdf.gz --allow-pickle --most 20
     python -m unnoise_molecules.folders dsgdb9nsd.xyz qm9.sdf.gz
 
-GEOM is a folder of pickles, one molecule each, with RDKit Mols in them. A pickle can run any code
-that its author wants; it is opened only when it is asked for, and what it may name is then limited
-to Mols, arrays and numbers. QM9 is a folder of .xyz files with the SMILES in their last lines but
+GEOM is a folder of pickles, one molecule each, with RDKit Mols in them. They are opened only when
+that is asked for, and read as data (`pickled`): no code of theirs is run. QM9 is a folder of .xyz files with the SMILES in their last lines but
 one; bonds are perceived from the coordinates, and a molecule whose bonds do not give its SMILES is
 left out. (QM9 as `gdb9.sdf` needs no conversion.) What is left out is counted by reason.
 """
@@ -14,13 +13,11 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import io
-import pickle
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
@@ -32,18 +29,9 @@ from unnoise.storage.files import disk_errors, writable_folder
 from unnoise_molecules.check import check, connected
 from unnoise_molecules.ensemble import sdf
 from unnoise_molecules.molecules import require_3d, set_property
+from unnoise_molecules.pickled import read
 
 SUFFIXES: Final = (".pickle", ".pkl", ".xyz")
-_ALLOWED: Final = {
-    ("rdkit.Chem.rdchem", "Mol"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("collections", "OrderedDict"),
-}
 
 
 def convert(
@@ -58,7 +46,7 @@ def convert(
 
     Parameters
     ----------
-    allow_pickle : open the pickles of GEOM: only those of a source that you trust.
+    allow_pickle : open the pickles of GEOM, of which no code is run.
     most_conformers : of each molecule, those of the largest Boltzmann weight.
     most : molecules, in order of the files' names.
 
@@ -71,9 +59,9 @@ def convert(
     files = _files(Path(folder))
     if not allow_pickle and (found := [f for f in files if f.suffix != ".xyz"]):
         raise InputError(
-            "this folder holds pickles, which can run any code",
+            "this folder holds pickles, with which other programs run any code",
             value=str(found[0]),
-            fix="if you trust their source, pass allow_pickle=True",
+            fix="to read their molecules, of which no code is run here, pass allow_pickle=True",
         )
     writable_folder(path.parent)
     counts = Counter({"molecules": 0, "conformers": 0})
@@ -105,19 +93,10 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-class _Unpickler(pickle.Unpickler):
-    """Mols, arrays, numbers and containers; everything else is refused by its name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise InputError("a pickle names what it has no need of", value=f"{module}.{name}")
-        return super().find_class(module, name)
-
-
 def _geom(path: Path) -> Chem.Mol:
     """The ensemble of one pickle of GEOM, with weights and energies of its conformers."""
     try:
-        record = _Unpickler(io.BytesIO(path.read_bytes())).load()
+        record = read(path.read_bytes())
         rows = [
             (row["rd_mol"], float(row["boltzmannweight"]), float(row["relativeenergy"]))
             for row in record["conformers"]
@@ -201,7 +180,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path, help=".sdf or .sdf.gz")
-    parser.add_argument("--allow-pickle", action="store_true", help="open pickles that you trust")
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="open pickles; no code of theirs is run"
+    )
     parser.add_argument("--most-conformers", type=int, help="of each molecule, by weight")
     parser.add_argument("--most", type=int, help="molecules")
     chosen = parser.parse_args(words)

@@ -193,7 +193,7 @@ def test_sizes_of_gaps(size, tokens, after):
      "0", "0w", "9" * 5000, "{70000c}"],
 )  # fmt: skip
 def test_what_is_no_size_of_a_gap(size):
-    with pytest.raises(InputError, match="gap (has|are)") as caught:
+    with pytest.raises(InputError, match=r"gap (has|are)") as caught:
         canvas(f"a ____:{size} b", 20, LETTERS)
     assert caught.value.limit
     assert caught.value.fix
