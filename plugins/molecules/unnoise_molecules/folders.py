@@ -4,9 +4,10 @@
     python -m unnoise_molecules.folders dsgdb9nsd.xyz qm9.sdf.gz
 
 GEOM is a folder of pickles, one molecule each, with RDKit Mols in them. They are opened only when
-that is asked for, and read as data (`pickled`): no code of theirs is run. QM9 is a folder of .xyz files with the SMILES in their last lines but
-one; bonds are perceived from the coordinates, and a molecule whose bonds do not give its SMILES is
-left out. (QM9 as `gdb9.sdf` needs no conversion.) What is left out is counted by reason.
+that is asked for, and read as data (`pickled`): no code of theirs is run. QM9 is a folder of .xyz
+files with the SMILES in their last lines but one; bonds are perceived from the coordinates, and a
+molecule whose bonds do not give its SMILES is left out. (QM9 as `gdb9.sdf` needs no conversion.)
+What is left out is counted by reason.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def _set_item(stack: list[Any]) -> None:
 
 
 _PUSHED: Final = frozenset(
-    [
+    (
         "INT",
         "BININT",
         "BININT1",
@@ -197,7 +197,7 @@ _PUSHED: Final = frozenset(
         "SHORT_BINBYTES",
         "BINBYTES8",
         "BYTEARRAY8",
-    ]
+    )
 )
 _FRESH: Final[dict[str, Callable[[], Any]]] = {
     "NONE": lambda: None,

@@ -125,8 +125,8 @@ class Canvas:
 
 
 def canvas(template: str, length: int, vocabulary: Vocabulary) -> Canvas:
-    r"""A template with gaps, `____` (its share of what is left of `length`) and `____:12`, of tokens,
-    or of words (`____:12w`) or characters (`____:12c`), `____:{12}` where a letter or digit
+    r"""A template with gaps: `____` (its share of what is left of `length`), `____:12` of tokens,
+    `____:12w` of words, `____:12c` of characters; `____:{12}` where a letter or digit
     follows. `\____` is no gap, and `\\____` a backslash and a gap.
 
     Raises InputError: no gap, a size that is none of these, nothing left for a free one, longer
