@@ -96,11 +96,22 @@ def unusable(
     """
     if not skip and len(bad) == 1:
         raise bad[0][1]
-    names = ", ".join(repr(str(p)) if isinstance(p, Path) else p for p, _ in bad[:_NAMED])
-    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    text = f"{len(bad)} of {total} {what} cannot be used: {names}{more}"
+    text = f"{len(bad)} of {total} {what} cannot be used: {some([p for p, _ in bad])}"
     if not skip:
         raise InputError(
             text, value=str(bad[0][1]), fix="repair or remove them, or pass unreadable='skip'"
         )
     warnings.warn(text, stacklevel=3)
+
+
+def left_out(found: Sequence[Path | str], why: str) -> None:
+    """A warning, in the name of the caller's caller, that counts and names what of somebody's data
+    is not used, `why` being the verb and its reason; nothing for nothing."""
+    if found:
+        warnings.warn(f"{len(found)} {why}: {some(found)}", stacklevel=3)
+
+
+def some(found: Sequence[Path | str]) -> str:
+    """The first names, and how many more there are."""
+    names = ", ".join(repr(str(p)) if isinstance(p, Path) else p for p in found[:_NAMED])
+    return names + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")

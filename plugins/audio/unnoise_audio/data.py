@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.domain import Batch
-from unnoise.errors import InputError, LimitExceeded, unusable
+from unnoise.errors import InputError, LimitExceeded, left_out, unusable
 from unnoise.fields import configured
 from unnoise.spaces import Layout
 from unnoise.storage.tensors import digest
@@ -53,6 +53,22 @@ def files_of(source: str | Path) -> list[Path]:
     if not found:
         raise InputError(f"{str(root)!r} holds no sound", limit=", ".join(SUFFIXES))
     return found
+
+
+def _say_left_out(root: Path, files: Sequence[Path]) -> None:
+    """A warning that names what below a folder is no sound, and folders without any."""
+    used = {*files, *(place for path in files for place in path.parents)}
+    rest = [
+        path
+        for path in sorted(root.rglob("*"))
+        if path not in used
+        and path.parent in used  # not what is in a folder that is named
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    ]
+    names = [p.relative_to(root).as_posix() for p in rest if p.is_file()]
+    left_out(names, f"files in {str(root)!r} are no sound and were left out")
+    names = [p.relative_to(root).as_posix() for p in rest if p.is_dir()]
+    left_out(names, f"folders in {str(root)!r} hold no sound")
 
 
 def split(
@@ -164,6 +180,7 @@ class Crops(Dataset[Item]):
 def configure(source: str | Path, options: Mapping[str, Any]) -> Configuration:
     """A configuration with what the training part says."""
     wanted = configured(Configuration, options)
+    _say_left_out(Path(source), files_of(source))
     if wanted.learned is not None:
         return wanted
     crops = dataset(source, wanted, "train")

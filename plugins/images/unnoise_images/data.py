@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -12,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unnoise.errors import ConfigError, InputError, LimitExceeded, unusable
+from unnoise.errors import ConfigError, InputError, LimitExceeded, left_out, some, unusable
 from unnoise.fields import configured
 from unnoise.storage.tensors import digest
 from unnoise_images.augment import augmented
 from unnoise_images.configuration import Configuration
 from unnoise_images.files import Pixels, is_colour, shown_size, to_pixels
-from unnoise_images.sources import Folder, Place, called, scan, some_of
+from unnoise_images.sources import Folder, Place, called, scan
 
 MOST_BYTES: Final = 8 << 30
 """Largest data set, decoded to its training size and held in memory, one byte per value."""
@@ -28,12 +27,10 @@ def complete(source: Any, configuration: Configuration) -> Configuration:
     """Fill in size, channels, classes and held_out from the pictures' headers. Files that are no
     pictures are counted and named in a warning."""
     folder = scan(source, configuration.classes)
-    if folder.left:
-        warnings.warn(
-            f"{len(folder.left)} files in {str(folder.root)!r} are no pictures and were left out:"
-            f" {some_of(folder.left)}",
-            stacklevel=2,
-        )
+    where = f"in {str(folder.root)!r}"
+    left_out([p.name for p in folder.left], f"files {where} are no pictures and were left out")
+    left_out(folder.empty, f"folders {where} hold no pictures and are no classes")
+    left_out(folder.other, f"items {where} have labels that are no classes and were left out")
     wanted = configuration
     sizes: dict[tuple[int, int], Place] = {}
     colour = False
@@ -191,6 +188,12 @@ def read(
         )
     if files and not labels:
         raise InputError(f"not one picture of the {part} part can be read", value=str(folder.root))
+    if gone := sorted({label for _, label in files} - {*labels}) if part == "train" else []:
+        raise InputError(
+            "not one picture of a class can be read",
+            value=some([folder.classes[label] for label in gone]),
+            fix="repair them, or take the class out",
+        )
     flip, shift = (configuration.flip, configuration.shift) if part == "train" else (False, 0)
     kept, numbers = torch.from_numpy(pixels[: len(labels)]), torch.tensor(labels, dtype=torch.int64)
     return Pictures(kept, numbers, [path for path, _ in bad], flip, shift)

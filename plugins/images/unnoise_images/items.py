@@ -222,6 +222,12 @@ def _is_pair(item: Any) -> bool:
 
 
 def _label(label: Any) -> int | str | None:
-    if isinstance(label, (Tensor, np.generic)):
+    if isinstance(label, np.generic) or (isinstance(label, Tensor) and label.numel() == 1):
         label = label.item()
-    return label if label is None or isinstance(label, str) else int(label)
+    if label is None or isinstance(label, str):
+        return label
+    if isinstance(label, (int, float)) and float(label).is_integer():
+        return int(label)
+    raise InputError(
+        "a label is the name of a class or its number", value=label, limit='"cat", or 0, 1, ..'
+    )

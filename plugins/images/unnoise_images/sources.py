@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from unnoise.errors import InputError
+from unnoise.errors import InputError, some
 from unnoise_images.files import SUFFIXES, as_picture, opened
 from unnoise_images.items import Items, Tables, items_of, tables_of
 
@@ -36,7 +36,8 @@ class Folder:
     """Class names, and pairs (place, label) in order: a place is a file below a folder, or the
     number of one of `items`, named by `root`.
 
-    `left` are the files that are no pictures, of which nothing is read.
+    `left` are the files that are no pictures, of which nothing is read; `empty` the folders that
+    hold nothing, and are no classes; `other` the items whose labels are no classes.
     """
 
     root: Path
@@ -44,6 +45,8 @@ class Folder:
     files: tuple[tuple[Place, int], ...]
     left: tuple[Path, ...] = field(default=())
     items: Items | None = None
+    empty: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
 
     @contextmanager
     def picture(self, place: Place) -> Iterator[Image.Image]:
@@ -76,6 +79,12 @@ def scan(source: Any, classes: Sequence[str] | None = None) -> Folder:
         return _listed(items_of(source), type(source).__name__, classes)
     root = Path(source)
     if tables := tables_of(root):
+        if root.is_dir() and (beside := _pictures(root, [], deep=True)):
+            raise InputError(
+                f"{str(root)!r} holds pictures and parquet files side by side",
+                value=f"{len(beside)} pictures, {tables[0].name}",
+                fix="name the parquet file, or take it out",
+            )
         return _listed(Tables(tables), str(root), classes)
     if not root.is_dir():
         raise InputError(
@@ -84,6 +93,7 @@ def scan(source: Any, classes: Sequence[str] | None = None) -> Folder:
     left: list[Path] = []
     loose = _pictures(root, left, deep=False)
     found: dict[str, list[Path]] = {}
+    empty: list[str] = []
     for folder in sorted((p for p in root.iterdir() if p.is_dir()), key=_natural):
         if _is_side(folder.name):
             left.append(folder)
@@ -95,10 +105,12 @@ def scan(source: Any, classes: Sequence[str] | None = None) -> Folder:
         elif len(left) > before and not loose:
             raise InputError(
                 f"the class folder {str(folder)!r} holds no pictures that can be read",
-                value=f"{len(left) - before} files: {some_of(left[before:])}",
+                value=f"{len(left) - before} files: {some([p.name for p in left[before:]])}",
                 limit=", ".join(SUFFIXES),
                 fix="convert them, or take the folder out",
             )
+        elif len(left) == before:
+            empty.append(folder.name)
     if loose and found:
         raise InputError(
             f"{str(root)!r} holds pictures and class folders side by side",
@@ -108,7 +120,7 @@ def scan(source: Any, classes: Sequence[str] | None = None) -> Folder:
     if not loose and not found:
         raise InputError(
             f"{str(root)!r} holds no pictures",
-            value=f"{len(left)} other files: {some_of(left)}" if left else None,
+            value=f"{len(left)} other files: {some([p.name for p in left])}" if left else None,
             limit=f"{', '.join(SUFFIXES)}, in the folder or in class folders below it",
         )
     if classes is None:
@@ -125,7 +137,8 @@ def scan(source: Any, classes: Sequence[str] | None = None) -> Folder:
         (path, k) for k, name in enumerate(classes) for path in found[name]
     ]
     files = tuple(labelled or [(path, 0) for path in loose])
-    return Folder(root, tuple(classes), files, tuple(left))
+    unused = () if loose else tuple(name for name in empty if name not in classes)
+    return Folder(root, tuple(classes), files, tuple(left), empty=unused)
 
 
 def _listed(items: Items, what: str, classes: Sequence[str] | None) -> Folder:
@@ -133,6 +146,7 @@ def _listed(items: Items, what: str, classes: Sequence[str] | None) -> Folder:
     if not len(items):
         raise InputError("the data hold no pictures", value=what)
     labels = items.labels()
+    asked = classes is not None
     if classes is None:
         classes = items.names() or tuple(
             sorted({str(v) for v in labels if v is not None}, key=lambda name: _key(name))
@@ -140,6 +154,7 @@ def _listed(items: Items, what: str, classes: Sequence[str] | None) -> Folder:
     known = {name: k for k, name in enumerate(classes)}
     numbers = any(name.isdigit() for name in classes)
     pairs: list[tuple[Place, int]] = []
+    other: list[str] = []
     for number, label in enumerate(labels):
         if not classes:
             pairs.append((number, 0))
@@ -149,13 +164,16 @@ def _listed(items: Items, what: str, classes: Sequence[str] | None) -> Folder:
             pairs.append((number, label))
         elif label is None:
             raise InputError("an item has no label, and others have", value=f"item {number}")
+        else:
+            other.append(f"{called(number)} ({label})")
     if not pairs:
         raise InputError("no picture is of these classes", value=list(classes)[:NAMED])
     present = Counter(label for _, label in pairs)
     if missing := [name for k, name in enumerate(classes) if not present[k]]:
         raise InputError("a class has no picture", value=missing[:NAMED])
     pairs.sort(key=lambda pair: pair[1])
-    return Folder(Path(what), tuple(classes), tuple(pairs), items=items)
+    unknown = () if asked else tuple(other)  # who names classes leaves out the others
+    return Folder(Path(what), tuple(classes), tuple(pairs), items=items, other=unknown)
 
 
 def _pictures(folder: Path, left: list[Path], *, deep: bool) -> list[Path]:
@@ -184,8 +202,3 @@ def _key(name: str) -> list[tuple[int, int, str]]:
     """By which names are put in order, the numbers in them as numbers: 1, 2, 10."""
     parts = re.findall(r"\d+|\D+", name)
     return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
-
-
-def some_of(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return ", ".join(path.name for path in paths[:NAMED]) + more

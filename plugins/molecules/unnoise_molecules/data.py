@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from unnoise.errors import InputError, NonFiniteError
+from unnoise.errors import InputError, NonFiniteError, left_out
 from unnoise.storage.tensors import digest
 from unnoise_molecules.couplings import errors
 from unnoise_molecules.ensembles import Ensemble
@@ -107,11 +107,18 @@ def dataset(
 ) -> Conformers:
     """The conformers of one part; the statistics of the split are logged with the training part,
     at INFO by the logger of this module."""
-    ensembles = usable(read_ensembles(source))
+    found = read_ensembles(source)
+    ensembles = usable(found)
     parts: dict[Part, list[Ensemble]] = {"train": [], "validation": [], "held out": []}
     for ensemble in ensembles:
         parts[part(ensemble.mol)].append(ensemble)
     if role == "train":
+        kept = {id(ensemble) for ensemble in ensembles}
+        left_out(
+            [one.name for one in found if id(one) not in kept],
+            f"of {len(found)} molecules have other elements, several fragments or a single atom,"
+            " and were left out",
+        )
         for line in report(parts):
             _LOG.info(line)
     return Conformers(parts[role], embeddings)

@@ -19,7 +19,7 @@ from unnoise.fields import configured
 from unnoise.storage.tensors import digest
 from unnoise_text.characters import Characters, Vocabulary
 from unnoise_text.configuration import Configuration, Learned
-from unnoise_text.documents import documents
+from unnoise_text.documents import counted, documents
 from unnoise_text.noise import adjacency_of, frequencies, informed, transitions_of
 from unnoise_text.vocabulary import BPE, Subwords, learned_tokenizer, pieces, read_tokenizer
 
@@ -33,7 +33,7 @@ Part = Literal["train", "validation"]
 
 def complete(source: str | Path, configuration: Configuration) -> Configuration:
     """Fill in held_out and all that the data tell."""
-    number = sum(1 for _ in documents(source, configuration.field))
+    number = counted(source, configuration.field)
     held_out = configuration.held_out
     if held_out is None:
         held_out = 1 if number == 1 else min(1000, max(1, number // 10))

@@ -6,11 +6,12 @@ import csv
 import json
 import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from unnoise.errors import InputError
+from unnoise.errors import InputError, left_out
 
 SUFFIXES: Final = (".txt", ".md", ".jsonl", ".csv", ".tsv", ".parquet")
 _FIELDS: Final = ("text", "content", "document")
@@ -27,13 +28,48 @@ def documents(source: str | Path, field: str | None = None) -> Iterator[str]:
     Raises InputError, naming the file: nothing to read, not UTF-8, damaged, no such field.
     """
     found = False
-    for path in _files(Path(source)):
-        for text in _READERS[path.suffix.lower() if path.is_file() else ""](path, field):
-            if text.strip():
-                found = True
-                yield text
+    for _, text in _with_empty(source, field):
+        if text.strip():
+            found = True
+            yield text
     if not found:
         raise InputError("the data hold no text", value=str(source))
+
+
+def counted(source: str | Path, field: str | None = None) -> int:
+    """How many `documents` there are, with a warning that names what is not read: files of other
+    kinds, and files, or rows, without text."""
+    number, empty = 0, Counter[str]()
+    for path, text in _with_empty(source, field):
+        number += bool(text.strip())
+        empty[path.name] += not text.strip()
+    if number:
+        named = [f"{name} ({n})" if n > 1 else name for name, n in empty.items() if n]
+        left_out(named, f"files in {str(source)!r} have documents without text, left out")
+    left_out(_other(Path(source)), f"files in {str(source)!r} are no text and were left out")
+    if not number:
+        raise InputError("the data hold no text", value=str(source))
+    return number
+
+
+def _with_empty(source: str | Path, field: str | None) -> Iterator[tuple[Path, str]]:
+    for path in _files(Path(source)):
+        for text in _READERS[path.suffix.lower() if path.is_file() else ""](path, field):
+            yield path, text
+
+
+def _other(source: Path) -> list[str]:
+    """Files of a folder that are not read, hidden ones aside."""
+    read = {*_files(source)}
+    if source in read:
+        return []
+    return [
+        path.relative_to(source).as_posix()
+        for path in sorted(source.rglob("*"))
+        if path.is_file()
+        and path not in read
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+    ]
 
 
 def _files(source: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unnoise.errors import InputError, LimitExceeded
+from unnoise.errors import InputError, LimitExceeded, left_out
 from unnoise.fields import configured
 from unnoise.storage.tensors import digest
 from unnoise_images.data import MOST_BYTES
@@ -108,7 +109,9 @@ def part_of(found: Sequence[Captioned], part: str, configuration: Configuration)
 def complete(source: Any, configuration: Configuration) -> Configuration:
     """Fill in the sizes from the pictures' headers and make the tokenizer from the captions of the
     training part."""
-    train = part_of(scan(source, configuration), "train", configuration)
+    found = scan(source, configuration)
+    _say_left_out(Path(source), found)
+    train = part_of(found, "train", configuration)
     if not train:
         raise InputError("no picture is for training", value=str(source))
     side = configuration.side or _side(train)
@@ -120,6 +123,34 @@ def complete(source: Any, configuration: Configuration) -> Configuration:
         captions = (caption for one in train for caption in one.captions)
         values["tokenizer"] = trained_tokenizer(captions, configuration.vocabulary)
     return configured(Configuration, values)
+
+
+def _say_left_out(source: Path, found: Sequence[Captioned]) -> None:
+    """Warnings that name what of the data is not used: parts of other names, files that are no
+    pictures, pictures that no row names or that have no caption."""
+    other = Counter(one.part for one in found if one.part not in ("", "train", "validation"))
+    parts = [f"{name} ({count})" for name, count in sorted(other.items())]
+    left_out(parts, "parts are neither train nor validation, and their pictures are not used")
+    if source.is_file():
+        return
+    used = {one.path for one in found}
+    rest = [
+        path
+        for path in sorted(source.rglob("*"))
+        if path.is_file()
+        and path not in used
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+    ]
+    pictures = [p.relative_to(source).as_posix() for p in rest if p.suffix.lower() in SUFFIXES]
+    left_out(pictures, f"pictures in {str(source)!r} have no caption and were left out")
+    if _table_in(source) is None:
+        texts = {path.with_suffix(".txt") for path in used}
+        names = [
+            path.relative_to(source).as_posix()
+            for path in rest
+            if path not in texts and path.suffix.lower() not in SUFFIXES
+        ]
+        left_out(names, f"files in {str(source)!r} belong to no picture and were left out")
 
 
 class Example(NamedTuple):
