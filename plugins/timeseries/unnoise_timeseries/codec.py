@@ -2,10 +2,12 @@
 
     w = the line of the column      of counts, shares and what has bounds: see `kinds`; else x,
     z = (w - mean) / scale          of each column, over the training part (float64 to float32),
+    u = F (z - m)                   csdi with the prior `classical`: see `law`,
     u = (z - m) / s                 csdi with the prior `bridge`: m and s of the cell's neighbours,
     u = z / level                   timegrad: in units of the window's mean absolute value.
 
-The last are affine, so that a bound of u is one of w: log |det du / dw| = -sum log (scale s).
+The last are affine, so that a bound of u is one of w: log |det du / dw| = -sum log (scale s), where
+1 / s are the diagonal entries of F.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from unnoise.noise import NoiseSource
 from unnoise.objectives import Continuous, DataType, Prepared
 from unnoise.spaces import DataSpace, Layout, State, tensor
 from unnoise_timeseries.configuration import Configuration, Learned
+from unnoise_timeseries.innovations import Innovations
 from unnoise_timeseries.kinds import Supported
 from unnoise_timeseries.windows import Values
 
@@ -38,10 +41,11 @@ def codec_of(configuration: Configuration) -> Codec:
     """From measurements, float64, to states."""
     known = configuration.known
     steps: list[Codec] = [Supported(known.supports)] if known.supports else []
-    steps.append(standard(known))
+    own = standard(known)
+    steps.append(Innovations(own) if configuration.classical else own)
     if configuration.method == "timegrad":
         steps.append(Whitening(scale="level"))
-    elif configuration.bridged:
+    elif configuration.bridged and not configuration.classical:
         steps.append(Whitening("guess", "spread"))
     return steps[0] if len(steps) == 1 else Chain(*steps)
 

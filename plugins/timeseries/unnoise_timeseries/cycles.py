@@ -49,7 +49,7 @@ def cycles_of(parts: Sequence[Values], indices: Sequence[pd.Index[Any]]) -> tupl
     return tuple(
         name
         for name, days in DAYS.items()
-        if any(_shows(parts[k], days / _step(indices[k]), _CHANCE / count) for k in longest)
+        if any(_shows(parts[k], days / days_per_row(indices[k]), _CHANCE / count) for k in longest)
     )
 
 
@@ -72,7 +72,7 @@ def places(times: pd.Index[Any], cycles: Sequence[Cycle]) -> Float[Tensor, "rows
     return calendar(times)[:, [*wanted, *(k + len(DAYS) for k in wanted)]]
 
 
-def _step(index: pd.Index[Any]) -> float:
+def days_per_row(index: pd.Index[Any]) -> float:
     """Days from row to row, on average; infinite without a calendar."""
     if isinstance(index, pd.PeriodIndex):
         index = index.to_timestamp()

@@ -18,16 +18,20 @@ from unnoise.spaces import Layout
 from unnoise.storage.tensors import digest
 from unnoise_timeseries import kinds, masks
 from unnoise_timeseries.bridge import bridge, memory_of, reach_of
+from unnoise_timeseries.choice import law_of
+from unnoise_timeseries.classical import features_of
 from unnoise_timeseries.codec import standardised
 from unnoise_timeseries.configuration import Configuration, Learned
 from unnoise_timeseries.cycles import cycles_of, places
 from unnoise_timeseries.foreign import pandas_of
 from unnoise_timeseries.frames import FrameError, Table, matching, table
+from unnoise_timeseries.law import Numbers, completed, expected
 from unnoise_timeseries.loaders import load
 from unnoise_timeseries.timegrad import inputs, lags_of, warm_up
 from unnoise_timeseries.times import spaced
 from unnoise_timeseries.windows import cut, statistics, window_starts
 
+_COMPLETE = 4  # draws of what is missing
 LONGEST = 96  # the window, when nobody says
 Item = tuple[Tensor, Tensor, Mapping[str, Tensor]]
 """(measurements (L, K) float64, of any value off the targets; targets (L, K) bool; the condition of
@@ -72,6 +76,8 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     """Complete a configuration by what the data tell: columns, statistics, frequency, window."""
     wanted = configured(Configuration, options)
     found = read(source, wanted)
+    if wanted.learned is not None and wanted.window is not None and wanted.held_out is not None:
+        return _again(wanted, found)
     _covariates(found, wanted.covariates)
     shortest = min(len(one.values) for one in found.series)
     held_out = 0.1 if wanted.held_out is None else wanted.held_out
@@ -110,12 +116,19 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     memory = memory_of(scaled)
     only, one = found.series[0], len(found.series) == 1
     dates = isinstance(only.index, pd.DatetimeIndex | pd.PeriodIndex)
-    calendar = wanted.calendar
+    calendar, law, tried, reach = wanted.calendar, None, {}, reach_of(scaled, memory)
+    indices = [one.index[: len(z)] for one, z in zip(found.series, scaled, strict=True)]
     if calendar and not dates:
         raise ConfigError("whole numbers have no calendar", value=calendar, fix="index by dates")
     if calendar is None and wanted.method == "csdi":
-        calendar = cycles_of(
-            scaled, [one.index[: len(z)] for one, z in zip(found.series, scaled, strict=True)]
+        calendar = cycles_of(scaled, indices)
+    if wanted.classical:
+        law, tried, reach = law_of(
+            scaled,
+            indices,
+            calendar or (),
+            [name not in wanted.covariates for name in found.columns],
+            (wanted.horizon or max(window // 4, 1), wanted.targets == "forecasting"),
         )
     learned = Learned(
         columns=found.columns,
@@ -126,7 +139,9 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
         dates=dates,
         limit=max(float(np.nanmax(np.abs(part), initial=0.0)) for part in scaled) or 1.0,
         memory=memory,
-        reach=reach_of(scaled, memory),
+        reach=reach,
+        law=law,
+        tried=tried,
         supports=supports,
         spread=spread,
         last=str(only.index[cut(len(only.values), held_out) - 1]) if dates and one else "",
@@ -141,11 +156,23 @@ def configure(source: Any, options: Mapping[str, Any]) -> Configuration:
     return configured(Configuration, done)
 
 
+def _again(complete: Configuration, found: Table) -> Configuration:
+    """A complete configuration for other data: what is measured stays, for the weights' sake."""
+    only, one = found.series[0], len(found.series) == 1
+    if not complete.known.dates or not one:
+        return complete
+    last = str(only.index[cut(len(only.values), complete.kept) - 1])
+    known = complete.known.model_copy(update={"last": last})
+    return complete.model_copy(update={"learned": known})
+
+
 @final
 class Windows(Dataset[Item]):
     """Windows of the series with fresh targets each time.
 
-    Windows with fewer than two observed cells are left out: one is hidden, one is given.
+    Windows with fewer than two observed cells are left out: one is hidden, one is given. With a
+    classical law cells that are missing altogether are drawn by it and given, so that every hidden
+    cell has a known value; windows with less than half the usual share of known cells are left out.
     """
 
     def __init__(
@@ -156,6 +183,15 @@ class Windows(Dataset[Item]):
         self.measured = [one.values for one in found.series]
         self.values = [standardised(values, known) for values in self.measured]
         self.index = [one.index for one in found.series]
+        self.places = [places(index, configuration.cycles) for index in self.index]
+        self.law = None
+        if configuration.classical:
+            law = configuration.law
+            self.law = Numbers.of(law)
+            self.features = [features_of(index, law.waves) for index in self.index]
+            self.complete = [
+                completed(self.law, *own) for own in zip(self.values, self.features, strict=True)
+            ]
         self.free = ~np.asarray(configuration.given)
         self.extra = warm_up(configuration, known.frequency)
         total = length + self.extra
@@ -165,6 +201,10 @@ class Windows(Dataset[Item]):
             for start in window_starts(len(values), total, configuration.kept, part)
             if _enough(np.isfinite(values[start + self.extra : start + total]), self.free)
         ]
+        if self.law is not None and len(self.starts) > 1:
+            known = [np.isfinite(self.values[k][s : s + total]).mean() for k, s in self.starts]
+            least = np.median(known) / 2
+            self.starts = [s for s, own in zip(self.starts, known, strict=True) if own >= least]
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -191,9 +231,15 @@ class Windows(Dataset[Item]):
             self.configuration.ahead,
         )
         given = observed & ~target
-        times = self.index[k][start : start + total]
-        told = values.masked_fill(~given, 0.0)
-        condition = condition_of(told, given, self.configuration, times)
+        told, rows = values.masked_fill(~given, 0.0), slice(start, start + total)
+        around = None
+        if self.law is not None:
+            # what is missing is drawn by the law from all that is known, and given
+            drawn = self.complete[k][int(torch.randint(_COMPLETE, ()))][rows]
+            given = ~target
+            told = drawn.masked_fill(target, 0.0)
+            around = expected(self.law, told, given, self.features[k][rows])
+        condition = _condition(told, given, self.configuration, self.places[k][rows], around)
         return x0, target, condition
 
     def middle(self) -> pd.DataFrame | None:
@@ -238,17 +284,40 @@ def condition_of(
     given: Tensor,
     configuration: Configuration,
     times: pd.Index[Any] | None = None,
+    around: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """What CSDI is told, each (..., L, K): "observed" standardised values, zero where not "given"
-    (bool); with the prior `bridge` also "guess" and "spread", its m and s; with cycles "calendar"
-    (..., L, C), the place in them at `times` (L,), without which InputError."""
+    (bool); with the priors `bridge` and `classical` also "guess" and "spread", m and s, and with
+    the latter "bands" (..., L, p + 1, K, K), its F; with cycles "calendar" (..., L, C), the place
+    in them at `times` (L,), without which InputError. `around` is what more rows than these say of
+    guess, spread and bands."""
+    place = places(_needed(times), configuration.cycles) if configuration.cycles else None
+    if around is None and configuration.classical:
+        law = configuration.law
+        features = features_of(_needed(times), law.waves)
+        around = expected(Numbers.of(law), observed, given, features)
+    return _condition(observed, given, configuration, place, around)
+
+
+def _condition(
+    observed: Tensor,
+    given: Tensor,
+    configuration: Configuration,
+    place: Tensor | None,
+    around: Mapping[str, Tensor] | None,
+) -> dict[str, Tensor]:
     condition = {"observed": observed, "given": given}
-    if configuration.cycles:
-        if times is None:
-            raise InputError("a model of cycles needs to know the times of the rows")
-        place = places(times, configuration.cycles)
+    if configuration.cycles and place is not None:
         condition["calendar"] = place.expand(*observed.shape[:-1], -1)
-    if configuration.bridged:
+    if around is not None:
+        condition |= around
+    elif configuration.bridged:
         memory = torch.tensor(configuration.known.memory)
         condition["guess"], condition["spread"] = bridge(observed, given, memory)
     return condition
+
+
+def _needed(times: pd.Index[Any] | None) -> pd.Index[Any]:
+    if times is None:
+        raise InputError("this model needs to know the times of the rows")
+    return times

@@ -12,11 +12,11 @@ import pandas as pd
 from pydantic import BaseModel
 
 from unnoise.codecs import Codec
-from unnoise.denoise import NetworkDenoiser, Noise, V
+from unnoise.denoise import Denoiser, NetworkDenoiser, Noise, V
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Trainable, Trained
 from unnoise.engine.options import Options
-from unnoise.errors import InputError
+from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import BetaTable, GaussianKernel
 from unnoise.model import Metric
 from unnoise.objectives import DataType
@@ -32,6 +32,7 @@ from unnoise_timeseries.loaders import load
 from unnoise_timeseries.network import CSDI
 from unnoise_timeseries.plots import page
 from unnoise_timeseries.request import Request
+from unnoise_timeseries.standard import StandardNormal
 from unnoise_timeseries.timegrad import TimeGrad, forecast, width
 from unnoise_timeseries.times import continued, spaced
 
@@ -73,22 +74,33 @@ class TimeSeries(Trainable):
     }
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
+        if configuration.layers == 0:
+            return {"steps": 1, "sampler": "ancestral"}
         return {"steps": 15, "sampler": "unipc", "grid": "quadratic"}
 
     def configure(self, source: Any, options: Mapping[str, Any]) -> Configuration:
         """Columns, statistics of the training part, frequency and window from the data."""
         return data.configure(source, options)
 
-    def build(self, configuration: Configuration) -> NetworkDenoiser:
+    def build(self, configuration: Configuration) -> Denoiser:
         parametrization = Noise() if configuration.parametrization == "noise" else V()
         clip = None
         if configuration.method == "csdi":
             known = configuration.known
             limit = ROOM * (known.reach if configuration.bridged else known.limit)
             clip = (-limit, limit)
-        return NetworkDenoiser(
-            _network(configuration), kernel_of(configuration), parametrization, clip=clip
-        )
+        kernel = kernel_of(configuration)
+        if configuration.layers == 0:
+            return StandardNormal(kernel)
+        return NetworkDenoiser(_network(configuration), kernel, parametrization, clip=clip)
+
+    def check_start(self, configuration: Configuration, initial: Trained | None) -> None:
+        if configuration.layers == 0:
+            raise ConfigError(
+                "without layers there is no network to train",
+                value="layers=0",
+                fix="DiffusionImputer().fit(frame).model_.save(folder) keeps a classical law alone",
+            )
 
     def codec(self, configuration: Configuration) -> Codec:
         return codec_of(configuration)
@@ -215,7 +227,8 @@ def _filled(given: Table, model: Trained, samples: int) -> Plan:
     for one in given.series:
         if not np.isnan(one.values).any():
             continue
-        whole = _windowful(one, model.configuration.length, given.frequency)
+        length = model.configuration.length if model.configuration.layers else 0
+        whole = _windowful(one, length, given.frequency)
         drawn = yield from impute(whole, model, samples)
         rows, columns = np.nonzero(np.isnan(one.values))
         for full, sample in zip(made, drawn, strict=True):

@@ -100,9 +100,10 @@ class DiffusionImputer(TransformerMixin, Estimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> DiffusionImputer:
-        """Train on a frame, or an array (rows, columns), with or without holes."""
-        self._fit(X, "csdi", targets=self.targets)
+    def fit(self, X: Any, y: Any = None, *, minutes: float | None = None) -> DiffusionImputer:
+        """Fit to a frame, or an array (rows, columns), with or without holes, in at most so many
+        `minutes`."""
+        self._fit(X, "csdi", minutes, targets=self.targets)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -248,12 +249,13 @@ class DiffusionForecaster(Estimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> DiffusionForecaster:
-        """Train on a frame, or an array (rows, columns), with or without holes."""
+    def fit(self, X: Any, y: Any = None, *, minutes: float | None = None) -> DiffusionForecaster:
+        """Fit to a frame, or an array (rows, columns), with or without holes, in at most so many
+        `minutes`."""
         own: dict[str, Any] = {}
         if self.method == "csdi":
             own = {"targets": "forecasting", "horizon": self.horizon}
-        self._fit(X, self.method, **own)
+        self._fit(X, self.method, minutes, **own)
         return self
 
     def predict(self, horizon: int, X: Any = None) -> Any:

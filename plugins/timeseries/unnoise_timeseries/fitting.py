@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
-import torch
 from rich.console import Console
 from rich.progress import track
 from sklearn.base import BaseEstimator
@@ -22,21 +20,21 @@ from unnoise.engine.options import Options
 from unnoise.engine.place import device_of
 from unnoise.engine.request import sampler_of
 from unnoise.errors import InputError
-from unnoise.fields import requested
+from unnoise.fields import configured, requested
 from unnoise.kernels import TransitionKernel
 from unnoise.model import Model
-from unnoise.noise import NoiseSource
 from unnoise.storage.tensors import digest
 from unnoise.training.train import train
+from unnoise_timeseries.configuration import Configuration
 from unnoise_timeseries.data import configure
 from unnoise_timeseries.domain import TimeSeries, kernel_of
 from unnoise_timeseries.foreign import pandas_of
 from unnoise_timeseries.frames import Filled, FrameError, Table, matching, table
+from unnoise_timeseries.growing import announced, grown, sizes
 from unnoise_timeseries.times import spaced
 
 CELLS = 20_000_000
 """Of completed frames that are held at once."""
-_TRIED = 3  # steps that are timed before a fit
 E = TypeVar("E", bound="Estimator")
 _drawn: WeakKeyDictionary[Estimator, tuple[str, list[Filled]]] = WeakKeyDictionary()
 """What an estimator drew last: its median, samples and quantiles cost one draw. Not in it, so that
@@ -67,7 +65,9 @@ class Estimator(BaseEstimator):
         self.feature_names_in_ = np.asarray(columns, dtype=object)
         return self
 
-    def _fit(self, X: Any, method: Literal["csdi", "timegrad"], **own: Any) -> None:
+    def _fit(
+        self, X: Any, method: Literal["csdi", "timegrad"], minutes: float | None, **own: Any
+    ) -> None:
         found = table(spaced(pandas_of(X), self.freq))
         source = found.frame
         options = {"method": method, "window": self.window, "held_out": self.held_out, **own}
@@ -78,23 +78,36 @@ class Estimator(BaseEstimator):
             "bounds": dict(self.bounds or {}),
         }
         options |= dict(self.options or {})
-        domain, run = TimeSeries(), self._training()
-        self._check(kernel_of(configure(source, options)))
+        if minutes is not None and not minutes > 0:
+            raise InputError("the minutes of a fit", value=minutes, limit="> 0")
+        asked = configured(Configuration, options)
+        self._check(kernel_of(asked))
         for one in found.series:
             if one.name is not None and np.isnan(one.values).all():
                 raise FrameError(
                     f"every value of series {one.name!r} is missing: nothing is known of it",
                     fix=f"frame.drop({one.name!r}, level=0)",
                 )
-        if self.verbose:
-            _announce(domain, source, options, run)
-        with tempfile.TemporaryDirectory() as folder:
-            self.model_ = train(domain, source, Path(folder) / "run", **options, **run)
+        domain, run = TimeSeries(), self._training()
+        if asked.classical:
+            sized = {**sizes(int(found.holes.size - found.holes.sum())), **options}
+            self.model_, self.report_ = grown(source, sized, run, minutes, self._say)
+        else:
+            if self.verbose:
+                self._say(announced(domain, source, configure(source, options), run))
+            with tempfile.TemporaryDirectory() as folder:
+                self.model_ = train(
+                    domain, source, Path(folder) / "run", max_minutes=minutes, **options, **run
+                )
         self.frame_ = X
         _drawn.pop(self, None)
         self.n_features_in_ = len(found.columns)
         if isinstance(pandas_of(X), pd.DataFrame):
             self.feature_names_in_ = np.asarray(found.frame.columns, dtype=object)
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            Console(stderr=True, highlight=False).print(text)
 
     def _check(self, kernel: TransitionKernel) -> None:
         """What is asked for after the training, before it."""
@@ -111,6 +124,7 @@ class Estimator(BaseEstimator):
             "seed": self.random_state or 0,
             "device": "cpu" if self.device == "cpu" else "auto",
             "log_every": max(1, self.steps // 10),
+            "samples_every": 0,
             "quiet": not self.verbose,
             "checkpoint_every": self.steps,
             "validate_every": self.steps,
@@ -177,31 +191,3 @@ class Estimator(BaseEstimator):
         samples = (sample for output in outputs for sample in output.samples)
         console = Console(stderr=True, quiet=not self.verbose)
         yield from track(samples, "sampling", total=count, console=console, transient=True)
-
-
-def _announce(
-    domain: TimeSeries, source: Any, options: Mapping[str, Any], run: Mapping[str, Any]
-) -> None:
-    """Time a few steps on a network that is thrown away, and say how long all of them take."""
-    configuration = configure(source, options)
-    data = domain.dataset(source, configuration, "train")
-    state = torch.random.get_rng_state()
-    try:
-        denoiser, objective = domain.build(configuration), domain.objective(configuration)
-        codec = domain.codec(configuration)
-        begun = time.monotonic()
-        for step in range(_TRIED):
-            numbers = range(step * run["batch_size"], (step + 1) * run["batch_size"])
-            batch = domain.collate([data[i % len(data)] for i in numbers])
-            states = batch.encoded(codec)
-            objective(denoiser, states, NoiseSource(0, numbers)).mean().backward()
-            if step == 0:
-                begun = time.monotonic()  # the first one also warms up
-        seconds = (time.monotonic() - begun) / (_TRIED - 1) * run["steps"]
-    finally:
-        torch.random.set_rng_state(state)
-    Console(stderr=True, highlight=False).print(
-        f"fitting {len(data)} windows of {configuration.length} rows x"
-        f" {len(configuration.known.columns)} columns: {run['steps']} steps, about"
-        f" {seconds / 60:.1f} min here on the CPU"
-    )

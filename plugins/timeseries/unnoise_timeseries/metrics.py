@@ -58,13 +58,18 @@ def quantile_loss(samples: Array, truth: Array, normalised: bool = True) -> floa
 def fair_crps(samples: Array, truth: Array) -> float:
     """Mean of E|X - y| - E|X - X'| / 2, the second over pairs of different samples (Ferro 2014):
     its expectation does not depend on the number of samples. Needs two."""
+    return float(cells_crps(samples, truth).mean())
+
+
+def cells_crps(samples: Array, truth: Array) -> Array:
+    """`fair_crps` of each cell."""
     samples, truth = _checked(samples, truth, least=2)
     n = len(samples)
     ranked = np.sort(samples, axis=0)
     # sum over pairs i < j of x_j - x_i, from the order statistics
     weights = (2 * np.arange(1, n + 1) - n - 1)[:, None]
     spread = (weights * ranked).sum(axis=0) / (n * (n - 1))
-    return float((np.abs(samples - truth).mean(axis=0) - spread).mean())
+    return np.asarray(np.abs(samples - truth).mean(axis=0) - spread)
 
 
 def coverage(samples: Array, truth: Array, level: float) -> float:

@@ -134,7 +134,8 @@ class CSDI(nn.Module):
         parts: list[Layer] = list(self.layers)  # type: ignore[arg-type]
         for module in (self.input, self.sides, self.mix, *(m for p in parts for m in p.pointwise)):
             nn.init.kaiming_normal_(module.weight)
-        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.weight)  # fresh, its answer is 0: what the prior says
+        nn.init.zeros_(self.output.bias)
 
     def side(
         self,

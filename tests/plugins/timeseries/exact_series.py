@@ -89,7 +89,7 @@ def learned(columns: int, frequency: str = "1", phi: float = 0.5) -> Learned:
 
 
 def window_model(covariance: np.ndarray[Any, Any], window: int, columns: int, **own: Any) -> Model:
-    own = {"learned": learned(columns), "held_out": 0.0, **own}
+    own = {"learned": learned(columns), "held_out": 0.0, "prior": "bridge", **own}
     configuration = Configuration(window=window, **own)
     denoiser = ExactWindow(kernel_of(configuration), covariance)
     return Model(

@@ -34,7 +34,7 @@ KNOWN = {
 
 
 def configured(**own) -> Configuration:
-    own = {"window": 4, "held_out": 0.0, **own}
+    own = {"window": 4, "held_out": 0.0, "prior": "bridge", **own}
     return Configuration(learned=Learned(**KNOWN), **own)
 
 
@@ -119,7 +119,7 @@ def test_a_bound_is_in_the_units_of_the_columns(prior):
 
 
 def test_training_draws_measurements(frame):
-    configuration = configure(frame, {"window": 12})
+    configuration = configure(frame, {"window": 12, "prior": "bridge"})
     data = Windows(read(frame, configuration), configuration, "train")
     batch = collate([data[k] for k in range(4)])
     values = frame.to_numpy(dtype=np.float64)

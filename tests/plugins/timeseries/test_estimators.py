@@ -127,7 +127,7 @@ def test_a_panel():
 
 
 def test_the_time_of_a_fit_is_told_before_it(capsys):
-    Imputer().set_params(verbose=True).fit(walk(60))
+    Imputer().set_params(verbose=True, window=96).fit(walk(700))  # less has no network to train
     said = capsys.readouterr().err
     assert said.index("20 steps, about") < said.index("loss")
 

@@ -182,7 +182,8 @@ def within(drawn: pd.DataFrame) -> None:
 def test_samples_of_a_rough_network_keep_to_kinds_and_bounds(tmp_path):
     """Eight steps of training, and then noise in the weights."""
     frame = typed()
-    model = Imputer(kinds=KINDS, bounds={"angle": (-90, 90)}).fit(frame)
+    model = Imputer(kinds=KINDS, bounds={"angle": (-90, 90)})
+    model.set_params(options={**model.options, "prior": "bridge"}).fit(frame)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.model_.denoiser.parameters():
