@@ -25,6 +25,7 @@ from unnoise.model import Model
 from unnoise.objectives import Networks
 from unnoise.specs import PluginInfo
 from unnoise.storage.bundle import CONFIG, OTHERS, Bundle, is_bundle, read_weights
+from unnoise.storage.files import as_path
 from unnoise.storage.tensors import fit_weights
 from unnoise.training.checkpoint import as_bundle
 
@@ -181,7 +182,7 @@ def _cached(folder: Path) -> Model:
 
 def _folder(source: str | Path) -> Path:
     """Where the bundle is; a folder wins over a domain of its name only if it holds a bundle."""
-    path, name = Path(source), str(source)
+    path, name = as_path(source, "a model"), str(source)
     if name in domains() and not (path / CONFIG).exists():
         folder = shipped(domain_named(name))
         if folder is None:

@@ -140,7 +140,12 @@ def inputs_of(**fields: Any) -> list[dict[str, Any]]:
     """
     sizes = {name: len(value) for name, value in fields.items() if isinstance(value, list)}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
-        raise InputError("lists of a request have one length", value=sizes, limit=">= 1")
+        raise InputError(
+            "lists of a request have one length",
+            value=sizes,
+            limit=">= 1",
+            fix="a single value, or a list with as many as the others",
+        )
     return [
         {n: value[i] if isinstance(value, list) else value for n, value in fields.items()}
         for i in range(next(iter(sizes.values()), 1))

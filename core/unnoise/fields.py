@@ -5,10 +5,12 @@ For plugins: `configured(Configuration, options)` in `Trainable.configure`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from unnoise.errors import ConfigError, InputError, nearest
 from unnoise.specs import Only
@@ -16,6 +18,18 @@ from unnoise.specs import Only
 M = TypeVar("M", bound=BaseModel)
 
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "several values",
+    "list": "a list",
+    "dict": "names with values",
+}
+"""Of what pydantic wants, by the first word of the type of its error."""
+_BRANCHES = ("bool", "float", "int", "str")  # of a union, which pydantic puts into a place
 
 
 def configured(kind: type[M], options: Mapping[str, Any], also: Iterable[str] = ()) -> M:
@@ -26,7 +40,7 @@ def configured(kind: type[M], options: Mapping[str, Any], also: Iterable[str] = 
     try:
         return kind(**options)
     except ValidationError as error:
-        raise refused(error, (*kind.model_fields, *also)) from error
+        raise refused(error, kind, also) from error
 
 
 def requested(kind: type[M], fields: Mapping[str, Any], also: Iterable[str] = ()) -> M:
@@ -43,28 +57,37 @@ def requested(kind: type[M], fields: Mapping[str, Any], also: Iterable[str] = ()
         return kind(**fields)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else kind.__name__
+        if not first["loc"]:
+            raise InputError(_together(first, kind)) from error
+        name = str(first["loc"][0])
         places = [str(part) for part in first["loc"][1:] if isinstance(part, int)]
         field = kind.model_fields.get(name)
         raise InputError(
-            f"request field {'.'.join([name, *places])!r}: {first['msg']}",
-            value=first["input"],
-            limit=_limit(first.get("ctx", {})),
-            fix="" if field is None or field.description is None else field.description,
+            f"request field {'.'.join([name, *places])!r}: {_said(first)}",
+            value=_value(first["input"]),
+            limit=_limit(first, field),
+            fix=_about(field),
         ) from error
 
 
-def refused(error: ValidationError, names: Iterable[str]) -> ConfigError:
-    """The first complaint of a pydantic error about a configuration."""
+def refused(error: ValidationError, kind: type[BaseModel], also: Iterable[str] = ()) -> ConfigError:
+    """The first complaint of a pydantic error about a configuration of this kind."""
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or error.title
+    parts = [part for part in first["loc"] if isinstance(part, str)]
+    name = ".".join(part for part in parts if part.isidentifier() and part not in _BRANCHES)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return unknown(name, names)
-    if first["type"] == "missing":
+        return unknown(name, (*kind.model_fields, *also))
+    if first["type"] == "missing" and len(first["loc"]) == 1:
         return ConfigError(f"option {name!r} is missing{more}", fix=f"pass {name}=...")
+    if not name:
+        return ConfigError(_together(first, kind))
+    field = kind.model_fields.get(str(first["loc"][0]))
     return ConfigError(
-        f"option {name!r} cannot be used: {first['msg']}{more}", value=first.get("input")
+        f"option {name!r} cannot be used: {_said(first)}{more}",
+        value=_value(first.get("input")),
+        limit=_limit(first, field),
+        fix=_about(field),
     )
 
 
@@ -102,6 +125,53 @@ def _not_read(name: str, value: object, only: Only, found: object) -> ConfigErro
     )
 
 
-def _limit(context: Mapping[str, Any]) -> str | None:
-    found = [f"{sign} {context[name]}" for name, sign in _SIGNS.items() if name in context]
-    return " and ".join(found) or None
+def _said(first: Any) -> str:
+    return str(first["msg"]).removeprefix("Value error, ")
+
+
+def _about(field: FieldInfo | None) -> str:
+    return "" if field is None or field.description is None else field.description
+
+
+def _value(given: Any) -> Any:
+    """A value for a message, where None is one that somebody gave."""
+    return "None" if given is None else given
+
+
+def _together(first: Any, kind: type[BaseModel]) -> str:
+    """What is wrong with fields that do not go together, with the values of those that it names."""
+    given, said = first.get("input"), set(re.findall(r"\w+", first["msg"]))
+    given = given if isinstance(given, Mapping) else {}
+    found = [
+        f"{name}={given.get(name, field.default)!r}"
+        for name, field in kind.model_fields.items()
+        if name in said and not field.is_required()
+    ]
+    return f"{_said(first)}{'; got ' if found else ''}{', '.join(found)}"
+
+
+def _limit(first: Any, field: FieldInfo | None) -> str | None:
+    """What would have been accepted, as far as pydantic says: the kind, and all bounds of a field
+    that is one number."""
+    context = first.get("ctx", {})
+    kind, _, more = str(first["type"]).partition("_")
+    if first["type"] == "literal_error":
+        return str(context["expected"])
+    if more in ("short", "long"):
+        return " and ".join(
+            f"{sign} {context[name]} values"
+            for name, sign in (("min_length", ">="), ("max_length", "<="))
+            if context.get(name) is not None
+        )
+    if first["type"] == "missing" and field is not None:  # too few values of a tuple
+        return f"{len(get_args(field.annotation))} values"
+    bounds = {name: context[name] for name in _SIGNS if name in context}
+    for one in field.metadata if field is not None and len(first["loc"]) == 1 else ():
+        own = {name: getattr(one, name, None) for name in _SIGNS}
+        bounds |= {name: value for name, value in own.items() if value is not None}
+    found = [f"{sign} {bounds[name]}" for name, sign in _SIGNS.items() if name in bounds]
+    if (
+        kind == "string" and len(first["loc"]) > 1
+    ):  # one of several kinds, of which text is the last
+        return None
+    return " and ".join(filter(None, [_KINDS.get(kind, ""), *found])) or None

@@ -25,6 +25,7 @@ from unnoise.engine.unusual import Measuring, Reference, Unusual, reference, unu
 from unnoise.errors import InputError
 from unnoise.objectives import Bound, DataType, Likelihood, Networks, Trace
 from unnoise.storage.bundle import OTHERS, write_bundle
+from unnoise.storage.files import as_path
 
 
 @final
@@ -151,15 +152,20 @@ class Model(Trained):
     def save(
         self, path: str | Path, *, precision: Literal["float32", "float16"] = "float32"
     ) -> Path:
-        """Write the model as a bundle folder; in float16, float32 weights are rounded to it."""
+        """Write the model as a bundle folder; in float16, float32 weights are rounded to it.
 
+        Raises InputError for what is no path, or another precision.
+        """
+        target = as_path(path, "the folder of a bundle")
+        if precision not in ("float32", "float16"):
+            raise InputError("no such precision", value=precision, limit="float32, float16")
         self.domain.check_save(self)
         state = dict(Networks(self.denoiser, self.codec).state_dict())
         state |= {f"{OTHERS}{name}": value for name, value in self.others.items()}
         if precision == "float16":
             state = {n: v.half() if v.dtype == torch.float32 else v for n, v in state.items()}
         write_bundle(
-            path,
+            target,
             self.domain.name,
             self.configuration.model_dump(mode="json"),
             state,
@@ -167,7 +173,7 @@ class Model(Trained):
             self.card,
             described(self.denoiser),
         )
-        return Path(path)
+        return target
 
 
 class Metric(BaseModel, ABC):

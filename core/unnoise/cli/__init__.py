@@ -151,7 +151,7 @@ def _code(error: UnnoiseError) -> int:
 
 
 _ARGUMENT: Final = re.compile(
-    r"\([^()]*\)|(?<![\w.])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\.\.\.|[\w./]*)|'[^']*'"
+    r"\([^()]*\)|(?<![\w.])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|[(\[][^()\[\]]*[)\]]|\.\.\.|[\w./]*)|'[^']*'"
     r"|(?<![\w./-])(?P<word>[a-z]+(?:_[a-z]+)+)(?![\w./])"
 )
 _FIELD: Final = re.compile(r"\b(?:request field|unknown option|option) '([a-z][\w.]*)'")
@@ -190,7 +190,8 @@ def spoken(message: str, names: Collection[str] = ()) -> str:
         words = name.replace("_", "-")
         if value == "False":
             return f"--no-{words}"
-        shown = "" if value in ("True", "", "...") else " " + value.strip("'")
+        value = value[1:-1].replace(",", "") if value[:1] in ("(", "[") else value.strip("'")
+        shown = "" if value in ("True", "", "...") else f" {value}"
         return f"--{words}{shown}"
 
     named = _FIELD.sub(lambda found: "--" + found[1].replace("_", "-"), message)

@@ -15,7 +15,7 @@ from unnoise.demo.page import GENERATOR, page
 from unnoise.demo.section import Failed, Section, section_of
 from unnoise.discovery import registry
 from unnoise.errors import InputError, PluginError
-from unnoise.storage.files import disk_errors, replace_file, writable_folder
+from unnoise.storage.files import disk_errors, removed_unused, replace_file, writable_folder
 
 __all__ = ["run_demo"]
 
@@ -42,10 +42,19 @@ def run_demo(
     PluginError : no domain is installed, or each one failed; then the page says why.
     LimitExceeded : the disk is full.
     """
-    begun = time.perf_counter()
     folder = Path(out)
-    writable_folder(folder)
-    _refuse_foreign(folder / INDEX)
+    with removed_unused(folder):
+        writable_folder(folder)
+        _refuse_foreign(folder / INDEX)
+        return _written(folder, report, progress)
+
+
+def _written(
+    folder: Path,
+    report: Callable[[str], None] | None,
+    progress: Callable[[str, float], None] | None,
+) -> Path:
+    begun = time.perf_counter()
     found = registry.domains()
     if not found:
         raise PluginError(

@@ -135,11 +135,21 @@ def made(said: Said, base: type, classes: Callable[[str], type]) -> Any:
             raise ConfigError(f"{said.name} is given {name!r} twice", value=said.text)
         values[name] = value
     if lacking := [n for n, p in known.items() if p.default is p.empty and n not in values]:
-        raise ConfigError(f"{said.name} needs the argument {lacking[0]!r}", value=said.text)
+        raise ConfigError(
+            f"{said.name} needs the argument {lacking[0]!r}",
+            value=said.text,
+            limit=", ".join(known),
+        )
     ready = {
         name: _fitted(said.name, name, value, hints.get(name, Any), base, classes)
         for name, value in values.items()
     }
+    for name, value in ready.items():
+        endless = isinstance(value, float) and math.isinf(value)
+        if endless and known[name].default not in (math.inf, -math.inf):
+            raise ConfigError(
+                f"{said.name}: {name!r} does not fit", value=value, limit="a finite number"
+            )
     try:
         return kind(**ready)
     except UnnoiseError as error:

@@ -11,7 +11,7 @@ from typing import Any, Final, final
 
 from unnoise.domain import Domain
 from unnoise.errors import ConfigError, InputError
-from unnoise.storage.files import replace_file, writable_folder
+from unnoise.storage.files import as_path, removed_unused, replace_file, writable_folder
 from unnoise.trajectory import Frame, concatenated
 
 RECORD: Final = "provenance.json"
@@ -52,6 +52,10 @@ class Output:
         """The samples."""
         return iter(self.samples)
 
+    def __getitem__(self, place: int | slice) -> Any:
+        """A sample by its place, or some of them."""
+        return self.samples[place]
+
     def __repr__(self) -> str:
         kinds = ", ".join(sorted({type(sample).__name__ for sample in self.samples}))
         record = self.provenance
@@ -75,7 +79,8 @@ class Output:
     def save(self, folder: str | Path) -> list[Path]:
         """Write the samples and `provenance.json`; return the paths of the files of samples: one
         for each, or what the domain gathers them in."""
-        earlier, target = recorded(folder), Path(folder)
+        target = as_path(folder, "the folder of samples")
+        earlier = recorded(target)
         paths = self.write(folder)
         found = gathered(self.domain, zip(self.inputs, paths, strict=True), target)
         record(target, self.provenance, found, earlier)
@@ -84,14 +89,15 @@ class Output:
     def write(self, folder: str | Path) -> list[Path]:
         """As `save`, with one file per sample, of a batch of a request that has more of them; later
         parts of a sample are files of their own, 00003.1 after 00003."""
-        target = Path(folder)
-        writable_folder(target)
+        target = as_path(folder, "the folder of samples")
         paths = []
-        for number, part, sample in zip(
-            self.provenance["ids"], self.parts, self.samples, strict=True
-        ):
-            stem = f"{number:05d}.{part}" if part else f"{number:05d}"
-            paths.append(self._written(sample, target, stem))
+        with removed_unused(target):
+            writable_folder(target)
+            for number, part, sample in zip(
+                self.provenance["ids"], self.parts, self.samples, strict=True
+            ):
+                stem = f"{number:05d}.{part}" if part else f"{number:05d}"
+                paths.append(self._written(sample, target, stem))
         replace_file(target / RECORD, json.dumps(self.provenance, indent=2, default=str).encode())
         return paths
 

@@ -82,6 +82,13 @@ class Adversarial(Objective):
             raise ConfigError(
                 "the kernel is of another chain", value=self.steps, limit=denoiser.kernel.steps
             )
+        if "discriminator" not in networks.others:
+            raise ConfigError(
+                "the networks have no discriminator that learns",
+                value=type(self.discriminator).__name__,
+                limit="a module with parameters that require a gradient",
+                fix="Networks(denoiser, codec, objective.others()) has that of the objective",
+            )
         options = {"betas": self.betas}
         return [
             Turn(self._generate, parts=("denoiser",), options=options),

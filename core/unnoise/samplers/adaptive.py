@@ -50,6 +50,8 @@ class AdaptiveODE(Sampler):
                 value=(self.rtol, self.atol, self.end),
                 limit=f"rtol >= 0, atol > 0, end {FIRST:g} to 1",
             )
+        if self.most < 1:
+            raise ConfigError("most is a number of evaluations", value=self.most, limit=">= 1")
 
     @property
     def stochastic(self) -> bool:

@@ -18,6 +18,7 @@ your own, `Fitted` those that `unnoise.samplers.optimised` finds for a denoiser.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -125,6 +126,11 @@ class Linspace(Grid):
         return _on(kernel, torch.cat([grid, grid.new_zeros(1)]))
 
 
+def _check_last(rho: float) -> None:
+    if not 0 < rho < math.inf:
+        raise ConfigError("the last noise level is positive", value=rho, limit="rho_min > 0")
+
+
 @final
 @dataclass(frozen=True)
 class Karras(Grid):
@@ -136,6 +142,7 @@ class Karras(Grid):
     def __post_init__(self) -> None:
         if not self.power > 0:
             raise ConfigError("the power is positive", value=self.power, limit="> 0")
+        _check_last(self.rho_min)
 
     def times(
         self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0
@@ -154,6 +161,9 @@ class LogSNR(Grid):
     """Equal steps in log SNR up to sigma / alpha = `rho_min`, then 0 (Lu 2022)."""
 
     rho_min: float = RHO_MIN
+
+    def __post_init__(self) -> None:
+        _check_last(self.rho_min)
 
     def times(
         self, kernel: TransitionKernel, steps: int | None = None, start: float = 1.0

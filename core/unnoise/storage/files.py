@@ -19,6 +19,14 @@ TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def as_path(value: object, what: str) -> Path:
+    """A path that somebody gave; InputError, which calls it `what`, for what is none."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InputError(f"{what} is a path", value=repr(value), limit="a text or a pathlib.Path")
+    return Path(text)
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write `data` to `path` and wait until it is on the disk."""
     with open(path, "wb") as file:

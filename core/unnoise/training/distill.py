@@ -23,7 +23,7 @@ from unnoise.kernels import GaussianKernel
 from unnoise.model import Model
 from unnoise.objectives import ConditionDropout, Distillation, Objective
 from unnoise.storage.bundle import CONFIG, json_bytes
-from unnoise.storage.files import writable_folder
+from unnoise.storage.files import as_path, removed_unused, writable_folder
 from unnoise.storage.tensors import tensor_bytes
 from unnoise.training.setup import split_options
 from unnoise.training.train import train_as
@@ -84,22 +84,23 @@ def distill(
     training, _ = split_options(domain, options)  # says what is wrong before a folder is made
     if not 1 <= growth <= 10:
         raise ConfigError("growth is out of range", value=growth, limit="1 to 10")
-    folder = Path(out)
+    folder = as_path(out, "out")
     _spare(folder, resume)
-    writable_folder(folder)
-    minutes, used = training.max_minutes, 0.0
-    for number, steps in enumerate(halvings):
-        report(f"halving {number + 1} of {len(halvings)}: {2 * steps} -> {steps} steps")
-        own = {**options, "steps": round(training.steps * growth**number)}
-        if minutes is not None and number:
-            own["max_minutes"] = max(minutes - used / 60, 1e-9)
-        model = _halve(domain, data, folder / f"{steps:04d}-steps", model, steps, resume, own)
-        used += model.card["training"]["seconds"]
-        if not model.card["training"]["finished"]:
-            return model
-    if PartialState().is_main_process:
-        model.save(folder)
-    return model
+    with removed_unused(folder):
+        writable_folder(folder)
+        minutes, used = training.max_minutes, 0.0
+        for number, steps in enumerate(halvings):
+            report(f"halving {number + 1} of {len(halvings)}: {2 * steps} -> {steps} steps")
+            own = {**options, "steps": round(training.steps * growth**number)}
+            if minutes is not None and number:
+                own["max_minutes"] = max(minutes - used / 60, 1e-9)
+            model = _halve(domain, data, folder / f"{steps:04d}-steps", model, steps, resume, own)
+            used += model.card["training"]["seconds"]
+            if not model.card["training"]["finished"]:
+                return model
+        if PartialState().is_main_process:
+            model.save(folder)
+        return model
 
 
 def student_steps(to_steps: int, first: int) -> list[int]:

@@ -168,7 +168,7 @@ def open_data(
     try:
         configuration = configuration_of(domain, source, own)
     except ValidationError as error:
-        raise refused(error, tuple(domain.Configuration.model_fields)) from error
+        raise refused(error, domain.Configuration) from error
     check_read(configuration, given)
     train = domain.dataset(source, configuration, "train")
     held_out = domain.dataset(source, configuration, "validation")

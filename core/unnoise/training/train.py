@@ -34,7 +34,7 @@ from unnoise.fields import check_read
 from unnoise.model import Model
 from unnoise.objectives import Elapsed, Networks, Objective, Turn
 from unnoise.storage.bundle import OTHERS, write_bundle
-from unnoise.storage.files import disk_errors, removed_unused, writable_folder
+from unnoise.storage.files import as_path, disk_errors, removed_unused, writable_folder
 from unnoise.storage.lock import locked
 from unnoise.storage.tensors import fit_weights
 from unnoise.training import checkpoint as checkpoints
@@ -99,7 +99,7 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
     LimitExceeded : the disk is full; the last checkpoint is good.
     """
     domain = trainable_named(domain) if isinstance(domain, str) else domain
-    return train_as(domain, data, Path(out), options, options)
+    return train_as(domain, data, as_path(out, "out"), options, options)
 
 
 @torch_as_usual()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -10,6 +10,10 @@ from unnoise.errors import ConfigError
 from unnoise.objectives import Goal
 from unnoise.specs import FromData, Only
 from unnoise_images.files import LARGEST, SMALLEST, Fit, colour
+
+Width: TypeAlias = Annotated[int, Field(ge=1, le=8192)]
+Blocks: TypeAlias = Annotated[int, Field(ge=0, le=64)]
+"""Of a network, at a resolution."""
 
 OURS: Final = Only("diffusers", (None,), "the network and its noise are a diffusers folder's")
 NOT_LEARNED: Final = Only("goal", ("simple", "min-snr", "likelihood", "hybrid", "adversarial"))
@@ -65,10 +69,10 @@ class Configuration(BaseModel):
         description="train on pictures moved by up to so many pixels, their edges continued",
     )
 
-    widths: Annotated[tuple[int, ...], OURS] = Field(
+    widths: Annotated[tuple[Width, ...], OURS] = Field(
         (16, 32, 64), min_length=1, max_length=6, description="channels at each resolution"
     )
-    blocks: Annotated[tuple[int, ...], OURS] = Field(
+    blocks: Annotated[tuple[Blocks, ...], OURS] = Field(
         (1, 1, 2), min_length=1, max_length=6, description="residual blocks at each resolution"
     )
     attention: Annotated[bool, OURS] = Field(
@@ -122,8 +126,8 @@ class Configuration(BaseModel):
     def _levels(self) -> Configuration:
         if len(self.widths) != len(self.blocks):
             raise ValueError("widths and blocks name the same resolutions")
-        if min(self.widths) < 1 or min(self.blocks) < 0 or self.blocks[-1] < 1:
-            raise ValueError("widths are positive, and the lowest resolution needs a block")
+        if self.blocks[-1] < 1:
+            raise ValueError("blocks: the lowest resolution needs one")
         return self
 
     @model_validator(mode="after")

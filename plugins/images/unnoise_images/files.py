@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+import torch
 from PIL import Image, ImageColor, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -188,6 +189,13 @@ def to_mask(picture: Image.Image, height: int, width: int, what: str) -> Mask:
     """Where a mask is white, (height, width). One of zeros and ones alone is a mask of truth values
     in numbers: 1 is white."""
     grey = to_pixels(picture, height, width, 1, "refuse", what)[0]
+    if 1 < grey.max() < 128:
+        raise InputError(
+            f"{what} paints nothing and is not black",
+            value=f"values up to {grey.max()}",
+            limit="0 and 1, or 0 (kept) to 255 (painted)",
+            fix="make white what is to be painted",
+        )
     return grey > 0 if grey.max() <= 1 else grey >= 128
 
 
@@ -227,7 +235,8 @@ def as_picture(value: object, what: str) -> Image.Image:
     if isinstance(value, Image.Image):
         return value
     if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
         if value.ndim == 3 and value.shape[0] in (1, 3):
             value = value.transpose(1, 2, 0)
     if isinstance(value, str) and value.startswith(_HELD):
@@ -239,7 +248,11 @@ def as_picture(value: object, what: str) -> Image.Image:
     array = np.asarray(value)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] == 3):
+    if np.ma.is_masked(value):
+        raise InputError(
+            f"{what} lacks values", value="a masked array", limit="a number for every pixel"
+        )
+    if not array.size or (array.ndim != 2 and not (array.ndim == 3 and array.shape[2] == 3)):
         raise InputError(
             f"{what} has no shape of a picture",
             value=tuple(array.shape),

@@ -144,9 +144,9 @@ def build(
         raise InputError("the result is an SDF file", value=path.name, limit=".sdf, .sdf.gz")
     if processes < 1:
         raise InputError("processes is at least 1", value=processes)
-    writable_folder(path.parent)
     engine = xtb.engine()
     mols, counts = _read(source, column, unreadable)
+    writable_folder(path.parent)
     folder = Path(cache) if cache is not None else path.with_name(f"{path.name}.parts")
     writable_folder(folder)
     parts = {_key(mol, recipe, engine): mol for mol in mols}

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from unnoise.cli import spoken
 from unnoise.errors import InputError, UnnoiseError
-from unnoise.storage.files import disk_errors, writable_folder
+from unnoise.storage.files import disk_errors, removed_unused, writable_folder
 from unnoise_molecules.check import check, connected
 from unnoise_molecules.ensemble import sdf
 from unnoise_molecules.molecules import require_3d, set_property
@@ -64,24 +64,25 @@ def convert(
             value=str(found[0]),
             fix="to read their molecules, of which no code is run here, pass allow_pickle=True",
         )
-    writable_folder(path.parent)
     counts = Counter({"molecules": 0, "conformers": 0})
     temporary = path.with_name(f".tmp-{path.name}")
-    with (
-        disk_errors(f"writing {str(path)!r}"),
-        (gzip.open if path.suffix == ".gz" else open)(temporary, "wb") as file,
-    ):
-        for source in tqdm(files[:most], unit="file", disable=None):
-            try:
-                mol = _geom(source) if source.suffix != ".xyz" else _qm9(source)
-                mol = _strongest(mol, most_conformers)
-            except UnnoiseError as error:
-                counts[error.message] += 1
-                continue
-            counts["molecules"] += 1
-            counts["conformers"] += mol.GetNumConformers()
-            file.write(sdf(mol).encode())
-    temporary.replace(path)
+    with removed_unused(path.parent), disk_errors(f"writing {str(path)!r}"):
+        writable_folder(path.parent)
+        try:
+            with (gzip.open if path.suffix == ".gz" else open)(temporary, "wb") as file:
+                for source in tqdm(files[:most], unit="file", disable=None):
+                    try:
+                        mol = _geom(source) if source.suffix != ".xyz" else _qm9(source)
+                        mol = _strongest(mol, most_conformers)
+                    except UnnoiseError as error:
+                        counts[error.message] += 1
+                        continue
+                    counts["molecules"] += 1
+                    counts["conformers"] += mol.GetNumConformers()
+                    file.write(sdf(mol).encode())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return dict(counts)
 
 

@@ -52,7 +52,9 @@ class Langevin(Sampler):
 
     def __post_init__(self) -> None:
         if self.step is not None and not self.step > 0:
-            raise ConfigError("the step is positive", value=self.step, fix="leave it out")
+            raise ConfigError(
+                "the step is out of range", value=self.step, limit="> 0", fix="leave it out"
+            )
 
     @property
     def stochastic(self) -> bool:

@@ -108,7 +108,9 @@ class Configuration(BaseModel):
         description="of the nearest kernel: contexts (tokens with like neighbours in the data),"
         " alphabet (order of the vocabulary), or a .npy file of embeddings (K, d)",
     )
-    neighbours: Annotated[int, NEAREST] = Field(4, ge=1, description="of each token in that graph")
+    neighbours: Annotated[int, NEAREST] = Field(
+        4, ge=1, le=4096, description="of each token in that graph"
+    )
     transitions: str | None = Field(
         None, description="of the matrix kernel: a .npy file (K, K) or (T, K, K), rows = from"
     )
@@ -128,17 +130,17 @@ class Configuration(BaseModel):
         " cross_entropy alone; default: masked for the absorbing kernel, else hybrid",
     )
     hybrid: Annotated[float, Only("aim", ("hybrid",), "it is a weight in the goal hybrid")] = Field(
-        0.01, ge=0, description="weight of the cross-entropy in hybrid"
+        0.01, ge=0, le=1e6, description="weight of the cross-entropy in hybrid"
     )
 
     architecture: Annotated[str, BUILT] = Field(
         "modernbert", description="any masked language model of transformers, by its model_type"
     )
-    width: Annotated[int, BUILT] = Field(256, ge=8, description="of the hidden states")
-    depth: Annotated[int, BUILT] = Field(6, ge=1, description="layers")
-    heads: Annotated[int, BUILT] = Field(4, ge=1, description="of attention")
+    width: Annotated[int, BUILT] = Field(256, ge=8, le=16_384, description="of the hidden states")
+    depth: Annotated[int, BUILT] = Field(6, ge=1, le=512, description="layers")
+    heads: Annotated[int, BUILT] = Field(4, ge=1, le=1024, description="of attention")
     inner: Annotated[int | None, BUILT] = Field(
-        None, ge=1, description="width inside a layer; default: 1.5 width"
+        None, ge=1, le=65_536, description="width inside a layer; default: 1.5 width"
     )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="more entries of the transformers configuration"

@@ -72,7 +72,12 @@ class Request(BaseModel):
             )
         lengths = self.length if isinstance(self.length, list) else [self.length]
         if any(n is not None and not 1 <= n <= LONGEST for n in lengths):
-            raise InputError("length is out of range", value=self.length, limit=f"1 to {LONGEST}")
+            raise InputError(
+                "length is out of range",
+                value=self.length,
+                limit=f"1 to {LONGEST} tokens",
+                fix="leave it out for all that the model sees at once",
+            )
         for one in self.inputs:  # lists of other lengths are refused here
             for name in ("prompt", "suffix", "template"):
                 whole(one[name] or "", name)

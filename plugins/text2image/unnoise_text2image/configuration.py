@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from unnoise.errors import ConfigError
 from unnoise.objectives import Goal
 from unnoise.specs import FromData, Only
+from unnoise_images.configuration import Blocks, Width
 from unnoise_images.files import LARGEST, SMALLEST, Fit
 
 BASE: Final = Only("stage", ("base",))
@@ -80,16 +81,16 @@ class Configuration(BaseModel):
         None, description="of the library tokenizers, made from the captions"
     )
 
-    widths: Annotated[tuple[int, ...], OURS, BASE] = Field(
+    widths: Annotated[tuple[Width, ...], OURS, BASE] = Field(
         (32, 64, 128), min_length=1, max_length=6, description="channels at each resolution"
     )
-    blocks: Annotated[tuple[int, ...], OURS, BASE] = Field(
+    blocks: Annotated[tuple[Blocks, ...], OURS, BASE] = Field(
         (1, 1, 2), min_length=1, max_length=6, description="residual blocks at each resolution"
     )
-    upsampler_widths: Annotated[tuple[int, ...], OURS, UPSAMPLER] = Field(
+    upsampler_widths: Annotated[tuple[Width, ...], OURS, UPSAMPLER] = Field(
         (16, 32, 64, 96), min_length=1, max_length=6, description="channels of the upsampler"
     )
-    upsampler_blocks: Annotated[tuple[int, ...], OURS, UPSAMPLER] = Field(
+    upsampler_blocks: Annotated[tuple[Blocks, ...], OURS, UPSAMPLER] = Field(
         (1, 1, 1, 2), min_length=1, max_length=6, description="residual blocks of the upsampler"
     )
     parametrization: Annotated[Literal["v", "noise", "clean"], OURS] = Field(
@@ -143,8 +144,8 @@ class Configuration(BaseModel):
         ):
             if len(widths) != len(blocks):
                 raise ValueError("widths and blocks name the same resolutions")
-            if min(widths) < 1 or min(blocks) < 0 or blocks[-1] < 1:
-                raise ValueError("widths are positive, and the lowest resolution needs a block")
+            if blocks[-1] < 1:
+                raise ValueError("blocks: the lowest resolution needs one")
         if self.text_width % self.text_heads:
             raise ValueError("text_width is a multiple of text_heads")
         if self.side and self.base_side and self.side % self.base_side:

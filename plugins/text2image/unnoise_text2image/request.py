@@ -59,7 +59,9 @@ class Request(BaseModel):
     upsampler_scale: float | None = Field(
         None, ge=0, le=100, description="guidance_scale of the stage that enlarges"
     )
-    upsampler_steps: int = Field(20, ge=1, description="steps of the stage that enlarges")
+    upsampler_steps: int = Field(
+        20, ge=1, le=10_000, description="steps of the stage that enlarges"
+    )
     upsampler_noise: float = Field(
         0.1,
         ge=0,

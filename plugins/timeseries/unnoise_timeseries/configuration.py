@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,7 @@ from unnoise_timeseries.kinds import Kind, Support
 from unnoise_timeseries.law import Law
 from unnoise_timeseries.masks import Strategy
 
+Lag: TypeAlias = Annotated[int, Field(ge=1, le=10**6)]
 CSDI: Final = Only("method", ("csdi",))
 
 
@@ -137,31 +138,39 @@ class Configuration(BaseModel):
     )
 
     channels: Annotated[int, CSDI] = Field(
-        64, ge=2, description="csdi: width of the residual layers"
+        64, ge=2, le=16_384, description="csdi: width of the residual layers"
     )
     layers: Annotated[int, CSDI] = Field(
-        4, ge=0, description="csdi: residual layers; 0 for no network: the classical law alone"
+        4,
+        ge=0,
+        le=1024,
+        description="csdi: residual layers; 0 for no network: the classical law alone",
     )
-    heads: Annotated[int, CSDI] = Field(8, ge=1, description="csdi: of attention")
+    heads: Annotated[int, CSDI] = Field(8, ge=1, le=1024, description="csdi: of attention")
     time_width: Annotated[int, CSDI] = Field(
-        128, ge=2, description="csdi: embedding of the place in the window"
+        128, ge=2, le=16_384, description="csdi: embedding of the place in the window"
     )
     feature_width: Annotated[int, CSDI] = Field(
-        16, ge=1, description="csdi: embedding of the variable"
+        16, ge=1, le=16_384, description="csdi: embedding of the variable"
     )
-    step_width: Annotated[int, CSDI] = Field(128, ge=2, description="csdi: embedding of the step")
+    step_width: Annotated[int, CSDI] = Field(
+        128, ge=2, le=16_384, description="csdi: embedding of the step"
+    )
     dropout: Annotated[float, CSDI] = Field(
         0.0, ge=0, lt=1, description="csdi: of the transformers; 0.1 in the reference"
     )
 
     cells: Annotated[int, Only("method", ("timegrad",))] = Field(
-        40, ge=1, description="timegrad: width of its two LSTM layers"
+        40, ge=1, le=16_384, description="timegrad: width of its two LSTM layers"
     )
     hidden: Annotated[int, Only("method", ("timegrad",))] = Field(
-        100, ge=1, description="timegrad: width of the condition"
+        100, ge=1, le=16_384, description="timegrad: width of the condition"
     )
-    lags: Annotated[tuple[int, ...] | None, Only("method", ("timegrad",))] = Field(
-        None, description="timegrad: earlier rows that it sees; default: by the frequency"
+    lags: Annotated[tuple[Lag, ...] | None, Only("method", ("timegrad",))] = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="timegrad: earlier rows that it sees; default: by the frequency",
     )
 
     learned: Annotated[Learned | None, FromData()] = None
@@ -180,8 +189,6 @@ class Configuration(BaseModel):
             raise ValueError("overlap is smaller than the window")
         if self.horizon is not None and self.window is not None and self.horizon >= self.window:
             raise ValueError("horizon is smaller than the window")
-        if self.lags is not None and (not self.lags or min(self.lags) < 1):
-            raise ValueError("lags are numbers of rows, 1 or more")
         return self
 
     @property

@@ -16,7 +16,7 @@ class Request(BaseModel):
         description="the series: a DataFrame, or a CSV, parquet or Excel file; missing cells are"
         " filled"
     )
-    horizon: int = Field(0, description="rows to forecast after the last one")
+    horizon: int = Field(0, ge=0, le=10**6, description="rows to forecast after the last one")
     time: str | list[str] | None = Field(
         None, description="the column of times in a file, or its year, month, day and hour columns"
     )

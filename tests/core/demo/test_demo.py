@@ -330,6 +330,13 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_any_work(toy, tmp_pa
     assert lines == []
 
 
+def test_a_demo_that_fails_leaves_no_folder(only, tmp_path):
+    only("nobody")
+    with pytest.raises(PluginError, match="nothing to show"):
+        run_demo(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+
+
 def test_only_a_demo_page_is_replaced(toy, tmp_path):
     toy("ring")
     first = run_demo(tmp_path).stat().st_ino

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,17 @@ def test_batches_of_other_shapes_are_concatenated_by_rows():
     assert out.states.shape == (rows, 2)
     assert all(frame.x.shape == (rows, 2) for frame in out.trajectory)
     assert [len(sample) for sample in out.samples] == [2 + i % 3 for i in range(7)]
+
+
+def test_what_cannot_be_written_leaves_no_folder(tmp_path):
+    class Full(type(POINTS.domain)):
+        def write(self, sample, folder, stem):
+            raise OSError(28, "No space left on device")
+
+    out = POINTS.generate(num_samples=1)
+    with pytest.raises(OSError, match="No space"):
+        replace(out, domain=Full()).save(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
 
 
 def test_save_writes_one_file_per_sample(tmp_path):

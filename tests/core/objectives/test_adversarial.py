@@ -203,6 +203,14 @@ def test_the_generator_learns_its_spread():
     assert own.denoiser.network.gain.item() == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.parametrize("judge", [nn.Flatten(), Judge().requires_grad_(False)])
+def test_a_discriminator_learns(judge):
+    objective, own = networks(judge, coarse(2))
+    with pytest.raises(ConfigError, match="no discriminator that learns") as caught:
+        objective.turns(own)
+    assert caught.value.value == type(judge).__name__
+
+
 def test_turns_have_their_own_parts_rates_and_betas():
     objective, own = networks(Judge(), coarse(4), rate=0.5, betas=(0.0, 0.9))
     one, two = objective.turns(own)

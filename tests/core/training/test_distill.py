@@ -194,6 +194,15 @@ def test_nothing_else_is_overwritten(teacher, tmp_path):
     assert (out / "config.json").read_bytes() == kept
 
 
+def test_a_distillation_that_fails_before_its_first_step_leaves_no_folder(teacher, tmp_path):
+    for options in ({"precision": "fp16", "device": "cpu"}, {"batch_size": 1, "accumulate": 2}):
+        with pytest.raises(ConfigError):
+            distill(
+                Toy(), 0.0, tmp_path / "a" / "b", model=teacher, to_steps=2, from_steps=8, **options
+            )
+        assert not (tmp_path / "a").exists()
+
+
 def test_bad_input(teacher, tmp_path):
     with pytest.raises(ConfigError, match="power of two"):
         distill(Toy(), 0.0, tmp_path / "a", model=teacher, to_steps=3, from_steps=8)
