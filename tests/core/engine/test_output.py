@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from engine_models import POINTS, RAGGED
 
+from unnoise.api import load
 from unnoise.errors import (
     InputError,
 )
@@ -34,6 +35,22 @@ def test_what_cannot_be_written_leaves_no_folder(tmp_path):
     with pytest.raises(OSError, match="No space"):
         replace(out, domain=Full()).save(tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
+
+
+def test_samples_by_place():
+    out = POINTS.generate(num_samples=3)
+    assert out[1] is out.samples[1]
+    assert out[-2:] == out.samples[-2:]
+
+
+@pytest.mark.parametrize("folder", [None, 3, "", "a\0b", b"a"])
+def test_what_is_no_path(folder):
+    out = POINTS.generate(num_samples=1)
+    for saved in (out, POINTS):
+        with pytest.raises(InputError, match="is a path"):
+            saved.save(folder)
+    with pytest.raises(InputError, match="is a path"):
+        load(folder)
 
 
 def test_save_writes_one_file_per_sample(tmp_path):

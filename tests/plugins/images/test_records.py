@@ -11,6 +11,7 @@ from PIL import Image
 
 from unnoise.errors import InputError
 from unnoise.model import Model
+from unnoise_images.files import as_picture, to_mask
 
 
 @pytest.fixture
@@ -83,3 +84,23 @@ def test_a_model_in_training_shows_its_classes(make_model, classes: tuple[str, .
     model = make_model(classes=classes)
     asked = model.domain.trial(model.configuration, None)
     assert len(model.generate(**asked, steps=1).samples) == 4 * (len(classes) or 4)
+
+
+@pytest.mark.parametrize("largest", [2, 100, 127])
+def test_a_mask_that_is_neither_black_nor_white_anywhere(largest: int) -> None:
+    with pytest.raises(InputError, match="paints nothing and is not black") as caught:
+        to_mask(Image.new("L", (8, 8), largest), 8, 8, "mask")
+    assert str(largest) in str(caught.value.value)
+    assert to_mask(Image.new("L", (8, 8), 128), 8, 8, "mask").all()
+    assert not to_mask(Image.new("L", (8, 8), 0), 8, 8, "mask").any()
+
+
+def test_values_that_are_no_pictures() -> None:
+    half = torch.full((8, 8), 0.5, dtype=torch.bfloat16)
+    assert np.asarray(as_picture(half, "image")).max() in (127, 128)
+    for value in (np.zeros((0, 0)), np.zeros((0, 8, 3), np.uint8), torch.zeros(3, 0, 8)):
+        with pytest.raises(InputError, match="no shape of a picture"):
+            as_picture(value, "image")
+    holes = np.ma.masked_array(np.zeros((8, 8), np.uint8), mask=np.eye(8, dtype=bool))
+    with pytest.raises(InputError, match="lacks values"):
+        as_picture(holes, "image")
