@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import random
 import sys
 import threading
 from collections.abc import Iterator
@@ -47,11 +48,12 @@ _precision = _Precision()
 @contextmanager
 def torch_as_usual() -> Iterator[None]:
     """While entered, torch is as a fresh process has it: it makes float32 tensors on the CPU, none
-    of them in inference mode.
+    of them in inference mode or under autocast.
 
     Networks are built, requests run and modules imported like this, so that what a caller has set
-    (float64 or half as the default, a meta device, inference mode) changes neither a result nor
-    what is kept for later calls. Works as a decorator, too. Imports no torch where there is none.
+    (float64 or half as the default, a meta device, inference mode, autocast) changes neither a
+    result nor what is kept for later calls. Works as a decorator, too. Imports no torch where there
+    is none.
     """
     torch = cast(Any, sys.modules.get("torch"))
     if torch is None:
@@ -63,18 +65,23 @@ def torch_as_usual() -> Iterator[None]:
             stack.enter_context(torch.device("cpu"))
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
         yield
 
 
 @contextmanager
 def torch_untouched() -> Iterator[None]:
-    """`torch_as_usual`, and what draws from torch's global generator gives the numbers back: fresh
-    weights, which a stored model replaces, cost the caller none of its own."""
+    """`torch_as_usual`, and what draws from the global generators of torch and of Python gives the
+    numbers back: fresh weights, which a stored model replaces, and libraries that are imported cost
+    the caller none of its own."""
     torch = cast(Any, sys.modules.get("torch"))
     with ExitStack() as stack:
         stack.enter_context(torch_as_usual())
         if torch is not None:
             stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.callback(random.setstate, random.getstate())
         yield
 
 

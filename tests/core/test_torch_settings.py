@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 
 import unnoise
 from unnoise import api
-from unnoise.errors import InputError
+from unnoise.errors import InputError, PluginError
 from unnoise_images.domain import Images
 
 REQUEST = {"num_samples": 2, "steps": 3, "label": 3}
@@ -32,6 +34,7 @@ SETTINGS = {
     "meta": lambda: torch.device("meta"),
     "inference": torch.inference_mode,
     "no gradient": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
 }
 
 
@@ -39,6 +42,28 @@ SETTINGS = {
 def usual():
     api._cached_at.cache_clear()
     return unnoise.generate("images", **REQUEST).states
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_of_the_caller_changes_no_training(name, tmp_path):
+    rows = [(np.full((8, 8), 60 * k, np.uint8), "ab"[k % 2]) for k in range(4)]
+    options = {"steps": 2, "batch_size": 2, "widths": [8], "blocks": [1], "bound_samples": 0}
+    options |= {"quiet": True, "validation_batches": 0, "samples_every": 0}
+    expected = unnoise.train("images", rows, tmp_path / "a", **options).denoiser.state_dict()
+    random.seed(5)
+    state = random.getstate()
+    with SETTINGS[name]():
+        found = unnoise.train("images", rows, tmp_path / "b", **options).denoiser.state_dict()
+    assert random.getstate() == state
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("domain", [None, 3, b"images", Images])
+def test_what_is_no_domain(domain, tmp_path):
+    with pytest.raises(PluginError, match="by its name"):
+        unnoise.generate(domain)
+    with pytest.raises(PluginError, match="by its name"):
+        unnoise.train(domain, [], tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import final
+from typing import cast, final
 
 from unnoise.compat import torch_untouched
 from unnoise.discovery import hangs, settings
@@ -61,6 +61,8 @@ def specs_of(kind: Kind) -> dict[str, Spec]:
 
 def find(kind: Kind, name: str) -> Spec:
     """The spec of this name. Raises `PluginError` saying why there is none, and what to do."""
+    if not isinstance(cast(object, name), str):
+        raise PluginError(f"a {kind.removesuffix('s')} is found by its name", value=repr(name))
     registry = _registry()
     if claim := registry.table[kind].get(normal(name)):
         return claim[0]

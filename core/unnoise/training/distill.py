@@ -78,7 +78,7 @@ def distill(
         none), the numbers of steps do not halve into each other, the model is another domain's.
     InputError : `out` contains something else, or a distillation and `resume` is not set.
     """
-    domain = trainable_named(domain) if isinstance(domain, str) else domain
+    domain = domain if isinstance(domain, Trainable) else trainable_named(domain)
     model = _fit_to_teach(model, domain)
     halvings = _halvings(model, to_steps, from_steps)
     training, _ = split_options(domain, options)  # says what is wrong before a folder is made

@@ -98,7 +98,7 @@ def train(domain: Trainable | str, data: Any, out: str | Path, **options: Any) -
     Cancelled : SIGINT or SIGTERM, after a checkpoint; `value` is the signal's name.
     LimitExceeded : the disk is full; the last checkpoint is good.
     """
-    domain = trainable_named(domain) if isinstance(domain, str) else domain
+    domain = domain if isinstance(domain, Trainable) else trainable_named(domain)
     return train_as(domain, data, as_path(out, "out"), options, options)
 
 
@@ -115,7 +115,7 @@ def train_as(
     data, options = continued(domain, folder, data, options)
     training, own = split_options(domain, options)
     check_read(training, given)
-    with _one_at_a_time:
+    with _one_at_a_time, torch.enable_grad():
         return _trained(domain, data, folder, training, own, given)
 
 
