@@ -25,8 +25,13 @@ from unnoise_timeseries.masks import Strategy
 
 @final
 class DiffusionImputer(TransformerMixin, Estimator):
-    """Fills the missing cells of a frame with the median of samples of CSDI; observed cells come
-    back to the bit. Index, columns and dtypes stay; columns of whole numbers are rounded.
+    """Fills the missing cells of a frame with the median of samples; observed cells come back to
+    the bit. Index, columns and dtypes stay; columns of whole numbers are rounded.
+
+    A classical law of all columns (a random walk, or an autoregression about the calendar's mean)
+    is chosen by what it says of known cells that are hidden from it. CSDI is trained on what that
+    law leaves, as long as it learns, and kept where it says more of hidden cells than the law by
+    more than noise; else the law is the answer, with its own intervals. See `growing`, `report_`.
 
     Parameters
     ----------
@@ -34,10 +39,11 @@ class DiffusionImputer(TransformerMixin, Estimator):
     window : rows that the network sees at once; up to 96 by default. Holes longer than it are
         filled, but what fills them sees one end at a time.
     targets : what is hidden in training, see `unnoise_timeseries.masks`.
-    steps, batch_size, learning_rate : of the training.
+    steps, batch_size, learning_rate : of the training; `steps` are the most that it takes, 0 for
+        the classical law alone.
     sampling_steps, sampler : from noise to data; 15 by default.
-    held_out : share of each series, its end, that takes no part in the training; 0.1 by default,
-        or nothing where that is shorter than a window.
+    held_out : share of each series, its end, that takes no part in the fit; nothing by default,
+        and with another prior than the classical one 0.1 where that is no shorter than a window.
     kinds : what the numbers of a column are, {"visitors": "count", "humidity": "share"}: count,
         non-negative, share (of 0 to 1), integer or plain. By default by the dtype: nullable whole
         numbers are integer, those without a sign count, all others plain.
@@ -54,6 +60,8 @@ class DiffusionImputer(TransformerMixin, Estimator):
     ----------
     model_ : the trained `unnoise.domain.Model`; `model_.save(folder)` writes a bundle for
         `unnoise generate timeseries --model folder`.
+    report_ : what the fit found, `growing.Report`: the law, the CRPS of law and network in hidden
+        cells, and whether the network was kept. str() of it says so.
     n_features_in_, feature_names_in_ : of what was fitted.
 
     Examples

@@ -133,6 +133,8 @@ def grown(
     """
     begun, found = time.monotonic(), table(source)
     until = math.inf if minutes is None else begun + 60 * minutes
+    # cells are held out: no row needs to be, unless that is asked for
+    options = {**options, "held_out": options.get("held_out") or 0.0}
     away = _hidden(found, options)
     part = source.mask(away)
     configuration = configure(part, _said(found, options))
