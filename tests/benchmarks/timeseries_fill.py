@@ -107,7 +107,7 @@ def kalman(frame: pd.DataFrame, day: int, draws: int) -> Array:
     rng, found = np.random.default_rng(0), []
     for _, column in frame.items():
         x = column.to_numpy()
-        mean, scale = np.nanmean(x), np.nanstd(x)
+        mean, scale = np.nanmean(x), np.nanstd(x) or 1.0
         season = [{"period": day, "harmonics": 4}] if day > 1 else None
         level = "fixed intercept" if day > 1 else "local level"
         extra = {"autoregressive": 1} if day > 1 else {}
@@ -140,6 +140,7 @@ def table(args: argparse.Namespace) -> None:
         away = hidden(values.shape)
         holed = whole.mask(away["random"] | away["blocks"])
         scale = np.nanstd(holed.to_numpy(), axis=0)
+        scale = np.where(scale > 0, scale, 1.0)
         made: dict[str, Array] = {
             "linear interpolation": interpolation(holed).to_numpy()[None],
             "mean of the time of day": season_mean(holed, max(day, 1)).to_numpy()[None],
