@@ -18,6 +18,7 @@ from unnoise_timeseries.loaders import load
 COLUMNS: Final = ["pm2.5", "DEWP", "TEMP", "PRES", "Iws", "Is", "Ir"]
 OPTIONS: Final[dict[str, Any]] = {
     "window": 96,
+    "prior": "bridge",
     "held_out": 0.2,
     "channels": 32,
     "layers": 3,

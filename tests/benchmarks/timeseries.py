@@ -129,6 +129,7 @@ def fit(frame: pd.DataFrame, folder: Path, args: argparse.Namespace) -> Model:
         folder,
         window=args.window,
         held_out=HELD_OUT,
+        prior="bridge",
         targets=args.targets,
         channels=args.channels,
         layers=args.layers,
@@ -264,7 +265,7 @@ def speed(args: argparse.Namespace) -> None:
     beside PyPOTS in turn."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(2000, 10))).mask(rng.random((2000, 10)) < 0.1)
-    options = {"window": 48, "overlap": 0, "held_out": 0.0, "targets": "random"}
+    options = {"window": 48, "overlap": 0, "held_out": 0.0, "targets": "random", "prior": "bridge"}
     configuration = configure(frame, options)
     domain, data = TimeSeries(), dataset(frame, configuration, "train")
     denoiser = domain.build(configuration).train()
