@@ -49,8 +49,7 @@ from unnoise.objectives import (
     log_likelihood,
     path_bound,
 )
-from unnoise.samplers import DDIM, Ancestral, Diffusion, FirstHitting, Sampler, grids
-from unnoise.samplers.recovery import Recovery
+from unnoise.samplers import DDIM, Ancestral, Diffusion, FirstHitting, Recovery, Sampler, grids
 from unnoise.spaces import Euclidean, Layout, Tokens
 
 STD = 0.05

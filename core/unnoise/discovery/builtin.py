@@ -162,6 +162,16 @@ def unnoise_samplers() -> list[SamplerSpec]:
             stochastic=True,
         ),
         _sampler(
+            "recovery",
+            "Langevin's steps at each level, of an energy",
+            "Recovery",
+            f"{gaussian}, Energy",
+            31,
+            1,
+            stochastic=True,
+            example="recovery",
+        ),
+        _sampler(
             "adaptive-ode",
             "step sizes of each sample's own, by a tolerance",
             "AdaptiveODE",

@@ -150,7 +150,7 @@ def check_ahead(model: Trained, options: Options) -> Sampler:
     """The sampler of tasks that bring none. What can be refused without a plan is refused here."""
     kernel = model.denoiser.kernel
     sampler = sampler_of(options.sampler or model.defaults.get("sampler"), kernel)
-    sampler.check(kernel)
+    sampler.check_denoiser(model.denoiser)
     steps, grid = steps_of(None, options, model.defaults)
     start = begin_of(kernel, steps, grid) if options.start is None else options.start.t
     sampler.check_grid(kernel, grid_of(model.denoiser, steps, start, grid))

@@ -17,13 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.denoise import Denoiser
+from unnoise.denoise import Denoiser, Energy
 from unnoise.errors import ConfigError, InputError
 from unnoise.noise import NoiseSource
 from unnoise.objectives.base import Objective
 from unnoise.objectives.batch import Batch
-from unnoise.samplers import Diffusion
-from unnoise.samplers.recovery import Recovery, energy_of
+from unnoise.samplers import Diffusion, Recovery
 from unnoise.spaces import tensor
 
 
@@ -55,15 +54,17 @@ class RecoveryLikelihood(Objective):
                 "the kernel is of another chain", value=self.steps, limit=kernel.steps
             )
         run = Diffusion(denoiser, layout, noise, batch.condition)
-        energy = energy_of(run)
+        self.sampler.check_denoiser(denoiser)
+        assert isinstance(denoiser, Energy)
         number = (noise.times() * self.steps).long().to(layout.device)
         s, t = number.double() / self.steps, (number + 1).double() / self.steps
         x_s = kernel.noisy(batch.x0, s, layout, noise)
         x_t = kernel.transition(x_s, s, t, layout).sample(noise)
-        made = self.sampler.level(run, tensor(x_t), t, s)
-        sharpness = torch.as_tensor(energy.sharpness(s))
-        model = energy.log_density(made, s, layout, batch.condition)
-        data = energy.log_density(x_s, s, layout, batch.condition)
+        with torch.no_grad():
+            made = self.sampler.level(run, tensor(x_t), t, s)
+        sharpness = torch.as_tensor(denoiser.sharpness(s))
+        model = denoiser.log_density(made, s, layout, batch.condition)
+        data = denoiser.log_density(x_s, s, layout, batch.condition)
         return sharpness * (model - data)
 
 

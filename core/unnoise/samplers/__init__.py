@@ -28,6 +28,7 @@ from unnoise.samplers.optimised import optimised
 from unnoise.samplers.order import Confidence, Order, OrderAgnostic, parallel_schedule
 from unnoise.samplers.parallel import EntropyBound, Threshold
 from unnoise.samplers.pndm import PNDM, Pseudo
+from unnoise.samplers.recovery import Recovery
 from unnoise.samplers.remdm import ReMDM
 from unnoise.samplers.restart import Restart
 from unnoise.samplers.reverse_diffusion import PredictorCorrector, ReverseDiffusion
@@ -64,6 +65,7 @@ __all__ = [
     "Pseudo",
     "ReMDM",
     "RePaint",
+    "Recovery",
     "Replacement",
     "Restart",
     "Reveal",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard, final
 from jaxtyping import Float64
 from torch import Tensor
 
+from unnoise.denoise import Denoiser
 from unnoise.distributions import Distribution
 from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import CategoricalKernel, Corruption, ProductKernel, TransitionKernel
@@ -44,6 +45,7 @@ class Sampler(ABC):
     Attributes
     ----------
     requires : the kernel it runs on.
+    denoiser : the kind of denoiser it asks; any by default.
     corruption : what the corruption of a categorical kernel must be; any by default.
     products : whether it also runs on a product of which a part is such a kernel; other parts
         then take the step of their own `reverse`.
@@ -53,6 +55,7 @@ class Sampler(ABC):
     """
 
     requires: ClassVar[type]
+    denoiser: ClassVar[type] = Denoiser
     corruption: ClassVar[type] = Corruption
     products: ClassVar[bool] = False
 
@@ -89,7 +92,11 @@ class Sampler(ABC):
         """Raise IncompatibleSampler unless this sampler runs on `kernel`."""
         if not self.fits(kernel):
             names = ", ".join(
-                sorted(c.__name__ for c in Sampler.__subclasses__() if c.fits(kernel))
+                sorted(
+                    kind.__name__
+                    for kind in Sampler.__subclasses__()
+                    if kind.fits(kernel) and kind.denoiser is Denoiser
+                )
             )
             product = ", or a product with one" if self.products else ""
             special = "" if self.corruption is Corruption else f" with {self.corruption.__name__}"
@@ -98,6 +105,18 @@ class Sampler(ABC):
                 f"{type(self).__name__} needs a {self.requires.__name__}{special}{product}",
                 value=type(kernel).__name__ + own,
                 fix=f"samplers for this kernel: {names}",
+            )
+
+    def check_denoiser(self, denoiser: Denoiser) -> None:
+        """Raise IncompatibleSampler unless this sampler runs on `denoiser` and its kernel; the
+        engine asks before any work."""
+        self.check(denoiser.kernel)
+        if not isinstance(denoiser, self.denoiser):
+            raise IncompatibleSampler(
+                f"{type(self).__name__} asks for more than a law of the data: it needs"
+                f" {_named(self.denoiser)}",
+                value=type(denoiser).__name__,
+                fix="use ancestral or ddim",
             )
 
     def check_grid(  # noqa: B027 - nothing to ask by default
@@ -115,6 +134,10 @@ class Sampler(ABC):
         if not isinstance(kernel, cls.requires):
             return False
         return not _tokens(kernel) or isinstance(kernel.corruption, cls.corruption)
+
+
+def _named(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
 
 
 def _tokens(kernel: TransitionKernel) -> TypeGuard[CategoricalKernel]:

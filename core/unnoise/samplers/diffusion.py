@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from unnoise.denoise import Condition, Denoiser
+from unnoise.denoise import Condition, Denoiser, Energy
 from unnoise.distributions import Distribution
+from unnoise.errors import IncompatibleSampler
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State, Time
@@ -61,6 +62,18 @@ class Diffusion:
         """log p(x_0 | x_t) of the tokens at `where` alone; see `Denoiser.at`."""
         self._tally.evaluations += self.denoiser.evaluations
         return self.denoiser.at(x_t, t, self.layout, where, self.condition)
+
+    def score(self, x_t: State, t: Time) -> Float[Tensor, "rows ..."]:
+        """grad log q(x_t) of an `Energy` at t in [0, 1].
+
+        Raises IncompatibleSampler for other denoisers, which know no density at 0.
+        """
+        if not isinstance(self.denoiser, Energy):
+            raise IncompatibleSampler(
+                "a score of clean data is that of an Energy", value=type(self.denoiser).__name__
+            )
+        self._tally.evaluations += self.denoiser.evaluations
+        return self.denoiser.score(x_t, t, self.layout, self.condition)
 
     @property
     def kernel(self) -> TransitionKernel:

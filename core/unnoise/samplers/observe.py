@@ -217,7 +217,7 @@ def walk(
     """Run `sampler` over `grid`, with the known part put in after every step. `memory` says what is
     kept for a gradient: Plain() is everything."""
     kernel, layout = run.kernel, run.layout
-    sampler.check(kernel)
+    sampler.check_denoiser(run.denoiser)
     run = memory.over(run)
     if observation is None:
         yield from sampler(run, x, grid)

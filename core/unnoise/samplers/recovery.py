@@ -20,12 +20,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise import Energy
-from unnoise.errors import ConfigError, IncompatibleSampler
+from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel
 from unnoise.samplers.base import Sampler, Step, Steps, Times, intervals
 from unnoise.samplers.diffusion import Diffusion
@@ -48,6 +47,7 @@ class Recovery(Sampler):
     langevin: int = 30
     step: float = 0.3
     requires: ClassVar[type] = GaussianKernel
+    denoiser: ClassVar[type] = Energy
 
     def __post_init__(self) -> None:
         if self.langevin < 1 or not 0 < self.step < 2:
@@ -66,14 +66,13 @@ class Recovery(Sampler):
         return True
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
-        self.check(run.kernel)
+        self.check_denoiser(run.denoiser)
         for t, s in intervals(grid):
             law = run(x, t)  # what is seen of the run
             x = self.level(run, tensor(x), t, s)
             sent = yield Step(s, x, law)
             x = x if sent is None else sent
 
-    @torch.no_grad()
     def level(self, run: Diffusion, x_t: Tensor, t: Time, s: Time) -> Float[Tensor, "rows ..."]:
         """x_s given `x_t`, s < t; times shared by the batch or (B,).
 
@@ -81,7 +80,9 @@ class Recovery(Sampler):
         ------
         IncompatibleSampler : the denoiser is no `Energy`.
         """
-        energy, layout = energy_of(run), run.layout
+        self.check_denoiser(run.denoiser)
+        energy, layout = run.denoiser, run.layout
+        assert isinstance(energy, Energy)
         schedule = energy.kernel.schedule
         ratio = schedule.alpha(t) / schedule.alpha(s)
         variance = schedule.sigma(t) ** 2 - (ratio * schedule.sigma(s)) ** 2
@@ -89,18 +90,7 @@ class Recovery(Sampler):
         r, c2, b2 = (layout.expand(v, x_t) for v in (ratio, variance, square))
         y = x_t
         for _ in range(self.langevin):
-            pull = energy.score(y / r, s, layout, run.condition) / r + (x_t - y) / c2
+            pull = run.score(y / r, s) / r + (x_t - y) / c2
             noise = tensor(run.normal()).to(y.dtype)
             y = y + 0.5 * b2 * pull + b2**0.5 * noise
         return y / r
-
-
-def energy_of(run: Diffusion) -> Energy:
-    """The run's denoiser."""
-    if not isinstance(run.denoiser, Energy):
-        raise IncompatibleSampler(
-            "recovery needs the density of an Energy",
-            value=type(run.denoiser).__name__,
-            fix="use ancestral or ddim",
-        )
-    return run.denoiser

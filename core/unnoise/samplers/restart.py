@@ -60,6 +60,7 @@ class Restart(Sampler):
         # it runs where its sampler runs
         object.__setattr__(self, "requires", self.sampler.requires)
         object.__setattr__(self, "corruption", self.sampler.corruption)
+        object.__setattr__(self, "denoiser", self.sampler.denoiser)
         ordered = sorted(self.intervals, reverse=True)
         for (low, *_), (_, high, _) in pairwise(ordered):
             if high > low:

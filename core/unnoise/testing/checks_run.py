@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from unnoise.denoise import Denoiser
+from unnoise.denoise import Denoiser, Energy
 from unnoise.errors import UnnoiseError
 from unnoise.kernels import CategoricalKernel, GaussianKernel
 from unnoise.noise import NoiseSource
@@ -16,7 +16,16 @@ from unnoise.spaces import Layout, State, tensor
 from unnoise.testing.checks_layout import alone, apart, padded_layout, ragged_layout, real, sizes
 from unnoise.testing.law_case import described, same_state, seeded, untouched
 from unnoise.testing.report import Skip, require, within
-from unnoise.testing.sampler_case import Certain, Each, SamplerCase, Watched, copy, distance, point
+from unnoise.testing.sampler_case import (
+    Certain,
+    Each,
+    SamplerCase,
+    copy,
+    density,
+    distance,
+    point,
+    watched,
+)
 
 _LEFT = 0.5
 """Of the way to data that are known, how much the last step may leave."""
@@ -27,6 +36,8 @@ def known_data_are_reached(case: SamplerCase) -> str:
     all of it for tokens."""
     if case.given is not None:
         raise Skip("the data behind `denoiser` are not known to the kit")
+    if case.sampler.denoiser is not Denoiser:
+        raise Skip("data that are known have no density")
     said = ""
     for denoiser in case.denoisers:
         kernel = denoiser.kernel
@@ -78,12 +89,12 @@ def condition_is_passed_on(case: SamplerCase) -> str:
     calls = 0
     for denoiser in case.denoisers:
         condition = {"told": torch.arange(3.0), "also": torch.arange(6).view(3, 2)}
-        watched = Watched(point(denoiser))
+        asked, seen = watched(point(denoiser))
         with torch.no_grad():
-            for _ in case.steps(watched, 3, condition=condition):
+            for _ in case.steps(asked, 3, condition=condition):
                 pass
-        require(watched.calls > 0, "the denoiser is never called")
-        for told, rows in zip(watched.told, watched.batches, strict=True):
+        require(seen.calls > 0, "the denoiser is never called")
+        for told, rows in zip(seen.told, seen.batches, strict=True):
             require(told is not None, "the denoiser is called without the condition of its run")
             assert told is not None
             require(set(told) == set(condition), f"the denoiser is told {sorted(told)} alone")
@@ -92,26 +103,28 @@ def condition_is_passed_on(case: SamplerCase) -> str:
             same = all(torch.equal(told[name], v[chosen]) for name, v in condition.items())
             whole = len(chosen) == rows and (rows < 3 or chosen.tolist() == [0, 1, 2])
             require(same and whole, "the denoiser is told another condition than that of the run")
-        calls += watched.calls
+        calls += seen.calls
     return f"{calls} calls"
 
 
 def run_counts_and_draws(case: SamplerCase) -> str:
-    """Every call goes through the run, which counts it, at a time of the grid in (0, 1]; noise is
-    drawn from the run's own source, of which a deterministic sampler draws nothing."""
+    """Every call goes through the run, which counts it, at a time of the grid in (0, 1], or of an
+    energy in [0, 1]; noise is drawn from the run's own source, of which a deterministic sampler
+    draws nothing."""
     for denoiser in case.denoisers:
-        watched = Watched(point(denoiser))
+        asked, seen = watched(point(denoiser))
+        density = isinstance(denoiser, Energy)
         layout, noise = case.batch(denoiser, 4), NoiseSource(case.seed + 1, range(4))
-        run = Diffusion(watched, layout, noise)
+        run = Diffusion(asked, layout, noise)
         with torch.no_grad():
             for _ in case.walk(run, case.begin(denoiser, 4), 8):
                 pass
         require(
-            run.evaluations == watched.calls * watched.evaluations,
-            f"{watched.calls} calls of the denoiser, of which its run counted {run.evaluations}",
+            run.evaluations == seen.calls * asked.evaluations,
+            f"{seen.calls} calls of the denoiser, of which its run counted {run.evaluations}",
         )
-        for t in watched.times:
-            inside = bool(torch.as_tensor(t > 0).all()) and bool(torch.as_tensor(t <= 1).all())
+        for t in map(torch.as_tensor, seen.times):
+            inside = bool(((t >= 0 if density else t > 0) & (t <= 1)).all())
             require(inside, f"the denoiser is asked at t = {t}, outside (0, 1]")
         fresh = NoiseSource(case.seed + 1, range(4)).uniform(layout) if not layout.fields else None
         if fresh is not None:
@@ -161,7 +174,7 @@ def _of_sizes(case: SamplerCase, make: object) -> str:
     assert callable(make)
     worst = 0.0
     for found in case.denoisers:
-        denoiser = Each(found.kernel)
+        denoiser = density(0.0) if isinstance(found, Energy) else Each(found.kernel)
         real_states = isinstance(denoiser.kernel, GaussianKernel)
         event = (4, 3) if real_states else (4,)
         layout = make(Layout.dense(3, event, dtype=torch.float64 if real_states else torch.int64))

@@ -45,6 +45,7 @@ from unnoise.samplers import (
     DPMSolverPP,
     Order,
     Pseudo,
+    Recovery,
     Restart,
     Sampler,
     SASolver,
@@ -160,6 +161,12 @@ def confidence() -> list[object]:
         Confidence(Order.RANDOM),
         Confidence(Order.LEFT_TO_RIGHT),
     ]
+
+
+def recovery() -> list[Sampler]:
+    """With as many steps of Langevin's as it takes to come to rest: the default is for levels that
+    are far apart, with networks that were trained with it."""
+    return [Recovery(40, 0.5)]
 
 
 def affine_codecs() -> list[object]:

@@ -8,9 +8,9 @@ from functools import cache
 from typing import Final, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unnoise.denoise import Condition, Denoiser
+from unnoise.denoise import Condition, Denoiser, Energy
 from unnoise.distributions import Categorical, Dirac, Distribution
 from unnoise.kernels import (
     Absorbing,
@@ -46,10 +46,14 @@ class SamplerCase:
         """The exact denoisers that it runs on, each of a kernel of another kind."""
         if self.given is not None:
             return [self.given]
-        found = [d for d in exact_denoisers() if fits(self.sampler, d.kernel)]
+        any_kind = self.sampler.denoiser is Denoiser  # then the law of an energy adds nothing
+        among = [d for d in exact_denoisers() if not (any_kind and isinstance(d, Energy))]
+        found = [d for d in among if fits(self.sampler, d)]
         if not found:
+            kind = self.sampler.denoiser
+            what = "denoiser" if kind is Denoiser else kind.__name__
             raise Skip(
-                f"the kit has no denoiser for a {self.sampler.requires.__name__}; pass denoiser="
+                f"the kit has no {what} for a {self.sampler.requires.__name__}; pass denoiser="
             )
         return found
 
@@ -98,15 +102,38 @@ class SamplerCase:
 
 
 @final
-class Watched(Denoiser):
-    """A denoiser that counts its calls, and keeps what it was told in each."""
+class Seen:
+    """The calls of a denoiser, and what it was told in each."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
-        super().__init__()
-        self.denoiser, self.kernel, self.calls = denoiser, denoiser.kernel, 0
+    def __init__(self) -> None:
         self.told: list[Condition] = []
         self.times: list[Time] = []
         self.batches: list[int] = []
+
+    def add(self, t: Time, layout: Layout, condition: Condition) -> None:
+        self.told.append(condition)
+        self.times.append(t)
+        self.batches.append(layout.batch)
+
+    @property
+    def calls(self) -> int:
+        return len(self.times)
+
+
+def watched(denoiser: Denoiser) -> tuple[Denoiser, Seen]:
+    """The same, and what will be seen of its calls. An `Energy` stays one: its network is seen."""
+    seen = Seen()
+    if isinstance(denoiser, Energy):
+        network = _WatchedNetwork(denoiser.network, seen)
+        return Energy(network, denoiser.kernel, denoiser.width), seen
+    return _Watched(denoiser, seen), seen
+
+
+@final
+class _Watched(Denoiser):
+    def __init__(self, denoiser: Denoiser, seen: Seen) -> None:
+        super().__init__()
+        self.denoiser, self.kernel, self.seen = denoiser, denoiser.kernel, seen
 
     @property
     def evaluations(self) -> int:
@@ -115,11 +142,22 @@ class Watched(Denoiser):
     def forward(
         self, x_t: State, t: Time, layout: Layout, condition: Condition = None
     ) -> Distribution:
-        self.calls += 1
-        self.told.append(condition)
-        self.times.append(t)
-        self.batches.append(layout.batch)
+        self.seen.add(t, layout, condition)
         return self.denoiser(x_t, t, layout, condition)
+
+
+@final
+class _WatchedNetwork(nn.Module):
+    def __init__(self, network: nn.Module, seen: Seen) -> None:
+        super().__init__()
+        self.network, self.seen = network, seen
+
+    def forward(
+        self, x_t: State, label: Tensor, layout: Layout, condition: Condition = None
+    ) -> Tensor:
+        self.seen.add(label, layout, condition)
+        found: Tensor = self.network(x_t, label, layout, condition)
+        return found
 
 
 @final
@@ -168,6 +206,30 @@ class Each(Denoiser):
         return Categorical.from_logits(logits, layout)
 
 
+@final
+class Density(nn.Module):
+    """f of the `Energy` of entries N(mean, STD^2), whose width is STD:
+    F_t = -|x - alpha mean|^2 / (2 (alpha^2 STD^2 + sigma^2))."""
+
+    def __init__(self, mean: float) -> None:
+        super().__init__()
+        self.mean = mean
+
+    def forward(
+        self, x_t: State, label: Tensor, layout: Layout, condition: Condition = None
+    ) -> Tensor:
+        x, t, schedule = tensor(x_t), label.double(), VP.schedule
+        sigma2 = torch.as_tensor(schedule.sigma(t)) ** 2
+        alpha = torch.as_tensor(schedule.alpha(t))
+        away = (x - layout.expand(alpha, x) * self.mean).square()
+        return -layout.sum(away) * (sigma2 + STD**2) / (2 * (alpha**2 * STD**2 + sigma2))
+
+
+def density(mean: float) -> Energy:
+    """The energy of entries N(mean, STD^2)."""
+    return Energy(Density(mean), VP, STD)
+
+
 @cache
 def exact_denoisers() -> tuple[Denoiser, ...]:
     """Exact denoisers of kernels of several kinds."""
@@ -176,22 +238,26 @@ def exact_denoisers() -> tuple[Denoiser, ...]:
         GaussianOracle(VP, MEAN, STD**2),
         PmfOracle(CategoricalKernel(tokens, Absorbing(3)), PMF),
         PmfOracle(CategoricalKernel(tokens, Uniform()), PMF),
+        density(MEAN),
     )
 
 
-def fits(sampler: Sampler, kernel: TransitionKernel) -> bool:
+def fits(sampler: Sampler, denoiser: Denoiser) -> bool:
     """By what the sampler declares, not by its own answer."""
-    if not isinstance(kernel, sampler.requires):
+    kernel = denoiser.kernel
+    if not isinstance(kernel, sampler.requires) or not isinstance(denoiser, sampler.denoiser):
         return False
     return not isinstance(kernel, CategoricalKernel) or isinstance(
         kernel.corruption, sampler.corruption
     )
 
 
-def called(kernel: TransitionKernel) -> str:
-    corruption = getattr(kernel, "corruption", None)
-    with_ = "" if corruption is None else f" with {type(corruption).__name__}"
-    return type(kernel).__name__ + with_
+def called(denoiser: Denoiser) -> str:
+    kernel = denoiser.kernel
+    found = f"{type(denoiser).__name__} of a {type(kernel).__name__}"
+    if isinstance(kernel, CategoricalKernel):
+        return f"{found} with {type(kernel.corruption).__name__}"
+    return found
 
 
 def point(denoiser: Denoiser) -> Denoiser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, final
 
@@ -14,8 +14,10 @@ from unnoise.denoise import Condition
 from unnoise.objectives import Adversarial
 from unnoise.spaces import Layout
 from unnoise_images.configuration import Configuration
-from unnoise_images.network import Block, Told
+from unnoise_images.network import Block, Told, mapping
 
+NETWORK: Final = "denoiser.network."
+JUDGE: Final = "others.discriminator."
 NOISE: Final = 64
 """Numbers that a generator draws from for each step of a picture."""
 
@@ -23,7 +25,7 @@ NOISE: Final = 64
 @final
 class Discriminator(Told):
     """(x_s, x_t, t, label) -> one number per sample: the way down of the U-Net, with the widths and
-    blocks of the generator, and a mean over what is left of the picture. No sample sees another
+    blocks of the generator, and a sum over what is left of the picture. No sample sees another
     one, as statistics of a batch would."""
 
     def __init__(
@@ -59,17 +61,55 @@ class Discriminator(Told):
                 h = self.shrink[number - 1](h)
             for block in stack:
                 h = block(h, next(modulations))
-        found: Tensor = self.out(F.silu(h).mean((2, 3)))
+        size = h.shape[2] * h.shape[3]
+        found: Tensor = self.out(F.silu(h).sum((2, 3)) / size**0.5)
         return found[:, 0]
 
 
 def adversarial(configuration: Configuration) -> Adversarial:
     """The two turns, with a discriminator of fresh weights."""
+    return Adversarial(discriminator(configuration), configuration.chain)
+
+
+def discriminator(configuration: Configuration) -> Discriminator:
+    """One with fresh weights."""
     channels, _, _ = configuration.size
-    judge = Discriminator(
-        channels,
-        len(configuration.classes or ()),
-        configuration.widths,
-        configuration.blocks,
-    )
-    return Adversarial(judge, configuration.chain)
+    classes = len(configuration.classes or ())
+    return Discriminator(channels, classes, configuration.widths, configuration.blocks)
+
+
+def begun(configuration: Configuration, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a generator and a discriminator to begin with, from those of a network of
+    another goal: the generator is that network, its noise new; the discriminator is its way down,
+    which looks at x_s - x_t."""
+    judge = discriminator(configuration)
+    mine = judge.state_dict()
+    theirs = {
+        name.removeprefix(NETWORK): value
+        for name, value in weights.items()
+        if name.startswith(NETWORK)
+    }
+    for name, value in theirs.items():
+        if name.partition(".")[0] in ("time", "label", "shrink") and name in mine:
+            mine[name] = value
+    last = len(configuration.widths) - 1
+    stem = theirs["stem.weight"]
+    mine["stem.weight"] = torch.cat([stem, -stem], 1)
+    mine["stem.bias"] = theirs["stem.bias"]
+    row = 0
+    place = 0
+    for level, count in enumerate(configuration.blocks):
+        width = 2 * configuration.widths[level]
+        own = f"down.{level}" if level < last else "middle"
+        for number in range(max(1, count)):
+            if number < count:
+                for name, value in theirs.items():
+                    if name.startswith(f"{own}.{number}."):
+                        mine[f"stacks.{level}.{name.removeprefix(f'{own}.')}"] = value
+                for part in ("weight", "bias"):
+                    rows = theirs[f"modulate.{part}"][place : place + width]
+                    mine[f"modulate.{part}"][row : row + width] = rows
+                place += width
+            row += width
+    fresh = {f"{NETWORK}noise.{name}": v for name, v in mapping(NOISE).state_dict().items()}
+    return {**weights, **fresh, **{f"{JUDGE}{name}": value for name, value in mine.items()}}

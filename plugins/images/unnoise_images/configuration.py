@@ -84,7 +84,7 @@ class Configuration(BaseModel):
     schedule: Annotated[Literal["cosine", "linear"], OURS, NOT_LEARNED] = Field(
         "cosine", description="how noise grows with time; with the goal vdm it is learned"
     )
-    goal: Annotated[Goal | Literal["adversarial"], OURS] = Field(
+    goal: Annotated[Goal | Literal["adversarial", "energy"], OURS] = Field(
         "simple",
         description="what is minimised: simple and min-snr for pictures that look good; likelihood,"
         " vdm (learned schedule) and hybrid (learned variance) for a better bound; adversarial"

@@ -44,9 +44,10 @@ from unnoise.samplers import Observation, Start
 from unnoise.samplers.strength import time_of_strength
 from unnoise.spaces import Euclidean, Layout, tensor
 from unnoise_images import data, diffusers_model
-from unnoise_images.adversarial import NOISE, adversarial
+from unnoise_images.adversarial import NOISE, adversarial, begun
 from unnoise_images.configuration import NO_GUIDANCE, Configuration
 from unnoise_images.display import Pictures
+from unnoise_images.energy import LEVELS, energy, recovery
 from unnoise_images.files import as_picture, to_mask, to_pixels
 from unnoise_images.network import UNet
 from unnoise_images.pictures import levels, to_images
@@ -81,6 +82,8 @@ class Images(Trainable):
             return diffusers_model.defaults(configuration)
         if configuration.goal == "adversarial":
             return {"steps": configuration.chain, "sampler": "ancestral"}
+        if configuration.goal == "energy":
+            return {"steps": LEVELS, "sampler": "ddim"}
         return {"steps": 50, "sampler": "ddim"}
 
     def foreign(self, folder: Path) -> Trained | None:
@@ -96,6 +99,8 @@ class Images(Trainable):
             )
             network = unet(configuration, exponents=(), noise=NOISE)
             return Generator(network, kernel, NOISE, predicted(configuration), clip=RANGE)
+        if configuration.goal == "energy":
+            return energy(configuration)
         plan = self._recipe(configuration)
         network = unet(configuration, plan.exponents, plan.outputs)
         kernel = GaussianKernel(Euclidean(), plan.schedule)
@@ -107,6 +112,8 @@ class Images(Trainable):
             return Simple()
         if configuration.goal == "adversarial":
             objective: Objective = adversarial(configuration)
+        elif configuration.goal == "energy":
+            objective = recovery(configuration)
         else:
             objective = self._recipe(configuration).objective
         if not configuration.classes or not configuration.label_dropout:
@@ -121,14 +128,18 @@ class Images(Trainable):
     def inherited(
         self, configuration: Configuration, initial: Trained, weights: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
-        """Classes keep what the network knows of their names; a new one begins as "no label"."""
-        before, now = initial.configuration.classes or (), configuration.classes or ()
-        if configuration.diffusers is not None or before == now:
+        """Classes keep what the network knows of their names; a new one begins as "no label". A
+        generator begins as a network that does not draw."""
+        if configuration.diffusers is not None:
             return weights
+        before, now = initial.configuration.classes or (), configuration.classes or ()
         rows = [before.index(name) if name in before else len(before) for name in now]
         table = LABELS.removeprefix("denoiser.network")  # a discriminator has one, too
         tables = [name for name in weights if name.endswith(table)]
-        return {**weights, **{name: weights[name][[*rows, len(before)]] for name in tables}}
+        start = {**weights, **{name: weights[name][[*rows, len(before)]] for name in tables}}
+        if configuration.goal == "adversarial" != initial.configuration.goal:
+            return begun(configuration, start)
+        return start
 
     def trial(self, configuration: Configuration, held_out: Any) -> Mapping[str, Any]:
         """A few pictures of each of the first classes."""
@@ -136,7 +147,7 @@ class Images(Trainable):
         return {"label": shown, "num_samples": 4} if shown else {"num_samples": 16}
 
     def _recipe(self, configuration: Configuration) -> Recipe:
-        assert configuration.goal != "adversarial"
+        assert configuration.goal not in ("adversarial", "energy")
         data = of_states(self.data_type(configuration), self.codec(configuration))
         return recipe(
             configuration.goal, schedule_of(configuration), predicted(configuration), data

@@ -18,8 +18,7 @@ from unnoise.kernels import (
 from unnoise.kernels.survival import CosineSurvival
 from unnoise.noise import NoiseSource
 from unnoise.objectives import Batch, RecoveryLikelihood, auroc
-from unnoise.samplers import DDIM, Diffusion, grids
-from unnoise.samplers.recovery import Recovery
+from unnoise.samplers import DDIM, Diffusion, Recovery, Restart, grids, walk
 from unnoise.spaces import Euclidean, Layout, Tokens, ZeroCoM
 from unnoise.testing import GaussianOracle
 
@@ -95,6 +94,15 @@ def test_recovery_brings_back_the_data():
     assert V * 0.9 < x.var().item() < V * 1.2
 
 
+def test_each_score_is_an_evaluation():
+    denoiser = energy()
+    run = Diffusion(denoiser, Layout.dense(2, (3,), dtype=D), NoiseSource(0, range(2)))
+    x = denoiser.kernel.prior(run.layout).sample(run.noise)
+    sampler = Recovery(5)
+    assert len(list(sampler(run, x, grids.uniform(denoiser.kernel, 6)))) == 6
+    assert run.evaluations == 6 * sampler.evaluations == 6 * 6
+
+
 def test_the_state_stays_in_its_space():
     denoiser = energy(space=ZeroCoM())
     layout = Layout.dense(5, (4, 2), dtype=D)
@@ -153,8 +161,14 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match="one number per sample"):
         Energy(Many(), kernel).log_density(x, 0.5, layout)
     run = Diffusion(GaussianOracle(kernel, 0.0, 1.0), layout, NoiseSource(0, range(2)))
-    with pytest.raises(IncompatibleSampler, match="Energy"):
+    with pytest.raises(IncompatibleSampler, match="needs an Energy; got 'GaussianOracle'"):
         Recovery().level(run, x, 0.5, 0.25)
+    with pytest.raises(IncompatibleSampler, match="Energy"):
+        run.score(x, 0.0)
+    for sampler in (Recovery(), Restart(Recovery(), ((0.2, 0.6, 1),))):
+        with pytest.raises(IncompatibleSampler, match="needs an Energy"):
+            next(walk(sampler, run, x, grids.uniform(kernel, 6)))
+    assert run.evaluations == 0
     with pytest.raises(ConfigError, match="another chain"):
         RecoveryLikelihood(5)(energy(), Batch(x, layout), NoiseSource(0, range(2)))
     for wrong in ((0, 0.3), (3, 0.0), (3, 2.0)):

@@ -326,6 +326,7 @@ def test_the_listing_tells_the_truth():
         kind = resolve(spec)
         sampler = restart()[0] if kind is Restart else kind()
         needs = [kind.requires] + [kind.corruption] * (kind.corruption is not Corruption)
+        needs += [kind.denoiser] * (kind.denoiser is not Denoiser)
         told = [need.__name__ for need in needs] + ["products"] * kind.products
         assert spec.requires == ", ".join(told)
         found = (sampler.evaluations, sampler.order, sampler.stochastic)

@@ -43,7 +43,7 @@ LAYOUT = Layout.dense(2, (3,), dtype=F)
 GRID = grids.uniform(KERNEL, STEPS)
 SEGMENTS = (1, 2, 3, STEPS, 50)
 ALL = [resolve(spec)() for spec in unnoise_samplers() if spec.name != "restart"]
-SAMPLERS = [sampler for sampler in ALL if sampler.fits(KERNEL)]
+SAMPLERS = [s for s in ALL if s.fits(KERNEL) and s.denoiser is Denoiser]
 SAMPLERS += [
     DDIM(eta=1.0),
     EDM(churn=3.0),

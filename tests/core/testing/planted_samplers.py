@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from unnoise.denoise import Energy
 from unnoise.distributions import Dirac, Gaussian
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.noise import NoiseSource
@@ -289,6 +290,28 @@ class Reading(Euler):
         return back.sample(noise) + 1e-3 * (torch.initial_seed() % 7)
 
 
+class AnyDenoiser(Euler):
+    """Says that it asks an energy, and takes whatever comes."""
+
+    denoiser = Energy
+
+
+class PastTheRun(AnyDenoiser):
+    """Langevin's steps whose scores the run does not count."""
+
+    @property
+    def stochastic(self):
+        return True
+
+    def __call__(self, run, x, grid):
+        self.check_denoiser(run.denoiser)
+        for t, s in intervals(grid):
+            law = run(x, t)
+            score = run.denoiser.score(x, t, run.layout, run.condition)
+            x = x + 0.05 * score + 0.1**0.5 * run.normal()
+            yield Step(s, x, law)
+
+
 SAMPLERS = [
     ("history kept on self", "interleaved_runs", HistoryOnSelf()),
     ("too much noise in each step", "recovers_the_data", TooMuchNoise()),
@@ -315,4 +338,6 @@ SAMPLERS = [
     ("rows taken for samples", "ragged_batches", RowsAreSamples()),
     ("every second time left out", "a_step_per_interval", Skipping()),
     ("the global seed read", "nothing_else_changes", Reading()),
+    ("no check of the denoiser", "incompatible_kernels_are_refused", AnyDenoiser()),
+    ("scores that the run does not count", "run_counts_and_draws", PastTheRun()),
 ]
