@@ -68,7 +68,13 @@ class Discriminator(Told):
 
 def adversarial(configuration: Configuration) -> Adversarial:
     """The two turns, with a discriminator of fresh weights."""
-    return Adversarial(discriminator(configuration), configuration.chain)
+    return Adversarial(
+        discriminator(configuration),
+        configuration.chain,
+        weight=configuration.r1,
+        every=configuration.r1_every,
+        rate=configuration.discriminator_rate,
+    )
 
 
 def discriminator(configuration: Configuration) -> Discriminator:
@@ -96,20 +102,16 @@ def begun(configuration: Configuration, weights: Mapping[str, Tensor]) -> dict[s
     stem = theirs["stem.weight"]
     mine["stem.weight"] = torch.cat([stem, -stem], 1)
     mine["stem.bias"] = theirs["stem.bias"]
-    row = 0
-    place = 0
+    to = of = 0  # rows of `modulate`, the discriminator's and the network's
     for level, count in enumerate(configuration.blocks):
         width = 2 * configuration.widths[level]
-        own = f"down.{level}" if level < last else "middle"
-        for number in range(max(1, count)):
-            if number < count:
-                for name, value in theirs.items():
-                    if name.startswith(f"{own}.{number}."):
-                        mine[f"stacks.{level}.{name.removeprefix(f'{own}.')}"] = value
-                for part in ("weight", "bias"):
-                    rows = theirs[f"modulate.{part}"][place : place + width]
-                    mine[f"modulate.{part}"][row : row + width] = rows
-                place += width
-            row += width
+        own = f"down.{level}." if level < last else "middle."
+        for name, value in theirs.items():
+            if name.startswith(own):
+                mine[f"stacks.{level}.{name.removeprefix(own)}"] = value
+        rows = count * width
+        for part in ("modulate.weight", "modulate.bias"):
+            mine[part][to : to + rows] = theirs[part][of : of + rows]
+        to, of = to + max(1, count) * width, of + rows
     fresh = {f"{NETWORK}noise.{name}": v for name, v in mapping(NOISE).state_dict().items()}
     return {**weights, **fresh, **{f"{JUDGE}{name}": value for name, value in mine.items()}}

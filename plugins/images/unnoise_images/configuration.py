@@ -16,6 +16,7 @@ Blocks: TypeAlias = Annotated[int, Field(ge=0, le=64)]
 """Of a network, at a resolution."""
 
 OURS: Final = Only("diffusers", (None,), "the network and its noise are a diffusers folder's")
+PREDICTS: Final = Only("goal", (*get_args(Goal), "adversarial"), "an energy predicts nothing")
 NOT_LEARNED: Final = Only("goal", ("simple", "min-snr", "likelihood", "hybrid", "adversarial"))
 NO_GUIDANCE: Final = "a model with the goal adversarial draws pictures and cannot be guided"
 
@@ -75,10 +76,10 @@ class Configuration(BaseModel):
     blocks: Annotated[tuple[Blocks, ...], OURS] = Field(
         (1, 1, 2), min_length=1, max_length=6, description="residual blocks at each resolution"
     )
-    attention: Annotated[bool, OURS] = Field(
+    attention: Annotated[bool, OURS, PREDICTS] = Field(
         True, description="self-attention at the lowest resolution"
     )
-    parametrization: Annotated[Literal["v", "noise", "clean"], OURS] = Field(
+    parametrization: Annotated[Literal["v", "noise", "clean"], OURS, PREDICTS] = Field(
         "v", description="what the network predicts"
     )
     schedule: Annotated[Literal["cosine", "linear"], OURS, NOT_LEARNED] = Field(
@@ -88,10 +89,22 @@ class Configuration(BaseModel):
         "simple",
         description="what is minimised: simple and min-snr for pictures that look good; likelihood,"
         " vdm (learned schedule) and hybrid (learned variance) for a better bound; adversarial"
-        " against a second network, for pictures in the few steps of --chain",
+        " against a second network, for pictures in the few steps of --chain; energy for a density"
+        " up to a constant, by recovery likelihood",
     )
     chain: Annotated[int, Only("goal", ("adversarial",))] = Field(
         4, ge=1, le=1000, description="steps of a picture, with the goal adversarial"
+    )
+    discriminator_rate: Annotated[float, Only("goal", ("adversarial",))] = Field(
+        0.78,
+        gt=0,
+        description="learning rate of the second network, as a multiple of the first one's",
+    )
+    r1: Annotated[float, Only("goal", ("adversarial",))] = Field(
+        0.02, ge=0, description="weight of the penalty on the second network's gradient"
+    )
+    r1_every: Annotated[int, Only("goal", ("adversarial",))] = Field(
+        15, ge=1, description="steps from one such penalty to the next"
     )
     fourier: Annotated[tuple[Annotated[int, Field(ge=0, le=12)], ...] | None, OURS] = Field(
         None,

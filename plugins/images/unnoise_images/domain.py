@@ -26,6 +26,7 @@ from unnoise.denoise import (
 )
 from unnoise.display import Display
 from unnoise.domain import Batch, Draw, Plan, Task, Trainable, Trained, inputs_of
+from unnoise.engine.named import spelled
 from unnoise.engine.options import Options
 from unnoise.errors import InputError, nearest
 from unnoise.fields import configured
@@ -47,7 +48,7 @@ from unnoise_images import data, diffusers_model
 from unnoise_images.adversarial import NOISE, adversarial, begun
 from unnoise_images.configuration import NO_GUIDANCE, Configuration
 from unnoise_images.display import Pictures
-from unnoise_images.energy import LEVELS, energy, recovery
+from unnoise_images.energy import LANGEVIN, LEVELS, energy, recovery
 from unnoise_images.files import as_picture, to_mask, to_pixels
 from unnoise_images.network import UNet
 from unnoise_images.pictures import levels, to_images
@@ -83,7 +84,7 @@ class Images(Trainable):
         if configuration.goal == "adversarial":
             return {"steps": configuration.chain, "sampler": "ancestral"}
         if configuration.goal == "energy":
-            return {"steps": LEVELS, "sampler": "ddim"}
+            return {"steps": LEVELS, "sampler": spelled(LANGEVIN)}
         return {"steps": 50, "sampler": "ddim"}
 
     def foreign(self, folder: Path) -> Trained | None:

@@ -93,8 +93,8 @@ class Number(Told):
                 h = block(h, next(each))
         h = F.silu(self.out(h)).sum((2, 3))
         g = ((1 + gain) * h * self.last).sum(1)
-        b2 = torch.as_tensor(self.schedule.sigma(label)) ** 2 + self.width**2
-        return g - b2 * x_t.square().sum((1, 2, 3)) / 2
+        b2 = torch.as_tensor(self.schedule.sigma(label.double())) ** 2 + self.width**2
+        return g - b2.to(g.dtype) * x_t.square().sum((1, 2, 3)) / 2
 
 
 def energy(configuration: Configuration) -> Energy:

@@ -20,8 +20,10 @@ from unnoise.denoise import Generator
 from unnoise.errors import InputError
 from unnoise.kernels import coarse
 from unnoise.model import Model
+from unnoise.noise import NoiseSource
+from unnoise.spaces import Layout
 from unnoise.training.record import rows
-from unnoise_images.adversarial import Discriminator
+from unnoise_images.adversarial import JUDGE, Discriminator, discriminator
 from unnoise_images.configuration import Configuration
 
 SMALL = """--goal adversarial --schedule linear --widths 8 8 --blocks 1 1 --held-out 4
@@ -130,3 +132,45 @@ def test_both_networks_learn_other_classes_from_what_they_know(
     for name in tables:
         for k, row in enumerate([*(rows_of[one] for one in now), len(names)]):
             assert torch.allclose(after[name][k], before[name][row], atol=1e-4)
+
+
+def test_a_generator_begins_as_the_network_of_another_goal(
+    make_model: Callable[..., Model],
+) -> None:
+    """The weights of the network are kept where both have them, a discriminator's are its way
+    down, and the run starts where that network's means are drawn."""
+    plain = make_model()
+    configuration = plain.configuration.model_copy(update={"goal": "adversarial"})
+    with torch.no_grad():
+        for parameter in plain.denoiser.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    before = {f"denoiser.{name}": v for name, v in plain.denoiser.state_dict().items()}
+    start = dict(plain.domain.inherited(configuration, plain, before))
+    denoiser, judge = plain.domain.build(configuration), discriminator(configuration)
+    own = {k.removeprefix(JUDGE): v for k, v in start.items() if k.startswith(JUDGE)}
+    judge.load_state_dict(own)
+    for name in ("denoiser.network.noise.2.weight", "denoiser.network.noise.2.bias"):
+        start[name].zero_()
+    denoiser.load_state_dict(
+        {k.removeprefix("denoiser."): v for k, v in start.items() if k.startswith("denoiser.")}
+    )
+    x, layout = torch.randn(2, *configuration.size), Layout.dense(2, configuration.size)
+    label = {"label": torch.tensor([0, 1])}
+    drawn = denoiser.draw(x, 0.5, layout, NoiseSource(0, range(2)), label)
+    t = torch.full((2,), 0.5)
+    output = plain.denoiser.network(x, t, layout, label)
+    schedule = denoiser.kernel.schedule
+    torch.testing.assert_close(
+        drawn, schedule.alpha(0.5) * x - schedule.sigma(0.5) * output, rtol=1e-4, atol=1e-5
+    )
+    # the discriminator is shown a difference, and what comes of it is the network's own
+    with torch.no_grad():
+        same = judge.stem(torch.cat([x, 0 * x], 1)) - plain.denoiser.network.stem(x)
+        assert float(same.abs().max()) < 1e-5
+        theirs = plain.denoiser.network.told(t, label)
+        torch.testing.assert_close(judge.told(t, label), theirs)
+    # of the modulations, those of the lowest resolution come last on the way down
+    count = 2 * configuration.widths[-1] * configuration.blocks[-1]
+    down = 2 * sum(w * n for w, n in zip(configuration.widths, configuration.blocks, strict=True))
+    network = before["denoiser.network.modulate.weight"][down - count : down]
+    torch.testing.assert_close(own["modulate.weight"][-count:], network)
