@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -16,7 +16,7 @@ Blocks: TypeAlias = Annotated[int, Field(ge=0, le=64)]
 """Of a network, at a resolution."""
 
 OURS: Final = Only("diffusers", (None,), "the network and its noise are a diffusers folder's")
-PREDICTS: Final = Only("goal", (*get_args(Goal), "adversarial"), "an energy predicts nothing")
+PREDICTS: Final = Only("goal", (*get_args(Goal), "adversarial"))
 NOT_LEARNED: Final = Only("goal", ("simple", "min-snr", "likelihood", "hybrid", "adversarial"))
 NO_GUIDANCE: Final = "a model with the goal adversarial draws pictures and cannot be guided"
 
