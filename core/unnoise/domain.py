@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unnoise.codecs import Codec, Identity
+from unnoise.conditioning import Potential
 from unnoise.denoise import Condition, Denoiser
 from unnoise.display import Display, Listed
 from unnoise.engine.options import Options
@@ -76,6 +77,7 @@ class Task:
     steps, grid : of this diffusion, as in `Options`; by default those of the request or the model.
     rows : places in the batch of the samples that it is about, by default all: those that are
         drawn again.
+    potential : what the samples shall obey, by particles; that of the request is obeyed, too.
     around : what is put around the sampler, whoever named it: `Restart`, for instance.
     evaluations : of a network that the plan itself has made for this task; they are counted too.
     window : the piece of a long signal that it is about: its noise is what the whole signal, the
@@ -92,6 +94,7 @@ class Task:
     grid: str | Grid | None = None
     rows: Sequence[int] | None = None
     evaluations: int = 0
+    potential: Potential | None = None
     around: Callable[[Sampler], Sampler] | None = None
     window: Window | None = None
 

@@ -27,9 +27,22 @@ from torch import Tensor
 
 from unnoise.distributions import Dirac, Distribution, Gaussian
 from unnoise.errors import ConfigError, InputError
+from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State, tensor
 
 _LOG_2PI = math.log(2 * math.pi)
+
+
+class Proposal(ABC):
+    """A law that can be drawn from, of a batch of states."""
+
+    @abstractmethod
+    def sample(self, noise: NoiseSource) -> State:
+        """One draw per sample."""
+
+    @abstractmethod
+    def log_prob(self, x: State) -> Float[Tensor, " batch"]:
+        """(B,) log probability of `x`, nats."""
 
 
 class Potential(ABC):
@@ -46,6 +59,11 @@ class Potential(ABC):
     def posterior(self, law: Distribution, layout: Layout) -> Distribution | None:
         """The law times g, normalised; None where it is no distribution of the core."""
         return law if isinstance(law, Dirac) else None
+
+    def proposal(self, step: Distribution, law: Distribution, layout: Layout) -> Proposal | None:
+        """p(x_s | x_t) E[g(x_0) | x_s], normalised, for a step of tokens; the expectation is by the
+        law of x_0 given x_t. None where that has no closed form."""
+        return None
 
     def of(self, samples: Int64[Tensor, " some"]) -> Potential:
         """That of some of the samples, by their places, each as often as it is named."""

@@ -9,9 +9,9 @@ with twists psi_t ~ E[g(x_0) | x_t] that see what comes (Wu 2023, TDS). The weig
 sums over the particles those of p(x_0 | g), and the mean weight is an unbiased estimate of the
 evidence Z = E g(x_0), whatever the twist. Where x_s has the law N(m, c^2), the proposal is
 N(m + c^2 grad log psi_t, c^2); in the step to x_0 it is the law itself times g, where that has a
-closed form; of tokens it is p(x_s | x_t). When the effective sample size (sum w)^2 / sum w^2 falls
-below a share of the particles, they are drawn anew in proportion to their weights, evenly spaced
-(systematic resampling).
+closed form; of tokens it is p(x_s | x_t), or that times what g is expected to be (`Language`). When
+the effective sample size (sum w)^2 / sum w^2 falls below a share of the particles, they are drawn
+anew in proportion to their weights, evenly spaced (systematic resampling).
 
 How far to trust it: not the effective sample size at the end, which a poor twist can leave large
 when all particles come from a few ancestors, but its least value on the way. Both are in the notes
@@ -29,8 +29,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from unnoise.conditioning.potentials import Potential
-from unnoise.conditioning.twists import Tweedie, Twist
+from unnoise.conditioning.potentials import Potential, Proposal
+from unnoise.conditioning.twists import Bootstrap, Twist, Usual
 from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
 from unnoise.errors import ConfigError, InputError, NonFiniteError
 from unnoise.kernels import TransitionKernel
@@ -50,7 +50,7 @@ class SMC(Sampler):
 
     Attributes
     ----------
-    potential : log g.
+    potential : log g; left out where a request or a task brings it (`potential=`).
     particles : for each sample, at least 2.
     twist : what is reckoned with on the way.
     resample : share of the particles below which the effective sample size is mended.
@@ -62,9 +62,9 @@ class SMC(Sampler):
 
     requires: ClassVar[type] = TransitionKernel
 
-    potential: Potential
+    potential: Potential | None = None
     particles: int = 64
-    twist: Twist = field(default_factory=Tweedie)
+    twist: Twist = field(default_factory=Usual)
     resample: float = 0.5
     trust: float = 0.0
     at_once: int = 256
@@ -92,6 +92,8 @@ class SMC(Sampler):
             )
         wide = run.branches(self.particles)
         owner = torch.arange(run.layout.batch).repeat_interleave(self.particles)
+        if self.potential is None:
+            raise ConfigError("particles obey a potential", value=None, fix="pass potential=")
         potential = self.potential.of(owner)
         kernel, layout = run.kernel, wide.layout
         began = float(grid[0])
@@ -103,7 +105,7 @@ class SMC(Sampler):
                 x_t, psi = tensor(x_t)[places], psi[places]
                 law, pull = _taken(law, places), None if pull is None else pull[places]
             step = kernel.reverse(x_t, law.explicit(wide.noise), t, s, layout)
-            proposal = self._proposal(step, pull, potential, layout, s)
+            proposal = self._proposal(step, law, pull, potential, layout, s)
             x_s = proposal.sample(wide.noise)
             change = _density(step, proposal, x_s)
             ahead, pull_s = None, None
@@ -160,11 +162,14 @@ class SMC(Sampler):
     def _proposal(
         self,
         step: Distribution,
+        law: Distribution,
         pull: Tensor | None,
         potential: Potential,
         layout: Layout,
         s: float,
-    ) -> Distribution:
+    ) -> Distribution | Proposal:
+        if isinstance(step, Categorical) and not isinstance(self.twist, Bootstrap):
+            return potential.proposal(step, law, layout) or step
         if isinstance(step, Gaussian) and not bool((torch.as_tensor(step.std) > 0).any()):
             return step
         if s == 0 and (found := potential.posterior(step, layout)) is not None:
@@ -211,13 +216,14 @@ class _Cloud:
     def resampled(self, share: float) -> Int64[Tensor, " all"] | None:
         """Places of the particles that go on, those of the samples that need it drawn anew; None
         where none does."""
+        fresh = self._systematic(self.particles)  # drawn always: others' need takes no noise away
         poor = self.effective < share * self.particles
         self.least = torch.minimum(self.least, self.effective)
         if not bool(poor.any()):
             return None
         first = torch.arange(len(poor))[:, None] * self.particles
         places = first + torch.arange(self.particles)
-        places[poor] = (first + self._systematic(self.particles))[poor]
+        places[poor] = (first + fresh)[poor]
         self.before = torch.where(poor, self.log_evidence, self.before)
         self.weights = torch.where(poor[:, None], 0.0, self.weights)
         return places.flatten()
@@ -258,7 +264,7 @@ class _Cloud:
             )
 
 
-def _density(step: Distribution, proposal: Distribution, x: State) -> Tensor:
+def _density(step: Distribution, proposal: Distribution | Proposal, x: State) -> Tensor:
     """(N,) log p(x) - log r(x)."""
     if proposal is step:
         return torch.zeros((), dtype=torch.float64)

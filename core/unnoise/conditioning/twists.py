@@ -44,6 +44,22 @@ class Twist(ABC):
 
 @final
 @dataclass(frozen=True)
+class Usual(Twist):
+    """What serves best without being asked: log E g(x_0) over the law where that has a closed form,
+    else g of its mean, and nothing for tokens."""
+
+    def log(
+        self, potential: Potential, law: Distribution, layout: Layout
+    ) -> Float[Tensor, " batch"]:
+        found = potential.expected(law, layout)
+        if found is not None:
+            return found
+        other: Twist = Bootstrap() if isinstance(law, Categorical) else Tweedie()
+        return other.log(potential, law, layout)
+
+
+@final
+@dataclass(frozen=True)
 class Exact(Twist):
     """log E g(x_0) over the law itself: exact where the law is, as for a Gaussian or analytic
     denoiser. ConfigError where the potential has it in no closed form."""

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 
+from unnoise.conditioning import Potential
 from unnoise.errors import InputError
 from unnoise.fields import requested
 from unnoise.samplers import Grid, Observation, Sampler, Start
@@ -117,6 +118,10 @@ class Options(BaseModel):
     )
     observation: SkipJsonSchema[Observation | None] = Field(
         None, description="an `Observation`, the known part of the states"
+    )
+    potential: SkipJsonSchema[Potential | None] = Field(
+        None,
+        description="a `Potential` that samples obey, by particles; its numbers are for the states",
     )
     start: SkipJsonSchema[Start | None] = Field(
         None, description="a `Start`, a state to begin with"

@@ -11,10 +11,11 @@ from typing import Any, Final, TypeVar, final
 import torch
 from torch import Tensor
 
+from unnoise.conditioning import SMC, All, Potential
 from unnoise.denoise.base import check_condition
 from unnoise.discovery.parts import versions
 from unnoise.domain import Refused, Task, Trained
-from unnoise.engine.named import spelled
+from unnoise.engine.named import named_sampler, spelled
 from unnoise.engine.options import Options
 from unnoise.engine.place import placed
 from unnoise.engine.request import begin_of, grid_of, sampler_of, steps_of
@@ -91,6 +92,8 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
         sampler = task.sampler
     elif kernel is not setting.model.denoiser.kernel:
         sampler = sampler_of(options.sampler, kernel)
+    if (potential := _potential(setting, task, noise)) is not None:
+        sampler = _obeying(potential, task.sampler or options.sampler)
     if task.around is not None:
         sampler = task.around(sampler)
     observation = _observation(setting, task, noise)
@@ -167,6 +170,30 @@ def _observation(setting: Setting, task: Task, noise: NoiseSource) -> Observatio
     if task.observation is None:
         value, mask = _rows(value, setting, noise), _rows(mask, setting, noise)
     return replace(found, value=_to(value, setting.device), mask=_to(mask, setting.device))
+
+
+def _potential(setting: Setting, task: Task, noise: NoiseSource) -> Potential | None:
+    """What the task and the request want to be obeyed."""
+    asked = setting.options.potential
+    if asked is not None:
+        asked = asked.of(torch.tensor([setting.rows[i] for i in noise.ids]))
+    found = [one for one in (task.potential, asked) if one is not None]
+    return All(found) if len(found) > 1 else found[0] if found else None
+
+
+def _obeying(potential: Potential, chosen: str | Sampler | None) -> Sampler:
+    """Particles that obey a potential, as the chosen sampler says, if it is of particles."""
+    if chosen is None:
+        return SMC(potential)
+    sampler = named_sampler(chosen) if isinstance(chosen, str) else chosen
+    if not isinstance(sampler, SMC) or sampler.potential is not None:
+        raise InputError(
+            "a potential is obeyed by particles, which walk in their own way",
+            value=f"sampler={spelled(sampler)}",
+            fix="leave sampler out, or pass unnoise.conditioning.SMC(particles=..), without a"
+            " potential of its own",
+        )
+    return replace(sampler, potential=potential)
 
 
 def _start(setting: Setting, task: Task, noise: NoiseSource) -> Start | None:

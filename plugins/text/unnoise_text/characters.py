@@ -86,6 +86,11 @@ class Vocabulary(ABC):
         None for a part of a character."""
         return [self.decode([i]) for i in range(self.size)]
 
+    def bytes_of(self) -> list[bytes | None] | None:
+        """The bytes that each of the tokens 0 .. size - 1 adds wherever it stands; None where that
+        depends on its place."""
+        return [None if text is None else text.encode() for text in self.pieces()]
+
     def spaced(self, vocab: int) -> Tensor | None:
         """(vocab,) bool, True for tokens that begin with a space where something stands before
         them; None where a space is a token of its own."""

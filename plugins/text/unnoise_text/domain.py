@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from unnoise.conditioning import SMC, Language
 from unnoise.denoise import (
     Denoiser,
     Logits,
@@ -53,6 +54,7 @@ from unnoise_text.guided import GuidedByText
 from unnoise_text.lm_folders import is_folder, read_folder
 from unnoise_text.network import network_of
 from unnoise_text.noise import kernel_of, mask_of
+from unnoise_text.patterns import Matching, Showing, expression, matching, task_for, the_gap
 from unnoise_text.request import Request
 from unnoise_text.rows import Row, measuring, task_of
 from unnoise_text.sayable import Sayable, rules_of
@@ -62,13 +64,15 @@ from unnoise_text.units import UNITS, Measured, weights_of
 @final
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An input: its canvas, what else was asked for, the sampler that this needs, and whether gaps
-    of the request are measured in words or characters."""
+    """An input: its canvas, what else was asked for, the sampler that this needs, whether gaps of
+    the request are measured in words or characters, what its gap has to match, and the options."""
 
     canvas: Canvas
     request: Request
     sampler: Sampler | None
     measured: bool
+    matching: Matching | None
+    options: Options
 
 
 @final
@@ -206,13 +210,21 @@ class Text(Trainable):
         measured = any(piece.unit for one in found for piece in one.pieces)
         if measured:
             sampler = _one_by_one(request, model)
-        return [Prepared(one, request, sampler, measured) for one in found]
+        pattern = expression(request.pattern, request.json_schema)
+        rules = [_matching(pattern, one, request, configuration) for one in found]
+        if pattern is not None and options.sampler is None:
+            sampler = SMC(particles=request.particles)
+        both = zip(found, rules, strict=True)
+        return [Prepared(one, request, sampler, measured, r, options) for one, r in both]
 
     def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
         configuration: Configuration = model.configuration
         own = [inputs[draw.input] for draw in draws]
         request, sampler = own[0].request, own[0].sampler
         denoiser = _denoiser(request, model)
+        if own[0].matching is not None:
+            texts: list[str] = yield from _matched(own, draws, denoiser, configuration)
+            return texts
         if own[0].measured:
             units = [
                 weights_of(configuration.vocabulary, configuration.known.vocab, u) for u in UNITS
@@ -260,6 +272,50 @@ class Text(Trainable):
         path = folder / f"{stem}.txt"
         path.write_text(sample, encoding="utf-8")
         return path
+
+
+def _matching(
+    pattern: str | None, one: Canvas, request: Request, configuration: Configuration
+) -> Matching | None:
+    if pattern is None:
+        return None
+    mask = _mask(configuration)
+    if mask is None:
+        raise InputError(
+            "patterns are for the absorbing kernel", value=configuration.kernel, limit="absorbing"
+        )
+    sized = request.length is not None or not one.pieces[the_gap(one)].free
+    longest = None if sized else configuration.length
+    return matching(
+        pattern, one, configuration.vocabulary, mask, configuration.known.vocab, longest
+    )
+
+
+def _matched(
+    own: Sequence[Prepared],
+    draws: Sequence[Draw],
+    denoiser: Denoiser,
+    configuration: Configuration,
+) -> Plan:
+    """Texts whose gaps match; those of one language and size at once, with a grid of their own."""
+    rules = [one.matching for one in own if one.matching is not None]
+    canvases = [
+        rule.drawn(own[0].options.seed, draw.number)
+        for rule, draw in zip(rules, draws, strict=True)
+    ]
+    texts = [""] * len(own)
+    groups: dict[tuple[Language, int, int], list[int]] = {}
+    for k, (rule, one) in enumerate(zip(rules, canvases, strict=True)):
+        gap = one.pieces[the_gap(one)].size
+        groups.setdefault((rule.language, one.size, gap), []).append(k)
+    for (language, _, gap), places in groups.items():
+        rows = [Row.of(canvases[k], False) for k in places]
+        task = task_of(rows, True, own[0].request.guidance_scale is not None)
+        task = task_for(language, task, own[0].options.steps or 2 * gap)
+        state = yield replace(task, denoiser=Showing(denoiser), sampler=own[0].sampler, rows=places)
+        for k, tokens in zip(places, tensor(state).tolist(), strict=True):
+            texts[k] = canvases[k].text(tokens, configuration.vocabulary)
+    return texts
 
 
 def _one_by_one(request: Request, model: Trained) -> Sampler:

@@ -56,6 +56,22 @@ class Request(BaseModel):
         description="what is given and the vocabulary lacks: error, fold, drop or map, see"
         " `unnoise train text --help`; it comes back as it was written; default: the model's",
     )
+    pattern: str | None = Field(
+        None,
+        description="a regular expression that the gap matches as a whole, whatever is given around"
+        " it; without length each text's is drawn evenly from the fewest tokens that can match to"
+        " twice as many; for the absorbing kernel",
+    )
+    json_schema: str | dict[str, Any] | None = Field(
+        None, description="a JSON schema that the gap obeys, in place of a pattern"
+    )
+    particles: int = Field(
+        8,
+        ge=2,
+        le=4096,
+        description="texts that a pattern's law is drawn from, for each sample: more are nearer to"
+        " the model's own law of what matches",
+    )
     block: int | None = Field(
         None,
         ge=1,
@@ -78,6 +94,16 @@ class Request(BaseModel):
                 limit=f"1 to {LONGEST} tokens",
                 fix="leave it out for all that the model sees at once",
             )
+        if self.pattern is not None and self.json_schema is not None:
+            raise InputError("a pattern and a json_schema", fix="leave one out")
+        if self.pattern is not None or self.json_schema is not None:
+            for name in ("order", "block"):
+                if getattr(self, name) is not None:
+                    raise InputError(
+                        "a gap with a pattern is filled by particles",
+                        value=f"{name}={getattr(self, name)}",
+                        fix=f"leave {name} out",
+                    )
         for one in self.inputs:  # lists of other lengths are refused here
             for name in ("prompt", "suffix", "template"):
                 whole(one[name] or "", name)

@@ -203,6 +203,15 @@ class Subwords(Vocabulary):
     def pieces(self) -> list[str | None]:
         return self._pieces
 
+    def bytes_of(self) -> list[bytes | None] | None:
+        decoder = json.loads(self.content).get("decoder") or {}
+        if decoder.get("type") == "ByteLevel":
+            names = map(self.name, range(self.size))
+            return [bytes(_BYTES[c] for c in n) if set(n) <= set(_BYTES) else None for n in names]
+        alone = [self.decode([i]) for i in range(self.size)]
+        both = zip(alone, self._pieces, strict=True)
+        return None if any(a != b for a, b in both if b is not None) else super().bytes_of()
+
     @cached_property
     def _pieces(self) -> list[str | None]:
         first = next(i for i in range(self.size) if self.decode([i]).strip())

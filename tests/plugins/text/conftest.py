@@ -38,10 +38,10 @@ def folder(tmp_path: Path) -> Path:
 def make_model() -> Callable[..., Model]:
     """A function that builds an untrained model of small letters whose output is not flat."""
 
-    def make(**options: object) -> Model:
-        vocabulary = Characters(ALPHABET, **{k: options[k] for k in ("outside",) if k in options})
+    def make(alphabet: str = ALPHABET, **options: object) -> Model:
+        vocabulary = Characters(alphabet, **{k: options[k] for k in ("outside",) if k in options})
         extra = int(options.get("kernel", "absorbing") == "absorbing")
-        learned = Learned(alphabet=ALPHABET, hash=vocabulary.hash, vocab=vocabulary.size + extra)
+        learned = Learned(alphabet=alphabet, hash=vocabulary.hash, vocab=vocabulary.size + extra)
         configuration = Configuration(**{"learned": learned, **TINY, **options})
         torch.manual_seed(0)
         domain = Text()
