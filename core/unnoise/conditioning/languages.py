@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -88,7 +89,7 @@ class Language(Potential):
 
     @staticmethod
     def from_edges(
-        edges: Iterable[tuple[int, int, int]],
+        edges: Iterable[tuple[int, int, int]] | Int64[Tensor, "edges 3"],
         final: Iterable[int],
         tokens: int,
         start: int = 0,
@@ -96,20 +97,25 @@ class Language(Potential):
     ) -> Language:
         """From edges (state, token, state), states being any whole numbers; one edge at most for
         each state and token."""
-        found = list(edges)
-        ends = set(final)
-        names = sorted({start, *ends, *(a for a, _, _ in found), *(b for _, _, b in found)})
-        number = {name: k for k, name in enumerate(names)}
-        table = torch.full((tokens, len(names)), NOWHERE, dtype=torch.int64)
-        for a, token, b in found:
-            if not 0 <= token < tokens:
-                raise InputError("an edge by a token out of range", value=token, limit=tokens - 1)
-            if table[token, number[a]] != NOWHERE:
-                raise InputError("two edges by one token from one state", value=(a, token))
-            table[token, number[a]] = number[b]
-        columns, kind = table.unique(dim=0, return_inverse=True)
-        last = torch.tensor([name in ends for name in names])
-        return Language(columns.T.contiguous(), kind, last, number[start], hidden)
+        rows = edges if isinstance(edges, Tensor) else torch.tensor(list(edges), dtype=torch.int64)
+        found, ends = rows.view(-1, 3).numpy(), np.array(sorted(set(final)), dtype=np.int64)
+        wrong = found[(found[:, 1] < 0) | (found[:, 1] >= tokens), 1]
+        if len(wrong):
+            raise InputError("an edge by a token out of range", value=wrong[0], limit=tokens - 1)
+        names = np.unique(np.concatenate([found[:, 0], found[:, 2], ends, [start]]))
+        before, after = (np.searchsorted(names, found[:, k]) for k in (0, 2))
+        table = np.full((tokens, len(names)), NOWHERE)
+        table[found[:, 1], before] = after
+        if (table != NOWHERE).sum() < len(found):
+            raise InputError("two edges by one token from one state", value=len(found))
+        columns, kind = np.unique(table, axis=0, return_inverse=True)
+        return Language(
+            torch.from_numpy(columns.T.copy()),
+            torch.from_numpy(kind.reshape(-1)),
+            torch.from_numpy(np.isin(names, ends)),
+            int(np.searchsorted(names, start)),
+            hidden,
+        )
 
     def lengths(self, longest: int) -> Bool[Tensor, " lengths"]:
         """(longest + 1,) True where rows of so many tokens are accepted."""

@@ -20,6 +20,8 @@ from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.spaces import Layout, Time, tensor
 
+_BROKEN = 5.0
+
 
 class Twist(ABC):
     """log psi_t, from the law of x_0 that the denoiser gives at x_t.
@@ -45,17 +47,20 @@ class Twist(ABC):
 @final
 @dataclass(frozen=True)
 class Usual(Twist):
-    """What serves best without being asked: log E g(x_0) over the law where that has a closed form,
-    else g of its mean, and nothing for tokens."""
+    """What serves without being asked: log E g(x_0) over the law where that has a closed form, else
+    g of its mean, and nothing for tokens. What a mean breaks may still be obeyed: it costs 5 nats
+    on the way, not everything."""
 
     def log(
         self, potential: Potential, law: Distribution, layout: Layout
     ) -> Float[Tensor, " batch"]:
-        found = potential.expected(law, layout)
+        found = None if isinstance(law, Dirac) else potential.expected(law, layout)
         if found is not None:
             return found
-        other: Twist = Bootstrap() if isinstance(law, Categorical) else Tweedie()
-        return other.log(potential, law, layout)
+        if isinstance(law, Categorical):
+            return Bootstrap().log(potential, law, layout)
+        of_mean = Tweedie().log(potential, law, layout)
+        return torch.where(torch.isneginf(of_mean), -_BROKEN, of_mean)
 
 
 @final

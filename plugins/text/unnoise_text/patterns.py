@@ -76,7 +76,11 @@ def language(pattern: str, vocabulary: Vocabulary, vocab: int, hidden: int) -> L
             f"the pattern {what}", value=pattern[:60], fix=str(error).splitlines()[0][:200]
         ) from error
     moves = index.get_transitions()
-    edges = [(a, v, b) for a, to in moves.items() for v, b in to.items() if v < vocab]
+    sizes = torch.tensor([len(to) for to in moves.values()])
+    before = torch.tensor(list(moves)).repeat_interleave(sizes)
+    tokens = torch.tensor([v for to in moves.values() for v in to])
+    after = torch.tensor([b for to in moves.values() for b in to.values()])
+    edges = torch.stack([before, tokens, after], 1)[tokens < vocab]
     return Language.from_edges(
         edges, index.get_final_states(), vocab, index.get_initial_state(), hidden
     )

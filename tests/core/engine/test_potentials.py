@@ -39,7 +39,8 @@ def test_of_a_request():
     own = POINTS.generate(**asked, sampler=SMC(particles=16))
     small = POINTS.generate(**asked, sampler=SMC(particles=16), batch_size=4)
     torch.testing.assert_close(small.states, own.states, atol=1e-5, rtol=1e-5)
-    assert (own.states.mean(1).diff() > 0).float().mean() >= 0.8
+    both = torch.stack([own.states.mean(1), y[:, 0]])
+    assert float(torch.corrcoef(both)[0, 1]) > 0.6
 
 
 def test_of_a_task_and_of_both():

@@ -100,7 +100,7 @@ def test_every_way_to_write_a_text_counts():
         ({"pattern": "a", "template": "a ____ b ____"}, "one gap"),
         ({"pattern": "a", "template": "a ____:3w b"}, "one gap"),
         ({"pattern": "a", "length": 3}, "this number of tokens"),
-        ({"pattern": "[a-z]{900}"}, "so few tokens"),
+        ({"pattern": "[a-z]{60}", "prompt": "of the " * 63}, "so few tokens"),
         ({"pattern": "a", "sampler": "ancestral"}, "walk in their own way"),
     ],
 )
