@@ -193,6 +193,23 @@ def report(args: argparse.Namespace) -> None:
             ),
         ]
         print("| " + " | ".join(cells) + " |")
+    beside(args)
+
+
+def beside(args: argparse.Namespace) -> None:
+    """How far the NELBO of each way lies from that of the frozen autoencoder, digit by digit: what
+    differs between digits is the same for both."""
+    found = {}
+    for name in METHODS:
+        path = args.out / "rows" / f"{name}.json"
+        likelihood = read(path).get("likelihood", {}) if path.exists() else {}
+        if "each" in likelihood:
+            found[name] = torch.tensor(likelihood["each"], dtype=torch.float64)
+    for name in [other for other in found if other != "frozen" and "frozen" in found]:
+        less = found[name] - found["frozen"]
+        error = float(less.std()) / len(less) ** 0.5
+        of = f"NELBO of {TITLES[name]} less that of the frozen"
+        print(f"{of}: {float(less.mean()):.2f} ± {error:.2f}")
 
 
 def speed(args: argparse.Namespace) -> None:

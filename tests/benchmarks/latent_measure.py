@@ -164,6 +164,7 @@ def likelihoods(args: argparse.Namespace, model: Model, normal: bool) -> dict[st
         "weighted": float(weighted.mean()),
         "weighted_error": float(weighted.std()) / len(weighted) ** 0.5,
         "nelbo_of_those": float(nelbo[chosen].mean()),
+        "each": [round(float(one), 4) for one in nelbo],
     }
 
 
