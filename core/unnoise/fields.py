@@ -6,13 +6,13 @@ For plugins: `configured(Configuration, options)` in `Trainable.configure`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_args
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from unnoise.errors import ConfigError, InputError, nearest
+from unnoise.errors import ConfigError, InputError, UnnoiseError, nearest
 from unnoise.specs import Only
 
 M = TypeVar("M", bound=BaseModel)
@@ -37,6 +37,7 @@ def configured(kind: type[M], options: Mapping[str, Any], also: Iterable[str] = 
 
     `also` names options that are accepted elsewhere, for the suggestion only.
     """
+    _check_plain(kind, options, ConfigError)
     try:
         return kind(**options)
     except ValidationError as error:
@@ -53,6 +54,7 @@ def requested(kind: type[M], fields: Mapping[str, Any], also: Iterable[str] = ()
                 limit=", ".join(sorted(set(known))),
                 fix=nearest(name, known),
             )
+    _check_plain(kind, fields, InputError)
     try:
         return kind(**fields)
     except ValidationError as error:
@@ -123,6 +125,36 @@ def _not_read(name: str, value: object, only: Only, found: object) -> ConfigErro
         value=value,
         fix=f"{fix}, or choose {'that' if len(only.values) == 1 else 'another'} {only.option}",
     )
+
+
+def _check_plain(
+    kind: type[BaseModel], given: Mapping[str, Any], error: type[UnnoiseError]
+) -> None:
+    """Refuse what pydantic would take in silence: True for the number 1, and a set, which has no
+    order, for a list."""
+    for name, value in given.items():
+        if name not in kind.model_fields:
+            continue
+        field = kind.model_fields[name]
+        kinds = _leaves(field.annotation)
+        if kinds & {Any, object}:
+            continue
+        if isinstance(value, (set, frozenset)) and not kinds & {set, frozenset}:
+            raise error(f"{name} is a set, which has no order", value=value, fix="pass a list")
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if kinds & {int, float} and not any(one is bool or type(one) is bool for one in kinds):
+            for one in values:
+                if isinstance(one, bool):
+                    raise error(
+                        f"{name} is a number, not true or false", value=one, fix=_about(field)
+                    )
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """The types and literals that an annotation is made of."""
+    inner = get_args(annotation)
+    own = {annotation, get_origin(annotation)} if isinstance(annotation, Hashable) else set()
+    return own.union(*(_leaves(one) for one in inner if isinstance(one, Hashable)))
 
 
 def _said(first: Any) -> str:

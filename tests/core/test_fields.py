@@ -52,3 +52,22 @@ def test_a_request_that_cannot_be(given, words):
     with pytest.raises(InputError) as caught:
         requested(Some, given, also=("steps",))
     assert all(word in str(caught.value) for word in words)
+
+
+def test_true_is_no_number_and_a_set_no_list():
+    class Kind(BaseModel):
+        label: int | str | list[int | str] | None = None
+        scale: float = 1.0
+        flag: bool | int = False
+        free: object = None
+
+    for given, said in (
+        ({"label": True}, "label is a number"),
+        ({"label": [1, False]}, "label is a number"),
+        ({"scale": True}, "scale is a number"),
+        ({"label": {1, 2}}, "no order"),
+    ):
+        for make, error in ((requested, InputError), (configured, ConfigError)):
+            with pytest.raises(error, match=said):
+                make(Kind, given)
+    assert requested(Kind, {"flag": True, "free": {1}, "label": [1, "a"]}).flag is True

@@ -55,8 +55,13 @@ def files_of(source: str | Path) -> list[Path]:
     return found
 
 
+_WRITTEN: Final = (".csv", ".tsv", ".txt", ".json", ".lab", ".md")
+"""Suffixes of what stands beside sounds that were written down."""
+
+
 def _say_left_out(root: Path, files: Sequence[Path]) -> None:
-    """A warning that names what below a folder is no sound, and folders without any."""
+    """A warning that names what below a folder is no sound, transcripts aside, and folders without
+    any."""
     used = {*files, *(place for path in files for place in path.parents)}
     rest = [
         path
@@ -65,7 +70,8 @@ def _say_left_out(root: Path, files: Sequence[Path]) -> None:
         and path.parent in used  # not what is in a folder that is named
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     ]
-    names = [p.relative_to(root).as_posix() for p in rest if p.is_file()]
+    others = [p for p in rest if p.is_file() and p.suffix not in _WRITTEN and p.stem != "README"]
+    names = [p.relative_to(root).as_posix() for p in others]
     left_out(names, f"files in {str(root)!r} are no sound and were left out")
     names = [p.relative_to(root).as_posix() for p in rest if p.is_dir()]
     left_out(names, f"folders in {str(root)!r} hold no sound")

@@ -33,7 +33,7 @@ from unnoise.errors import InputError, LimitExceeded, left_out
 from unnoise.fields import configured
 from unnoise.storage.tensors import digest
 from unnoise_images.data import MOST_BYTES
-from unnoise_images.files import SUFFIXES, opened, shown_size, to_pixels
+from unnoise_images.files import SMALLEST, SUFFIXES, opened, shown_size, to_pixels
 from unnoise_text2image.configuration import Configuration
 from unnoise_text2image.text import Reader, trained_tokenizer
 from unnoise_text2image.upsampling import reduced
@@ -117,7 +117,8 @@ def complete(source: Any, configuration: Configuration) -> Configuration:
     side = configuration.side or _side(train)
     values = configuration.model_dump() | {
         "side": side,
-        "base_side": configuration.base_side or (side // 2 if side % 2 == 0 else side),
+        "base_side": configuration.base_side
+        or (side if side % 2 or side < 2 * SMALLEST else side // 2),
     }
     if configuration.tokenizer is None:
         captions = (caption for one in train for caption in one.captions)

@@ -78,6 +78,8 @@ def test_sizes_and_vocabulary_come_from_the_training_part(folder: Path) -> None:
     assert (found.side, found.base_side, found.factor) == (16, 8, 2)
     words = set(found.tokenizer["model"]["vocab"])
     assert {"red", "apple", "heart", "flag", "green", "black"} <= words
+    tiny = complete(folder, Text2Image.Configuration(vocabulary=400, side=8, fit="resize"))
+    assert (tiny.side, tiny.base_side) == (8, 8)  # half of it would be too small a picture
     assert complete(folder, Text2Image.Configuration(vocabulary=400)) == found
 
 
