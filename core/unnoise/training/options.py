@@ -92,7 +92,7 @@ class TrainingConfiguration(BaseModel):
     bound_samples: int = Field(
         16, ge=0, le=10**6, description="validation samples whose variational bound is computed"
     )
-    bound_evaluations: Annotated[int, Only("bound_samples")] = Field(
+    bound_evaluations: int = Field(
         25, ge=1, le=10**5, description="times at which that bound calls the network"
     )
     samples_every: int = Field(

@@ -98,13 +98,14 @@ class Configuration(BaseModel):
     discriminator_rate: Annotated[float, Only("goal", ("adversarial",))] = Field(
         0.78,
         gt=0,
+        le=1000,
         description="learning rate of the second network, as a multiple of the first one's",
     )
     r1: Annotated[float, Only("goal", ("adversarial",))] = Field(
-        0.02, ge=0, description="weight of the penalty on the second network's gradient"
+        0.02, ge=0, le=1000, description="weight of the penalty on the second network's gradient"
     )
     r1_every: Annotated[int, Only("goal", ("adversarial",))] = Field(
-        15, ge=1, description="steps from one such penalty to the next"
+        15, ge=1, le=1_000_000, description="steps from one such penalty to the next"
     )
     fourier: Annotated[tuple[Annotated[int, Field(ge=0, le=12)], ...] | None, OURS] = Field(
         None,

@@ -73,8 +73,8 @@ class Latent(Trainable):
         return wanted.of(folders.complete(source, wanted.pictures))
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
-        # Codes that pay for every bit shrink far below N(0, 1), and where noise is nearly all an error
-        # of it is a large one of the code: an ODE keeps that, steps with fresh noise forget it.
+        # Codes that pay for every bit shrink far below N(0, 1), and an error of what is nearly all
+        # noise is a large one of the code: an ODE keeps it, steps with fresh noise forget it.
         sampler = "ancestral" if configuration.method == "unified" else "dpmpp"
         return {"steps": 10, "sampler": sampler, "grid": "log-snr"}
 

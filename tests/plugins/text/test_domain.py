@@ -32,7 +32,7 @@ def test_length_of_a_text(model):
 
 @pytest.mark.parametrize("sampler", ["ancestral", "cached", "first-hitting", "confidence"])
 def test_what_is_given_comes_back(model, sampler):
-    made = model.generate(template="we ____:4the ____", num_samples=4, steps=8, sampler=sampler)
+    made = model.generate(template="we ____:{4}the ____", num_samples=4, steps=8, sampler=sampler)
     for text in made.samples:
         assert text.startswith("we ")
         assert text[7:11] == "the "

@@ -53,7 +53,7 @@ def test_units_are_filled_a_token_at_a_time(model):
     with pytest.raises(InputError, match="words of a gap"):
         model.generate(template="we ____:0w")
     # a unit is the end of a word
-    assert model.generate(template="____:2war").samples[0].endswith("war")
+    assert model.generate(template="____:{2}war").samples[0].endswith("war")
 
 
 def test_the_law_of_the_last_and_of_any_token():

@@ -143,10 +143,10 @@ def test_bad_requests_are_refused(model: Model, picture, request_, message: str)
 def test_a_stage_trains_and_is_saved(
     make_model: Callable[..., Model], folder: Path, tmp_path: Path, stage: str
 ) -> None:
-    options = make_model().configuration.model_dump(exclude={"stage", "tokenizer"})
+    options = dict(make_model().configuration) | {"stage": stage}  # a whole configuration
     run = tmp_path / stage
     trained = unnoise.train(
-        Text2Image(), folder, run, stage=stage, steps=2, batch_size=4, samples_every=2, **options
+        Text2Image(), folder, run, steps=2, batch_size=4, samples_every=2, **options
     )
     assert (run / "samples" / "step-00000002").is_dir()
     assert trained.card["validation"]["validation_loss"] > 0
