@@ -38,6 +38,7 @@ from unnoise_timeseries.kinds import kinds_of
 from unnoise_timeseries.windows import cut
 
 STAGES: Final = (0.1, 0.25, 0.65)
+_FAIR: Final = 400  # steps before which a network is not given up
 """Parts of the steps."""
 _SHARE = 0.05  # of the known cells, hidden by each pattern
 _FEWEST = 100  # hidden cells, to judge a network by
@@ -200,7 +201,7 @@ def _staged(
                 report = replace(report, network_crps=float(crps.mean()), error=error)
             if report.network_crps is None:
                 report = replace(report, network_crps=float(crps.mean()), error=error)
-            if better < _WORTH / 2 * base.mean():
+            if taken >= _FAIR and better < _WORTH / 2 * base.mean():
                 break
     report = replace(report, steps=taken)
     gain, error = judge.difference(base, best)

@@ -98,7 +98,7 @@ def test_minutes_and_networks_that_do_not_fit():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the first tenth of the steps says too little, and the fit ends there")
+@pytest.mark.xfail(reason="the error of the judged difference is too large to keep the network")
 def test_a_product_of_columns_is_learned():
     """c = a b + noise: no linear law sees it, given a and b."""
     rng, x = np.random.default_rng(0), np.zeros((3000, 2))
