@@ -226,7 +226,7 @@ class _Spelled(Proposal):
     def __init__(
         self, language: Language, step: Categorical, law: Categorical, layout: Layout
     ) -> None:
-        self.language, self.step, self.law, self.layout = language, step, law, layout
+        self.language, self.step, self.layout = language, step, layout
         self.reads = language.reads(layout)
         self.shown = step.log_probs.exp()
         self.hidden = torch.zeros(self.shown.shape[:2], dtype=torch.float64)

@@ -23,6 +23,7 @@ from typing import Any, Final, Union, final, get_args, get_origin, get_type_hint
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from unnoise.conditioning import Potential
 from unnoise.discovery.registry import find, resolve, specs_of
 from unnoise.errors import ConfigError, PluginError, UnnoiseError, nearest
 from unnoise.samplers import Sampler, grids
@@ -71,13 +72,14 @@ def named_grid(text: str) -> Grid:
 
 
 def spelled(value: object) -> str:
-    """A dataclass as text that can be read back: its class, and every argument it was made with."""
+    """A dataclass as text that can be read back: its class, and every argument it was made with. Of
+    a potential, which may hold measurements, what it says of itself."""
     if isinstance(value, Enum):
         return repr(value.value)
     if isinstance(value, tuple):
         parts = [spelled(part) for part in value]
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
-    if not is_dataclass(value) or isinstance(value, type):
+    if not is_dataclass(value) or isinstance(value, (type, Potential)):
         return repr(value)
     parts = [
         f"{field.name}={spelled(getattr(value, field.name))}"

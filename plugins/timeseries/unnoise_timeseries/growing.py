@@ -2,10 +2,10 @@
 
 Some known cells are hidden from everything: single ones and runs. A classical law is chosen without
 them and says what they may be. Then a network is trained on what the law leaves, in stages, each
-with a learning rate that falls to 0; it goes on as long as a stage says more of the hidden cells
-than the best one before it. The network is kept where its CRPS is below that of the law by more
-than noise, and by more than is worth its cost; else the law is the answer. Last, the law is fitted
-again with the hidden cells known.
+with a learning rate that falls to 0; after some hundred steps it goes on as long as a stage says
+more of the hidden cells than the best one before it. The network is kept where its CRPS is below that of
+the law by more than noise, and by more than is worth its cost; else the law is the answer. Last,
+the law is fitted again with the hidden cells known.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from unnoise_timeseries.kinds import kinds_of
 from unnoise_timeseries.windows import cut
 
 STAGES: Final = (0.1, 0.25, 0.65)
-_FAIR: Final = 400  # steps before which a network is not given up
 """Parts of the steps."""
+_FAIR: Final = 400  # steps before which a network is not given up
 _SHARE = 0.05  # of the known cells, hidden by each pattern
 _FEWEST = 100  # hidden cells, to judge a network by
 _ROWS = 1500  # on which it is judged

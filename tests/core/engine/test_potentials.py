@@ -32,7 +32,7 @@ def test_of_a_request():
     potential = Measurement(torch.full((1, 2), 3.0), 0.5)
     out = POINTS.generate(num_samples=6, steps=8, potential=potential)
     assert far(out) < 0.8 * far(plain)
-    assert out.provenance["sampler"].startswith("SMC(")
+    assert out.provenance["sampler"].startswith("SMC(potential=Measurement((1, 2), 0.5, sha256 ")
     assert set(out.provenance["sampled"][0]) == {"log_evidence", "effective", "least_effective"}
     y = torch.linspace(-1, 1, 6)[:, None].expand(6, 2).contiguous()
     asked = {"num_samples": 6, "steps": 8, "potential": Measurement(y, 0.5)}
