@@ -3,9 +3,9 @@
 Some known cells are hidden from everything: single ones and runs. A classical law is chosen without
 them and says what they may be. Then a network is trained on what the law leaves, in stages, each
 with a learning rate that falls to 0; after some hundred steps it goes on as long as a stage says
-more of the hidden cells than the best one before it. The network is kept where its CRPS is below that of
-the law by more than noise, and by more than is worth its cost; else the law is the answer. Last,
-the law is fitted again with the hidden cells known.
+more of the hidden cells than the best one before it. The network is kept where its CRPS is below
+that of the law by more than noise, and by more than is worth its cost; else the law is the answer.
+Last, the law is fitted again with the hidden cells known.
 """
 
 from __future__ import annotations
