@@ -3,19 +3,20 @@ exact."""
 
 from __future__ import annotations
 
-from unnoise.conditioning.guides import dps, pigdm
+from unnoise.conditioning.guides import diffpir, dps, mmps, pigdm
 from unnoise.conditioning.languages import Language
 from unnoise.conditioning.potentials import (
-    All,
     Measurement,
     Potential,
     Property,
     Proposal,
-    Restraint,
     Total,
     Within,
 )
+from unnoise.conditioning.renoised import Renoised
+from unnoise.conditioning.restraints import Restraint, Torsion
 from unnoise.conditioning.smc import SMC
+from unnoise.conditioning.together import All, Part
 from unnoise.conditioning.twists import Bootstrap, Exact, Spread, Tweedie, Twist, Usual
 
 __all__ = [
@@ -25,16 +26,21 @@ __all__ = [
     "Exact",
     "Language",
     "Measurement",
+    "Part",
     "Potential",
     "Property",
     "Proposal",
+    "Renoised",
     "Restraint",
     "Spread",
+    "Torsion",
     "Total",
     "Tweedie",
     "Twist",
     "Usual",
     "Within",
+    "diffpir",
     "dps",
+    "mmps",
     "pigdm",
 ]

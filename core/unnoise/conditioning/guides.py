@@ -1,21 +1,42 @@
-"""Cheaper than particles, and not exact: one state that is pulled towards the potential.
+"""Cheaper than particles, and not exact: one state that is pulled towards what was asked for.
+
+DPS and PiGDM follow the gradient of a twist,
 
     E[x_0 | x_t] + scale (sigma_t^2 / alpha_t) grad log psi_t(x_t)
 
-With the exact twist this is the exact denoiser of p(x_0 | g). With the two here it is not, however
-many steps are taken: DPS believes the mean (Chung 2023), PiGDM a Gaussian around it whose width is
-that of the schedule (Song 2023). `SMC` weighs such proposals, and is exact in the limit.
+and MMPS and DiffPIR update the mean m of x_0 by a measurement y = A x_0 + n, n ~ N(0, R), as if
+x_0 were N(m, V):
+
+    m + V A' (A V A' + R)^-1 (y - A m)
+
+    V = (sigma_t^2 / alpha_t) dm / dx_t     MMPS (Rozet 2024): what x_0's covariance is
+    V = sigma_t^2 / (alpha_t^2 strength)    DiffPIR (Zhu 2023): its proximal step
+
+With the exact twist, or where x_0 given x_t is Gaussian and V its covariance, these are the means
+of the exact posterior. Otherwise they are not, however many steps are taken: DPS believes the mean
+(Chung 2023), PiGDM a Gaussian around it whose width is that of the schedule (Song 2023). `SMC`
+weighs such proposals, and is exact in the limit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final, final
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unnoise.conditioning.potentials import Potential
+from unnoise.conditioning.potentials import Measurement, Potential
 from unnoise.conditioning.twists import Spread, Tweedie, Twist
 from unnoise.denoise import ClassifierGuided, Condition, Denoiser
-from unnoise.spaces import Layout, State, Time
+from unnoise.distributions import Dirac, Distribution
+from unnoise.errors import ConfigError, InputError
+from unnoise.kernels import GaussianKernel
+from unnoise.spaces import Layout, State, Time, tensor
+
+_SOLVED: Final = 1e-20
+"""Of the squared residual that a solution began with."""
 
 
 def dps(denoiser: Denoiser, potential: Potential, scale: float = 1.0) -> ClassifierGuided:
@@ -31,6 +52,23 @@ def pigdm(
     return _guided(denoiser, potential, Spread(variance), scale)
 
 
+def mmps(denoiser: Denoiser, measurement: Measurement, iterations: int = 5) -> Denoiser:
+    """Moment matching posterior sampling: the covariance of x_0 given x_t is the Jacobian of its
+    mean, and the linear system is solved by so many steps of conjugate gradients. A measurement
+    that is not linear is taken as its tangent at the mean."""
+    return _Updated(denoiser, measurement, iterations, None)
+
+
+def diffpir(
+    denoiser: Denoiser, measurement: Measurement, strength: float = 1.0, iterations: int = 20
+) -> Denoiser:
+    """The proximal step of DiffPIR: `strength` (lambda there) is how far the mean is trusted beside
+    the measurement. Walk it with `Renoised`, which is DiffPIR's own step."""
+    if not strength > 0:
+        raise InputError("the strength of a proximal step is positive", value=strength, limit="> 0")
+    return _Updated(denoiser, measurement, iterations, strength)
+
+
 def _guided(
     denoiser: Denoiser, potential: Potential, twist: Twist, scale: float
 ) -> ClassifierGuided:
@@ -38,6 +76,119 @@ def _guided(
         x_t: State, t: Time, layout: Layout, condition: Condition
     ) -> Float[Tensor, " batch"]:
         law = twist.law(denoiser(x_t, t, layout, condition), denoiser.kernel, t)
-        return twist.log(potential, law, layout)
+        found = twist.log(potential, law, layout)
+        if not found.requires_grad:
+            raise ConfigError(
+                f"{type(potential).__name__} has no gradient to follow",
+                value=type(twist).__name__,
+                fix="write it with differentiable operations, or use SMC(twist=Bootstrap())",
+            )
+        return found
 
     return ClassifierGuided(denoiser, scale, log_prob)
+
+
+@final
+class _Updated(Denoiser):
+    """The mean of x_0, updated by a measurement."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        measurement: Measurement,
+        iterations: int,
+        strength: float | None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(denoiser.kernel, GaussianKernel):
+            raise ConfigError(
+                "a mean is updated by a measurement under a GaussianKernel",
+                value=type(denoiser.kernel).__name__,
+                fix="use SMC",
+            )
+        if not isinstance(measurement, Measurement):
+            raise InputError(
+                "a mean is updated by a Measurement",
+                value=type(measurement).__name__,
+                fix="use dps, pigdm or SMC for other potentials",
+            )
+        if iterations < 1:
+            raise InputError("a system is solved in steps", value=iterations, limit=">= 1")
+        self.denoiser, self.kernel = denoiser, denoiser.kernel
+        self.schedule = denoiser.kernel.schedule
+        self.measurement, self.iterations, self.strength = measurement, iterations, strength
+
+    @property
+    def evaluations(self) -> int:
+        return self.denoiser.evaluations
+
+    def forward(
+        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
+    ) -> Distribution:
+        moments = self.strength is None
+        with torch.set_grad_enabled(moments or torch.is_grad_enabled()):
+            x = tensor(x_t)
+            if moments and not x.requires_grad:
+                x = x.detach().requires_grad_()
+            mean = tensor(self.denoiser(x, t, layout, condition).mean)
+        width = self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
+        if self.strength is not None:
+            v = layout.expand(width / self.schedule.alpha(t) / self.strength, mean)
+            return Dirac(self._update(mean.detach(), lambda u: u * v, layout), layout)
+
+        def covariance(u: Tensor) -> Tensor:
+            (found,) = torch.autograd.grad(mean, x, u, retain_graph=True)
+            return layout.expand(width, found) * found
+
+        return Dirac(self._update(mean.detach(), covariance, layout), layout)
+
+    @torch.no_grad()
+    def _update(
+        self, mean: Tensor, covariance: Callable[[Tensor], Tensor], layout: Layout
+    ) -> Tensor:
+        """m + V A' (A V A' + R)^-1 (y - A m)."""
+        measured = self.measurement
+        kept = measured.kept
+        with torch.enable_grad():
+            at = mean.requires_grad_()
+            seen = measured.seen(at, layout)
+            back = torch.zeros_like(seen, requires_grad=True)
+            (pulled,) = torch.autograd.grad(seen, at, back, create_graph=True)
+
+        def hidden(u: Tensor) -> Tensor:
+            return u if kept is None else torch.where(kept, u, 0.0)
+
+        def transposed(u: Tensor) -> Tensor:
+            (found,) = torch.autograd.grad(pulled, back, u, retain_graph=True)
+            return found
+
+        def adjoint(u: Tensor) -> Tensor:
+            (found,) = torch.autograd.grad(seen, at, hidden(u), retain_graph=True)
+            return found
+
+        def system(u: Tensor) -> Tensor:
+            return hidden(transposed(covariance(adjoint(u)))) + measured.noise**2 * u
+
+        error = hidden((measured.y.to(seen) - seen).detach().expand(seen.shape))
+        u = _solved(system, error, self.iterations)
+        return (mean.detach() + covariance(adjoint(u))).detach()
+
+
+def _solved(system: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
+    """(B, ...) conjugate gradients, each sample for itself."""
+
+    def inner(a: Tensor, c: Tensor) -> Tensor:
+        return (a * c).flatten(1).sum(1).view(-1, *(1,) * (b.ndim - 1))
+
+    u, r = torch.zeros_like(b), b
+    p, size = r, inner(r, r)
+    least = _SOLVED * size
+    for _ in range(iterations):
+        moved = system(p)
+        going = size > least
+        step = torch.where(going, size / inner(p, moved).clamp(min=1e-300), 0.0)
+        u, r = u + step * p, r - step * moved
+        after = inner(r, r)
+        p = r + torch.where(going, after / size.clamp(min=1e-300), 0.0) * p
+        size = torch.where(going, after, 0.0)
+    return u

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from unnoise.distributions import Dirac, Distribution, Gaussian
+from unnoise.distributions import Dirac, Distribution, Gaussian, Mixture
 from unnoise.errors import ConfigError, InputError
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, State, tensor
@@ -54,15 +54,34 @@ class Potential(ABC):
 
     def expected(self, law: Distribution, layout: Layout) -> Float[Tensor, " batch"] | None:
         """(B,) log E g(x_0) over the law; None where it has no closed form."""
+        if isinstance(law, Mixture):
+            each = [self.expected(one, layout) for one in law.laws]
+            known = [found.double() for found in each if found is not None]
+            if len(known) < len(each):
+                return None
+            return (law.log_weights.double() + torch.stack(known, 1)).logsumexp(1)
         return self.log(law.value, layout) if isinstance(law, Dirac) else None
 
     def posterior(self, law: Distribution, layout: Layout) -> Distribution | None:
         """The law times g, normalised; None where it is no distribution of the core."""
+        if isinstance(law, Mixture):
+            each = [self.expected(one, layout) for one in law.laws]
+            after = [self.posterior(one, layout) for one in law.laws]
+            known = [found.double() for found in each if found is not None]
+            laws = [one for one in after if one is not None]
+            if len(known) < len(each) or len(laws) < len(each):
+                return None
+            logs = (law.log_weights.double() + torch.stack(known, 1)).log_softmax(1)
+            return Mixture(logs, laws, law.layout)
         return law if isinstance(law, Dirac) else None
 
     def proposal(self, step: Distribution, law: Distribution, layout: Layout) -> Proposal | None:
         """p(x_s | x_t) E[g(x_0) | x_s], normalised, for a step of tokens; the expectation is by the
         law of x_0 given x_t. None where that has no closed form."""
+        return None
+
+    def within(self, name: str) -> Potential | None:
+        """What it asks of one part of a product alone; None for nothing."""
         return None
 
     def of(self, samples: Int64[Tensor, " some"]) -> Potential:
@@ -181,6 +200,13 @@ class Measurement(Potential):
             return self.operator
         return None
 
+    @property
+    def kept(self) -> Tensor | None:
+        """True for the entries that are measured, where the operator says so."""
+        if isinstance(self.operator, Tensor) and self.operator.dtype == torch.bool:
+            return self.operator
+        return None
+
     def _variance(self, law: Gaussian) -> Tensor:
         return torch.as_tensor(law.scale, dtype=torch.float64) ** 2
 
@@ -188,8 +214,8 @@ class Measurement(Potential):
         """(B,) log N(y; seen, variance + noise^2), of the measured entries."""
         total = (variance + self.noise**2).expand(seen.shape)
         terms = -0.5 * ((self.y - seen).double() ** 2 / total + total.log() + _LOG_2PI)
-        if isinstance(self.operator, Tensor) and self._matrix is None:
-            terms = torch.where(self.operator, terms, 0.0)
+        if self.kept is not None:
+            terms = torch.where(self.kept, terms, 0.0)
         return terms.reshape(len(seen), -1).sum(-1)
 
 
@@ -209,7 +235,7 @@ class Property(Potential):
     scale: float
 
     def __post_init__(self) -> None:
-        _positive("the scale of a property", self.scale)
+        check_positive("the scale of a property", self.scale)
 
     def log(self, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         found = self.function(x0, layout)
@@ -240,7 +266,7 @@ class Total(Potential):
     where: Bool[Tensor, "..."] | None = None
 
     def __post_init__(self) -> None:
-        _positive("the noise of a total", self.noise)
+        check_positive("the noise of a total", self.noise)
 
     def log(self, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
         return self._normal(self._sum(tensor(x0), layout), 0.0)
@@ -294,56 +320,7 @@ class Within(Potential):
         return layout.sum(upper + torch.log1p(-(lower - upper).exp().clamp(max=1 - 1e-12)))
 
 
-@final
-@dataclass(frozen=True)
-class Restraint(Potential):
-    """The distance of two points of each sample near `distance`: g = N(distance; |r_a - r_b|,
-    scale^2). Of states (rows, D) with as many rows for each sample as it has points.
-
-    Attributes
-    ----------
-    points : their places in the sample.
-    distance, scale : in the state's units; scale > 0.
-    """
-
-    points: tuple[int, int]
-    distance: float
-    scale: float
-
-    def __post_init__(self) -> None:
-        _positive("the scale of a restraint", self.scale)
-
-    def log(self, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
-        x = tensor(x0)
-        if layout.index is None:
-            a, b = (x[:, k] for k in self.points)
-        else:
-            first = layout.points.cumsum(0) - layout.points
-            if max(self.points) >= int(layout.points.min()):
-                raise InputError(
-                    "a sample has no such point",
-                    value=max(self.points),
-                    limit=f"< {int(layout.points.min())}",
-                )
-            a, b = (x[first + k] for k in self.points)
-        error: Tensor = ((a - b).double().norm(dim=-1) - self.distance) / self.scale
-        return -0.5 * error.square() - math.log(self.scale) - 0.5 * _LOG_2PI
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class All(Potential):
-    """Several at once: the product of their g."""
-
-    potentials: Sequence[Potential]
-
-    def log(self, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
-        return torch.stack([one.log(x0, layout) for one in self.potentials]).sum(0)
-
-    def of(self, samples: Int64[Tensor, " some"]) -> Potential:
-        return All([one.of(samples) for one in self.potentials])
-
-
-def _positive(what: str, value: float) -> None:
+def check_positive(what: str, value: float) -> None:
+    """InputError unless it is."""
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{what} is positive", value=value, limit="> 0")

@@ -21,21 +21,23 @@ of the steps, with the evidence; the error of the evidence is that of repeated r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from unnoise.conditioning.laws import detached, joined, taken
 from unnoise.conditioning.potentials import Potential, Proposal
+from unnoise.conditioning.together import Apart, Nothing
 from unnoise.conditioning.twists import Bootstrap, Twist, Usual
-from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
-from unnoise.errors import ConfigError, InputError, NonFiniteError
+from unnoise.distributions import Categorical, Distribution, Gaussian, Mixture, Product
+from unnoise.errors import ConfigError, NonFiniteError
 from unnoise.kernels import TransitionKernel
 from unnoise.samplers import Diffusion, Sampler, Step, Steps, Times, intervals
-from unnoise.spaces import Layout, State, tensor
+from unnoise.spaces import Layout, State, parts, tensor
 
 
 @final
@@ -86,98 +88,121 @@ class SMC(Sampler):
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
-        if run.layout.index is not None or run.layout.fields:
-            raise InputError(
-                "particles are for dense states", fix="pad them, or guide with dps() or pigdm()"
-            )
-        wide = run.branches(self.particles)
-        owner = torch.arange(run.layout.batch).repeat_interleave(self.particles)
         if self.potential is None:
             raise ConfigError("particles obey a potential", value=None, fix="pass potential=")
+        wide = run.branches(self.particles)
+        owner = torch.arange(run.layout.batch).repeat_interleave(self.particles)
         potential = self.potential.of(owner)
         kernel, layout = run.kernel, wide.layout
         began = float(grid[0])
-        x_t = kernel.prior(layout).sample(wide.noise) if began == 1 else tensor(x)[owner]
-        law, psi, pull = self._look(wide, potential, tensor(x_t), began)
+        new = began == 1
+        x_t = kernel.prior(layout).sample(wide.noise) if new else run.layout.pick(x, owner)
+        law, psi, pull = self._look(wide, potential, x_t, began)
         cloud = _Cloud(run, self.particles, psi)
         for t, s in intervals(grid):
             if (places := cloud.resampled(self.resample)) is not None:
-                x_t, psi = tensor(x_t)[places], psi[places]
-                law, pull = _taken(law, places), None if pull is None else pull[places]
+                x_t, psi = layout.pick(x_t, places), psi[places]
+                law = taken(law, layout, places)
+                pull = {n: tensor(_of(n, layout).pick(v, places)) for n, v in pull.items()}
             step = kernel.reverse(x_t, law.explicit(wide.noise), t, s, layout)
-            proposal = self._proposal(step, law, pull, potential, layout, s)
+            proposal = _proposal(self.twist, step, law, pull, potential, layout, s)
             x_s = proposal.sample(wide.noise)
             change = _density(step, proposal, x_s)
-            ahead, pull_s = None, None
+            ahead: Distribution | None = None
+            pull = {}
             if s > 0:
-                ahead, psi_s, pull_s = self._look(wide, potential, tensor(x_s), s)
+                ahead, psi_s, pull = self._look(wide, potential, x_s, s)
             else:
-                psi_s = potential.log(x_s, layout).double()
+                psi_s = _checked(potential, potential.log(x_s, layout), layout)
             cloud.weigh(change + psi_s - psi)
             chosen = cloud.drawn() if s == float(grid[-1]) else cloud.heaviest()
             shown = law if ahead is None else ahead
-            sent = yield Step(s, tensor(x_s)[chosen], _taken(shown, chosen), cloud.notes)
+            told = taken(shown, layout, chosen)
+            sent = yield Step(s, layout.pick(x_s, chosen), told, cloud.notes)
             if sent is not None:
                 raise ConfigError(
                     "particles and an observation do not go together",
                     fix="say what is known as a Measurement of these entries",
                 )
-            x_t, psi, pull = x_s, psi_s, pull_s
-            law = shown
+            x_t, psi, law = x_s, psi_s, shown
         cloud.check(self.trust)
 
     def _look(
-        self, wide: Diffusion, potential: Potential, x_t: Tensor, t: float
-    ) -> tuple[Distribution, Tensor, Tensor | None]:
-        """(law of x_0, log psi, its gradient in x_t) of all particles, some at a time."""
-        laws, values, pulls = [], [], []
-        real = x_t.dtype.is_floating_point
+        self, wide: Diffusion, potential: Potential, x_t: State, t: float
+    ) -> tuple[Distribution, Tensor, dict[str, Tensor]]:
+        """(law of x_0, log psi, its gradient in the real parts of x_t) of all particles, some at a
+        time."""
+        laws, values = [], []
+        pulls: dict[str, list[Tensor]] = {}
         for samples in torch.split(torch.arange(wide.layout.batch), self.at_once):
-            part, rows = wide.take(samples)
-            of = potential.of(samples)
-            with torch.set_grad_enabled(self.twist.steers and real):
-                seen = x_t[rows].detach()
-                if self.twist.steers and real:
-                    seen.requires_grad_()
-                law = part(seen, t)
+            part, seen = wide.take(samples), _named(wide.layout.pick(x_t, samples))
+            real = {n: v.detach() for n, v in seen.items() if v.dtype.is_floating_point}
+            steers = self.twist.steers and bool(real)
+            with torch.set_grad_enabled(steers):
+                if steers:
+                    seen = seen | {name: v.requires_grad_() for name, v in real.items()}
+                law = part(seen.get("", seen), t)
                 believed = self.twist.law(law, wide.kernel, t)
-                value = self.twist.log(of, believed, part.layout).double()
-                if value.shape != (len(samples),):
-                    raise ConfigError(
-                        f"{type(self.potential).__name__} is not one number for each sample",
-                        value=tuple(value.shape),
-                        limit=f"({len(samples)},)",
+                found = self.twist.log(potential.of(samples), believed, part.layout)
+                value = _checked(potential, found, part.layout)
+                if steers and value.requires_grad:
+                    slopes = torch.autograd.grad(
+                        value.sum(), list(real.values()), allow_unused=True
                     )
-                if self.twist.steers and real and value.requires_grad:
-                    (slope,) = torch.autograd.grad(value.sum(), seen)
-                    pulls.append(tensor(wide.kernel.space.project(slope, part.layout)))
-            laws.append(_detached(law))
+                    for (name, x), slope in zip(real.items(), slopes, strict=True):
+                        slope = torch.zeros_like(x) if slope is None else slope
+                        space = _of(name, wide.kernel).space
+                        slope = tensor(space.project(slope, _of(name, part.layout)))
+                        pulls.setdefault(name, []).append(slope.nan_to_num(0, 0, 0))
+            laws.append(detached(law))
             values.append(value.detach())
-        psi = torch.cat(values)
-        if bool(torch.isnan(psi).any()):
-            raise NonFiniteError("the potential is NaN", value=f"at t = {t:.3g}")
-        pull = torch.cat(pulls).nan_to_num(0, 0, 0) if pulls else None
-        return _joined(laws, wide.layout), psi, pull
+        pull = {name: torch.cat(slopes) for name, slopes in pulls.items()}
+        return joined(laws, wide.layout), torch.cat(values), pull
 
-    def _proposal(
-        self,
-        step: Distribution,
-        law: Distribution,
-        pull: Tensor | None,
-        potential: Potential,
-        layout: Layout,
-        s: float,
-    ) -> Distribution | Proposal:
-        if isinstance(step, Categorical) and not isinstance(self.twist, Bootstrap):
-            return potential.proposal(step, law, layout) or step
-        if isinstance(step, Gaussian) and not bool((torch.as_tensor(step.std) > 0).any()):
-            return step
-        if s == 0 and (found := potential.posterior(step, layout)) is not None:
-            return found
-        if pull is None or not isinstance(step, Gaussian):
-            return step
-        mean = step.mean + (torch.as_tensor(step.scale) ** 2 * pull).to(step.mean)
-        return replace(step, mean=mean)
+
+def _proposal(
+    twist: Twist,
+    step: Distribution,
+    law: Distribution,
+    pull: Mapping[str, Tensor],
+    potential: Potential,
+    layout: Layout,
+    s: float,
+    name: str = "",
+) -> Distribution | Proposal:
+    """What a step to time s is drawn from; of a product, part by part."""
+    if isinstance(step, Product):
+        laws = law.parts if isinstance(law, Product) else dict.fromkeys(step.parts, law)
+        found: dict[str, Distribution | Proposal] = {}
+        for part, one in step.parts.items():
+            asked = potential.within(part)
+            found[part] = (
+                one
+                if asked is None and part not in pull
+                else _proposal(
+                    twist, one, laws[part], pull, asked or Nothing(), layout[part], s, part
+                )
+            )
+        return Apart(found)
+    if isinstance(step, Categorical) and not isinstance(twist, Bootstrap):
+        return potential.proposal(step, law, layout) or step
+    if isinstance(step, Mixture) and s > 0:
+        return step.each(lambda one: _steered(one, pull.get(name)))
+    if not isinstance(step, Gaussian | Mixture):
+        return step
+    if isinstance(step, Gaussian) and not bool((torch.as_tensor(step.std) > 0).any()):
+        return step
+    if s == 0 and (posterior := potential.posterior(step, layout)) is not None:
+        return posterior
+    return _steered(step, pull.get(name))
+
+
+def _steered(step: Distribution, pull: Tensor | None) -> Distribution:
+    """N(m + c^2 pull, c^2)."""
+    if pull is None or not isinstance(step, Gaussian):
+        return step
+    mean = step.mean + (torch.as_tensor(step.scale) ** 2 * pull).to(step.mean)
+    return replace(step, mean=mean)
 
 
 class _Cloud:
@@ -268,49 +293,34 @@ def _density(step: Distribution, proposal: Distribution | Proposal, x: State) ->
     """(N,) log p(x) - log r(x)."""
     if proposal is step:
         return torch.zeros((), dtype=torch.float64)
-    return step.log_prob(x) - proposal.log_prob(x)
+    if isinstance(step, Product) and isinstance(proposal, Apart):
+        state = parts(x, step.parts)
+        total = torch.zeros((), dtype=torch.float64)
+        for name, one in step.parts.items():
+            total = total + _density(one, proposal.parts[name], state[name])
+        return total
+    return (step.log_prob(x) - proposal.log_prob(x)).double()
 
 
-def _taken(law: Distribution, places: Tensor) -> Distribution:
-    """The law of some samples of a dense batch."""
-    if isinstance(law, Dirac):
-        return Dirac(tensor(law.value)[places], _layout(law.layout, places))
-    if isinstance(law, Gaussian):
-        std = law.std
-        if isinstance(std, Tensor) and std.ndim:
-            std = std[places]
-        return Gaussian(law.mean[places], std, law.space, _layout(law.layout, places))
-    if isinstance(law, Categorical):
-        return Categorical(law.log_probs[places], _layout(law.layout, places))
-    raise ConfigError("particles cannot follow this law", value=type(law).__name__)
+def _checked(potential: Potential, value: Tensor, layout: Layout) -> Tensor:
+    """What a potential says of each sample, in float64."""
+    if value.shape != (layout.batch,):
+        raise ConfigError(
+            f"{type(potential).__name__} is not one number for each sample",
+            value=tuple(value.shape),
+            limit=f"({layout.batch},)",
+        )
+    if bool(torch.isnan(value).any()):
+        raise NonFiniteError("the potential is NaN", value=type(potential).__name__)
+    return value.double()
 
 
-def _layout(layout: Layout | None, places: Tensor) -> Layout | None:
-    return None if layout is None else layout.take(places)[0]
+def _named(x: State) -> dict[str, Tensor]:
+    return {"": x} if isinstance(x, Tensor) else dict(x)
 
 
-def _detached(law: Distribution) -> Distribution:
-    if isinstance(law, Dirac):
-        return Dirac(tensor(law.value).detach(), law.layout)
-    if isinstance(law, Gaussian):
-        std = law.std.detach() if isinstance(law.std, Tensor) else law.std
-        return Gaussian(law.mean.detach(), std, law.space, law.layout)
-    return law
-
-
-def _joined(laws: Sequence[Distribution], layout: Layout) -> Distribution:
-    """One law of pieces of a batch."""
-    first = laws[0]
-    if isinstance(first, Categorical):
-        tables = [law.log_probs for law in laws if isinstance(law, Categorical)]
-        return Categorical(torch.cat(tables), layout)
-    mean = torch.cat([tensor(law.mean) for law in laws])
-    if isinstance(first, Dirac):
-        return Dirac(mean, layout)
-    if isinstance(first, Gaussian):
-        std = first.std
-        if isinstance(std, Tensor) and std.ndim:
-            pieces = [law.std for law in laws if isinstance(law, Gaussian)]
-            std = torch.cat([piece for piece in pieces if isinstance(piece, Tensor)])
-        return Gaussian(mean, std, first.space, layout)
-    raise ConfigError("particles cannot follow this law", value=type(first).__name__)
+def _of(name: str, whole: Any) -> Any:
+    """The part of this name of a layout or a kernel; "" for one that has no parts."""
+    if not name:
+        return whole
+    return whole[name] if isinstance(whole, Layout) else whole.parts[name]

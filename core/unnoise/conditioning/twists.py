@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.conditioning.potentials import Potential
-from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian
+from unnoise.distributions import Categorical, Dirac, Distribution, Gaussian, Product
 from unnoise.errors import ConfigError
 from unnoise.kernels import GaussianKernel, TransitionKernel
-from unnoise.spaces import Layout, Time, tensor
+from unnoise.spaces import Layout, State, Time, tensor
 
 _BROKEN = 5.0
 
@@ -49,7 +49,8 @@ class Twist(ABC):
 class Usual(Twist):
     """What serves without being asked: log E g(x_0) over the law where that has a closed form, else
     g of its mean, and nothing for tokens. What a mean breaks may still be obeyed: it costs 5 nats
-    on the way, not everything."""
+    on the way, not everything. Of a product, what is asked of each part alone; what couples them is
+    weighed at the end."""
 
     def log(
         self, potential: Potential, law: Distribution, layout: Layout
@@ -57,9 +58,15 @@ class Usual(Twist):
         found = None if isinstance(law, Dirac) else potential.expected(law, layout)
         if found is not None:
             return found
+        if isinstance(law, Product):
+            total = Bootstrap().log(potential, law, layout)
+            for name, one in law.parts.items():
+                if (asked := potential.within(name)) is not None:
+                    total = total + self.log(asked, one, layout[name])
+            return total
         if isinstance(law, Categorical):
             return Bootstrap().log(potential, law, layout)
-        of_mean = Tweedie().log(potential, law, layout)
+        of_mean = potential.log(law.mean, layout)
         return torch.where(torch.isneginf(of_mean), -_BROKEN, of_mean)
 
 
@@ -94,7 +101,14 @@ class Tweedie(Twist):
             raise ConfigError(
                 "tokens have no mean", value="Tweedie()", fix="use twist=Bootstrap(), or Exact()"
             )
-        return potential.log(law.mean, layout)
+        found = potential.log(law.mean, layout)
+        if _follows(law.mean) and not found.requires_grad:
+            raise ConfigError(
+                f"{type(potential).__name__} has no gradient to follow",
+                value="Tweedie()",
+                fix="use twist=Bootstrap(), or write it with differentiable operations",
+            )
+        return found
 
 
 @final
@@ -123,6 +137,10 @@ class Spread(Twist):
         self, potential: Potential, law: Distribution, layout: Layout
     ) -> Float[Tensor, " batch"]:
         return Exact().log(potential, law, layout)
+
+
+def _follows(mean: State) -> bool:
+    return any(v.requires_grad for v in (mean.values() if isinstance(mean, dict) else [mean]))
 
 
 @final

@@ -12,6 +12,7 @@ from unnoise.distributions.distributions import (
 )
 from unnoise.distributions.implicit import Implicit
 from unnoise.distributions.levels import Bernoulli, DiscretisedLogistic, Levels
+from unnoise.distributions.mixture import Mixture
 
 __all__ = [
     "Bernoulli",
@@ -23,6 +24,7 @@ __all__ = [
     "Gaussian",
     "Implicit",
     "Levels",
+    "Mixture",
     "Product",
     "frechet",
     "frechet_limit",

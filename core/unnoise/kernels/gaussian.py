@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unnoise.distributions import Dirac, Distribution, Gaussian, Implicit
+from unnoise.distributions import Dirac, Distribution, Gaussian, Implicit, Mixture
 from unnoise.errors import InputError
 from unnoise.kernels.base import TransitionKernel
 from unnoise.kernels.process import check_time, check_times
@@ -73,11 +73,12 @@ class GaussianKernel(TransitionKernel):
     @overload
     def reverse(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
-    ) -> Gaussian | Implicit: ...
+    ) -> Gaussian | Implicit | Mixture: ...
     def reverse(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout
-    ) -> Gaussian | Implicit:
-        """The posterior of x_s, integrated over a Dirac, Gaussian or Implicit law of x_0."""
+    ) -> Gaussian | Implicit | Mixture:
+        """The posterior of x_s, integrated over a Dirac, Gaussian or Implicit law of x_0, or over
+        a mixture of them."""
         return self.bridge(x_t, x0, t, s, layout, eta=1.0)
 
     @overload
@@ -87,10 +88,10 @@ class GaussianKernel(TransitionKernel):
     @overload
     def bridge(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout, eta: float
-    ) -> Gaussian | Implicit: ...
+    ) -> Gaussian | Implicit | Mixture: ...
     def bridge(
         self, x_t: State, x0: Distribution, t: Time, s: Time, layout: Layout, eta: float
-    ) -> Gaussian | Implicit:
+    ) -> Gaussian | Implicit | Mixture:
         """q_eta(x_s | x_t, x_0), 0 <= eta <= 1, integrated over the law of x_0.
 
         eta = 0 is deterministic for a point; a Gaussian law adds its own variance, with the exact
@@ -98,6 +99,8 @@ class GaussianKernel(TransitionKernel):
         """
         if isinstance(x0, Implicit):
             return x0.then(lambda point: self.bridge(x_t, point, t, s, layout, eta))
+        if isinstance(x0, Mixture):
+            return x0.each(lambda one: self.bridge(x_t, one, t, s, layout, eta))
         check_times(s, t)
         x_t = tensor(x_t)
         alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
@@ -120,10 +123,22 @@ class GaussianKernel(TransitionKernel):
         zero = torch.zeros(layout.shape, dtype=layout.dtype, device=layout.device)
         return Gaussian(zero, self.schedule.sigma(1.0), self.space, layout)
 
-    def reconstruction(self, x_t: State, x0: Distribution, t: Time, layout: Layout) -> Gaussian:
+    @overload
+    def reconstruction(
+        self, x_t: State, x0: Dirac | Gaussian, t: Time, layout: Layout
+    ) -> Gaussian: ...
+    @overload
+    def reconstruction(
+        self, x_t: State, x0: Distribution, t: Time, layout: Layout
+    ) -> Gaussian | Mixture: ...
+    def reconstruction(
+        self, x_t: State, x0: Distribution, t: Time, layout: Layout
+    ) -> Gaussian | Mixture:
         """The law of x_0 itself when it has a density, else N(mean, (sigma_t / alpha_t)^2)."""
         if isinstance(x0, Gaussian):
             return x0
+        if isinstance(x0, Mixture):
+            return x0.each(lambda one: self.reconstruction(x_t, one, t, layout))
         check_time(t)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         if bool(torch.as_tensor(alpha == 0).any()):

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser, Energy
 from unnoise.distributions import Distribution
-from unnoise.errors import IncompatibleSampler
+from unnoise.errors import IncompatibleSampler, InputError
 from unnoise.kernels import TransitionKernel
 from unnoise.noise import NoiseSource
-from unnoise.spaces import Layout, State, Time
+from unnoise.spaces import Layout, State, Time, tensor
 
 
 @final
@@ -101,27 +101,32 @@ class Diffusion:
         part.held = held
         return part
 
-    def take(self, samples: Int64[Tensor, " some"]) -> tuple[Diffusion, Tensor]:
-        """The run of some of the samples, by their places, and the rows of their states; what it
-        evaluates counts here."""
-        layout, rows = self.layout.take(samples)
-        part = self._part(self.denoiser, layout, self.noise.of(samples.tolist()))
-        if self.condition is not None:
-            part.condition = {name: value[samples] for name, value in self.condition.items()}
-        if self.held is not None:
-            part.held = self.held[rows]
-        return part, rows
+    def take(self, samples: Int64[Tensor, " some"]) -> Diffusion:
+        """The run of some of the samples, by their places, whose states are `layout.pick(x,
+        samples)`; what it evaluates counts here."""
+        return self._of(samples, self.noise.of(samples.tolist()))
 
     def branches(self, count: int) -> Diffusion:
-        """The run of `count` copies of each sample of a dense batch, one after the other, each with
-        noise of its own; what it evaluates counts here."""
+        """The run of `count` copies of each sample of a batch, one after the other, each with noise
+        of its own; what it evaluates counts here."""
         owner = torch.arange(self.layout.batch).repeat_interleave(count)
-        layout, rows = self.layout.take(owner)
-        part = self._part(self.denoiser, layout, self.noise.branches(count))
+        return self._of(owner, self.noise.branches(count))
+
+    def _of(self, samples: Int64[Tensor, " some"], noise: NoiseSource) -> Diffusion:
+        part = self._part(self.denoiser, self.layout.chosen(samples), noise)
         if self.condition is not None:
-            part.condition = {name: value[owner] for name, value in self.condition.items()}
+            for name, value in self.condition.items():
+                if len(value) != self.layout.batch:
+                    raise InputError(
+                        f"the condition {name!r} has rows of its own, and which of them belong to"
+                        " which sample is not known here",
+                        value=tuple(value.shape),
+                        limit=f"({self.layout.batch}, ...), one row per sample",
+                        fix="use a way with one state for each sample: dps, pigdm, mmps, diffpir",
+                    )
+            part.condition = {name: value[samples] for name, value in self.condition.items()}
         if self.held is not None:
-            part.held = self.held[rows]
+            part.held = tensor(self.layout.pick(self.held, samples))
         return part
 
     def _part(self, denoiser: Denoiser, layout: Layout, noise: NoiseSource) -> Diffusion:

@@ -13,7 +13,7 @@ from torch import Tensor
 from unnoise.distributions import inverse_cdf
 from unnoise.kernels import Absorbing, TransitionKernel, corruption_of
 from unnoise.samplers.diffusion import Diffusion
-from unnoise.spaces import Layout, Time
+from unnoise.spaces import Layout, Time, tensor
 
 
 def absorbing(kernel: TransitionKernel) -> Absorbing:
@@ -41,8 +41,8 @@ def asked(
         return torch.zeros(0, 1, device=x.device)
     if len(samples) == run.layout.batch:
         return run.at(x, t, where)
-    some, rows = run.take(samples)
-    return some.at(x[rows], t[samples] if isinstance(t, Tensor) else t, where[rows])
+    seen, there = (tensor(run.layout.pick(v, samples)) for v in (x, where))
+    return run.take(samples).at(seen, t[samples] if isinstance(t, Tensor) else t, there)
 
 
 def drawn(

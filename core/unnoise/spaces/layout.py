@@ -222,19 +222,35 @@ class Layout:
         return torch.empty_like(place).scatter_(0, order, place).view(v.shape)
 
     def take(self, samples: Int64[Tensor, " taken"]) -> tuple[Layout, Int64[Tensor, " rows"]]:
-        """The layout of some samples, in increasing order, and the rows of a state they own."""
+        """The layout of some samples, in the order and as often as they are named, and the rows of
+        a state that they own. Of a product, those of each part; see `chosen` and `pick`."""
         if self.fields:
             raise InputError("samples are taken from each part of a product", limit="one part")
         if self.index is None:
             shape = (len(samples), *self.shape[1:])
             mask = None if self.mask is None else self.mask[samples]
             return replace(self, batch=len(samples), shape=shape, mask=mask), samples
-        chosen = torch.zeros(self.batch, dtype=torch.bool, device=self.device)
-        chosen[samples] = True
-        rows = chosen[self.index].nonzero().flatten()
-        index = (chosen.cumsum(0) - 1)[self.index[rows]]
+        points = self.points
+        counts = points[samples]
+        index = torch.arange(len(samples), device=self.device).repeat_interleave(counts)
+        begin = (points.cumsum(0) - points)[samples] - (counts.cumsum(0) - counts)
+        rows = torch.arange(len(index), device=self.device) + begin[index]
         shape = (len(rows), *self.shape[1:])
         return replace(self, batch=len(samples), shape=shape, index=index), rows
+
+    def chosen(self, samples: Int64[Tensor, " taken"]) -> Layout:
+        """The layout of some samples, as `take`; of products, too."""
+        if not self.fields:
+            return self.take(samples)[0]
+        return Layout.product({name: part.chosen(samples) for name, part in self.fields.items()})
+
+    def pick(self, x: State, samples: Int64[Tensor, " taken"]) -> State:
+        """What belongs to some samples, in the order and as often as they are named: a state of
+        the layout `chosen(samples)`."""
+        if self.fields:
+            state = parts(x, self.fields)
+            return {n: tensor(part.pick(state[n], samples)) for n, part in self.fields.items()}
+        return tensor(x)[self.take(samples)[1]]
 
     def sample(self, x: State, k: int) -> State:
         """What belongs to sample `k` alone, without its padding: an event of a dense layout, the

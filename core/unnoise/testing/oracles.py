@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.distributions import Categorical, Dirac, Gaussian
+from unnoise.distributions import Categorical, Dirac, Gaussian, Mixture
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import CategoricalKernel, GaussianKernel, TransitionKernel
 from unnoise.spaces import Euclidean, Layout, State, Time, tensor
@@ -104,8 +104,9 @@ class GaussianOracle(Denoiser):
 class MixtureOracle(Denoiser):
     """Data from a mixture of Gaussians, under any Gaussian kernel on a Euclidean space.
 
-    The law of x_0 given x_t is a mixture too; what is returned is the Gaussian with its exact mean
-    and its exact variance of each entry.
+    The law of x_0 given x_t is a mixture too. What is returned is the Gaussian with its exact mean
+    and its exact variance of each entry, which networks may hope to know; or, with `whole`, that
+    mixture, with which the chain has the data's law in steps of any length.
 
     Parameters
     ----------
@@ -124,9 +125,11 @@ class MixtureOracle(Denoiser):
         weights: Float[Tensor, " components"],
         means: Float[Tensor, "components ..."],
         stds: Float[Tensor, "components ..."],
+        *,
+        whole: bool = False,
     ) -> None:
         super().__init__()
-        self.kernel = kernel
+        self.kernel, self.whole = kernel, whole
         self.schedule = _gaussian(kernel).schedule
         if not isinstance(kernel.space, Euclidean):
             raise ConfigError(
@@ -144,7 +147,9 @@ class MixtureOracle(Denoiser):
         self.register_buffer("means", m)
         self.register_buffer("variances", s.view(-1, *s.shape[1:], *(1,) * (m.ndim - s.ndim)) ** 2)
 
-    def forward(self, x_t: State, t: Time, layout: Layout, condition: Condition = None) -> Gaussian:
+    def forward(
+        self, x_t: State, t: Time, layout: Layout, condition: Condition = None
+    ) -> Gaussian | Mixture:
         x_t = tensor(x_t)
         x = x_t.double()
         alpha = layout.expand(self.schedule.alpha(t), x)
@@ -158,6 +163,12 @@ class MixtureOracle(Denoiser):
             means.append(m + alpha * v / total * y)
             variances.append((v * sigma**2 / total).expand_as(x))
         posterior = torch.stack(logs).softmax(0)
+        if self.whole:
+            laws = [
+                Gaussian(m.to(x_t.dtype), v.sqrt().to(x_t.dtype), self.kernel.space, layout)
+                for m, v in zip(means, variances, strict=True)
+            ]
+            return Mixture(torch.stack(logs, 1).log_softmax(1), laws, layout)
         w = [layout.expand(p, x) for p in posterior]
         mean = sum((p * m for p, m in zip(w, means, strict=True)), torch.zeros_like(x))
         variance = torch.zeros_like(x)
