@@ -20,7 +20,7 @@ from unnoise.spaces import DataSpace
 from unnoise.specs import API_VERSION, KINDS, DomainSpec
 from unnoise.training.train import train
 
-GUIDE = (Path(__file__).parents[2] / "core" / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs/pages/plugins/guide.md").read_text(encoding="utf-8")
 HOOKS = [name for name in vars(hookspecs) if name.startswith("unnoise_")]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-GUIDE = (Path(__file__).parents[2] / "core" / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs/pages/plugins/guide.md").read_text(encoding="utf-8")
 SECTION = GUIDE.split("## From a command to a plugin\n")[1].split("\n## ")[0]
 
 

@@ -11,7 +11,7 @@ import unnoise
 from unnoise_audio.front_ends import FRONT_ENDS
 from unnoise_audio.mel import MelConfiguration
 
-GUIDE = Path(__file__).parents[3] / "plugins/audio/docs/after_text_to_speech.md"
+GUIDE = Path(__file__).parents[3] / "docs/pages/howto/text-to-speech.md"
 
 
 def test_what_the_guide_shows_runs(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-GUIDE = Path(__file__).parents[3] / "plugins/latent/docs/own_data.md"
+GUIDE = Path(__file__).parents[3] / "docs/pages/howto/latent-space.md"
 
 
 def test_guide(

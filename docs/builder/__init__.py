@@ -1,0 +1,1 @@
+"""What makes the pages of the site that nobody types: tables, figures, references, the gallery."""
