@@ -24,7 +24,7 @@ from unnoise.errors import BundleError, PluginError
 from unnoise.model import Model
 from unnoise.objectives import Networks
 from unnoise.specs import PluginInfo
-from unnoise.storage.bundle import CONFIG, OTHERS, Bundle, is_bundle, read_weights
+from unnoise.storage.bundle import CONFIG, OTHERS, WEIGHTS, Bundle, is_bundle, read_weights
 from unnoise.storage.files import as_path
 from unnoise.storage.tensors import fit_weights
 from unnoise.training.checkpoint import as_bundle
@@ -188,8 +188,14 @@ def _folder(source: str | Path) -> Path:
         if folder is None:
             raise BundleError(f"the domain {name!r} ships no model", fix="pass model=FOLDER")
         return folder
+    if path.name in (CONFIG, WEIGHTS) and is_bundle(path.parent):  # a file of it means the whole
+        return path.parent
     if path.is_dir() or (path.suffix == ".safetensors" and path.is_file()):
         return path
+    if path.exists():
+        raise BundleError(
+            "this file is no model", value=name, limit="a folder with config.json and weights"
+        )
     if name.count("/") == 1 and not name.startswith(("/", ".")):
         return _variant(*name.split("/")) or _from_hub(name)
     raise BundleError(

@@ -75,6 +75,15 @@ def test_models_that_are_not_there(tmp_path, installed, monkeypatch):
         unnoise.generate("toy", model=stranger)
 
 
+def test_a_file_of_a_bundle_means_the_whole(tmp_path, installed):
+    folder = installed.save(tmp_path / "bundle")
+    for name in ("config.json", "model.safetensors"):
+        assert unnoise.load(folder / name).hash == unnoise.load(folder).hash
+    (tmp_path / "note.txt").write_text("no model")
+    with pytest.raises(BundleError, match="this file is no model"):
+        unnoise.load(tmp_path / "note.txt")
+
+
 def test_a_domain_ships_further_models_by_name(tmp_path, installed, monkeypatch):
     other = model(width=8)
     variants = {"wide": other.save(tmp_path / "wide")}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unnoise.api import load
 from unnoise.cli.choose import chosen
+from unnoise.cli.own import made
 from unnoise.cli.parser import flag, flags
 from unnoise.discovery.domains import trainable_named
 from unnoise.training.distill import distill as run
@@ -41,7 +42,7 @@ def distill(words: list[str]) -> int:
     data, out = given.pop("data"), given.pop("out")
     teacher = load(given.pop("model", None) or domain.name)
     student = run(domain, data, out, model=teacher, report=_say, **given)
-    done = f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples"
+    done = made(domain, out)
     _say(done if student.card["training"]["finished"] else "time is up; continue with --resume")
     return 0
 

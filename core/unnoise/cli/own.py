@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shlex import quote
+
 from unnoise.api import load
 from unnoise.domain import Domain
 from unnoise.errors import InputError
@@ -14,3 +17,9 @@ def own_model(domain: Domain, source: str | None) -> Model:
     if model.domain.name != domain.name:
         raise InputError("this model belongs to another domain", value=model.domain.name)
     return model
+
+
+def made(domain: Domain, out: Path) -> str:
+    """Where a model is, and the command line that uses it."""
+    command = f"unnoise generate {domain.name} --model {quote(str(out))} --out samples"
+    return f"the model is in {out}; {command}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unnoise.api import load
 from unnoise.cli.choose import chosen
+from unnoise.cli.own import made
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.discovery.domains import trainable_named
 from unnoise.training.train import TrainingConfiguration
@@ -55,7 +56,7 @@ def train(words: list[str]) -> int:
     with heard(type(domain).__module__.partition(".")[0], first):
         run(domain, data, out, **tidy(domain.Configuration, given))
     if first:
-        print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
+        print(made(domain, out))
     return 0
 
 

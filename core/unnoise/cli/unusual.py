@@ -14,7 +14,7 @@ from unnoise.cli.own import own_model
 from unnoise.cli.parser import flag
 from unnoise.cli.progress import bar
 from unnoise.cli.text import as_json, table
-from unnoise.discovery.domains import trainable_named
+from unnoise.discovery.domains import things_of, trainable_named
 from unnoise.domain import Trainable
 from unnoise.engine.unusual import Reference, Unusual
 from unnoise.errors import InputError
@@ -69,7 +69,7 @@ def unusual(words: list[str]) -> int:
 
 def _things(domain: Trainable, model: Model, source: Path) -> tuple[list[str], list[Any]]:
     """Names and items of all that is in `source`."""
-    found = domain.things(source, model.configuration)
+    found = things_of(domain, source, model.configuration)
     if not found:
         raise InputError("there are no things to look at", value=str(source))
     return [name for name, _ in found], [item for _, item in found]

@@ -8,11 +8,12 @@ from typing import Literal
 
 from unnoise.api import load
 from unnoise.cli.choose import chosen
+from unnoise.cli.own import made
 from unnoise.cli.parser import flag
 from unnoise.discovery.domains import trainable_named
 from unnoise.errors import InputError
 from unnoise.storage.bundle import CONFIG
-from unnoise.storage.files import removed_unused, writable_folder
+from unnoise.storage.files import as_path, removed_unused, writable_folder
 from unnoise.training.variance import with_variance
 
 _FLAGS = [
@@ -42,7 +43,7 @@ def variance(words: list[str]) -> int:
     if found is None:
         return 0
     domain, given = found
-    data, out = given.pop("data"), given.pop("out")
+    data, out = given.pop("data"), as_path(given.pop("out"), "out")
     if (out / CONFIG).exists():
         raise InputError(f"{str(out)!r} already contains a bundle", fix="choose another folder")
     with removed_unused(out):
@@ -53,5 +54,5 @@ def variance(words: list[str]) -> int:
                 "this model belongs to another domain", value=model.domain.name, limit=domain.name
             )
         with_variance(model, data, **given).save(out)
-    print(f"the model is in {out}; unnoise generate {domain.name} --model {out} --out samples")
+    print(made(domain, out))
     return 0

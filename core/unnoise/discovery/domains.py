@@ -4,7 +4,7 @@ plugin is an error that says whose it is and not one from deep inside."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -15,6 +15,7 @@ from unnoise.display import Display
 from unnoise.domain import Batch, Domain, Trainable
 from unnoise.errors import PluginError, UnnoiseError, nearest
 from unnoise.objectives import Objective
+from unnoise.storage.files import readable
 
 DEFAULTS = ("steps", "grid", "sampler")
 """What a domain may have defaults of."""
@@ -73,7 +74,23 @@ def objective_of(domain: Trainable, configuration: Any) -> Objective:
 
 def configuration_of(domain: Trainable, source: Any, options: Mapping[str, Any]) -> Any:
     """`domain.configure`; PluginError where it is no Configuration."""
-    return _of(domain, "configure", domain.configure(source, options), domain.Configuration)
+    with readable("the data"):
+        found = domain.configure(source, options)
+    return _of(domain, "configure", found, domain.Configuration)
+
+
+def dataset_of(
+    domain: Trainable, source: Any, configuration: Any, part: Literal["train", "validation"]
+) -> Any:
+    """`domain.dataset`; InputError for what the operating system does not let it read."""
+    with readable("the data"):
+        return domain.dataset(source, configuration, part)
+
+
+def things_of(domain: Trainable, source: Any, configuration: Any) -> Sequence[tuple[str, Any]]:
+    """`domain.things`; InputError as of `dataset_of`."""
+    with readable("the data"):
+        return domain.things(source, configuration)
 
 
 def collated(domain: Trainable, items: Sequence[Any]) -> Batch:

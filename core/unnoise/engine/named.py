@@ -15,17 +15,20 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from types import UnionType
-from typing import Any, Final, Union, final, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, Union, final, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from unnoise.conditioning import Potential
+from unnoise.denoise import Denoiser
 from unnoise.discovery.registry import find, resolve, specs_of
 from unnoise.errors import ConfigError, PluginError, UnnoiseError, nearest
+from unnoise.kernels import TransitionKernel
 from unnoise.samplers import Sampler, grids
 from unnoise.samplers.grids import Grid
 from unnoise.samplers.strided import Strided
@@ -34,6 +37,7 @@ from unnoise.specs import Spec, normal
 _LONGEST: Final = 1000
 _CALL = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\(.*\))?\s*", re.DOTALL)
 _QUOTED = re.compile(r"('[^']*'|\"[^\"]*\")")
+_SIZED = re.compile(r"(?<=[=(,\s])(\d+[A-Za-z]+)(?=\s*[,)])")  # a word like 3M, which is no name
 _HYPHEN = re.compile(r"(?<=\w)-(?=[A-Za-z])")  # of a name, as in first-one(...); not that of 1e-3
 
 
@@ -89,6 +93,17 @@ def spelled(value: object) -> str:
     return f"{type(value).__name__}({', '.join(parts)})"
 
 
+def names_for(kernel: TransitionKernel) -> list[str]:
+    """The names of the samplers that run on `kernel` and ask for no denoiser of a special kind; a
+    plugin that cannot be loaded has none."""
+    found = []
+    for name in sorted(specs_of("samplers")):
+        with suppress(UnnoiseError):
+            kind = _sampler_class(name)
+            found += [name] if kind.fits(kernel) and kind.denoiser is Denoiser else []
+    return found
+
+
 def read(text: str) -> Said:
     """The name and the arguments in `text`. Raises ConfigError."""
     found = _CALL.fullmatch(text)
@@ -98,7 +113,7 @@ def read(text: str) -> Said:
     if arguments is None:
         return Said(name, (), {}, name)
     pieces = _QUOTED.split(arguments)  # quoted words at odd places
-    pieces[::2] = [_HYPHEN.sub("_", piece) for piece in pieces[::2]]
+    pieces[::2] = [_SIZED.sub(r"'\1'", _HYPHEN.sub("_", piece)) for piece in pieces[::2]]
     try:
         call = ast.parse(f"f{''.join(pieces)}", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -205,9 +220,14 @@ def _value(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return _said(node.func.id, node, ast.unparse(node))
     try:
-        return ast.literal_eval(node)
+        return _listed(ast.literal_eval(node))
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         raise _unreadable(text) from error
+
+
+def _listed(value: Any) -> Any:
+    """Lists as the tuples that samplers hold."""
+    return tuple(map(_listed, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _fitted(
@@ -265,13 +285,28 @@ def _misfit(owner: str, name: str, value: object, hint: Any) -> ConfigError:
         for kind in _options(hint)
         if isinstance(kind, type) and issubclass(kind, Enum)
     ]
-    limit = ", ".join(found[0]) if found else _shown(hint)
+    limit = ", ".join(found[0]) if found else _worded(hint)
     words = [word.strip("'") for word in found[0]] if found else map(str, get_args(hint))
     fix = nearest(str(value), words)
     return ConfigError(f"{owner}: {name!r} does not fit", value=value, limit=limit, fix=fix)
 
 
-def _shown(hint: Any) -> str:
+_KINDS: Final = {float: "a number", int: "a whole number", bool: "True or False", str: "a word"}
+
+
+def _worded(hint: Any) -> str:
+    """The values of a type in words."""
+    parts = get_args(hint)
+    if hint in _KINDS:
+        return _KINDS[hint]
+    if get_origin(hint) is Literal:
+        return ", ".join(map(repr, parts))
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_worded, parts))
+    if get_origin(hint) is tuple and len(parts) == 2 and parts[1] is Ellipsis:
+        return f"(one, or more, of: {_worded(parts[0])})"
+    if get_origin(hint) is tuple:
+        return f"({', '.join(map(_worded, parts))})"
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 

@@ -113,6 +113,7 @@ class Options(BaseModel):
     threads: Whole | None = Field(
         None,
         ge=1,
+        le=4096,  # far more end the process in the library of threads
         description="processor threads of a network's operations; default: 1 for small networks,"
         " else as set",
     )

@@ -23,7 +23,8 @@ _copies: WeakKeyDictionary[nn.Module, tuple[object, nn.Module]] = WeakKeyDiction
 def device_of(device: str | None) -> torch.device:
     """The device of this name; a GPU when there is one and none is named."""
     try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        usual = "cuda" if torch.cuda.is_available() else "cpu"
+        chosen = torch.device(usual if device is None else device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise InputError(

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from unnoise.denoise import Denoiser
 from unnoise.domain import Domain, Draw, Refused, Task, Trained
-from unnoise.engine.named import named_grid, named_sampler
+from unnoise.engine.named import named_grid, named_sampler, names_for
 from unnoise.engine.options import Options
-from unnoise.errors import InputError, LimitExceeded
+from unnoise.errors import IncompatibleSampler, InputError, LimitExceeded
 from unnoise.kernels import GaussianKernel, TransitionKernel
 from unnoise.samplers import DDIM, Ancestral, Custom, Grid, Sampler, Times
 
@@ -119,7 +119,7 @@ def grid_of(
 ) -> Times:
     """The decreasing times from `start` on. A list of times is meant as it is, a grid is cut."""
     if steps is None or isinstance(steps, int):
-        chosen = grid if isinstance(grid, Grid) else named_grid(grid or "uniform")
+        chosen = grid if isinstance(grid, Grid) else named_grid("uniform" if grid is None else grid)
     elif grid is None:
         chosen = Custom(steps)
         if chosen.values[0] != start:
@@ -127,11 +127,13 @@ def grid_of(
                 "the grid must begin where the run starts",
                 value=chosen.values[0],
                 limit=start,
-                fix="grid=Custom(times) is cut below a start",
+                fix="give a number of steps in place of times",
             )
         steps = None
     else:
-        raise InputError("a list of times is the grid", value=grid, fix="leave grid or steps out")
+        raise InputError(
+            "a list of times is the grid", value=grid, fix="leave one of grid= and steps= out"
+        )
     chosen.check(denoiser)
     return chosen.times(denoiser.kernel, steps, start)
 
@@ -149,9 +151,22 @@ def begin_of(
 def check_ahead(model: Trained, options: Options) -> Sampler:
     """The sampler of tasks that bring none. What can be refused without a plan is refused here."""
     kernel = model.denoiser.kernel
-    sampler = sampler_of(options.sampler or model.defaults.get("sampler"), kernel)
-    sampler.check_denoiser(model.denoiser)
+    asked = options.sampler if options.sampler is not None else model.defaults.get("sampler")
+    sampler = sampler_of(asked, kernel)
+    try:
+        sampler.check_denoiser(model.denoiser)
+    except IncompatibleSampler as error:  # samplers know each other's classes, not their names
+        if sampler.fits(kernel):
+            raise
+        fix = f"samplers for this kernel: {', '.join(names_for(kernel))}"
+        raise IncompatibleSampler(error.message, value=error.value, fix=fix) from error
     steps, grid = steps_of(None, options, model.defaults)
     start = begin_of(kernel, steps, grid) if options.start is None else options.start.t
-    sampler.check_grid(kernel, grid_of(model.denoiser, steps, start, grid))
+    times = grid_of(model.denoiser, steps, start, grid)
+    listed = isinstance(options.steps, Sequence) or isinstance(options.grid, Custom)
+    if listed and float(times[-1]) != 0:  # a model's own grid may end at its first noise level
+        raise InputError(
+            "a run ends at the data", value=float(times[-1]), limit="0 as the last time"
+        )
+    sampler.check_grid(kernel, times)
     return sampler

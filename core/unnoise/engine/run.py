@@ -27,6 +27,7 @@ from unnoise.engine.task import Record, Setting, on_cpu, run_task
 from unnoise.errors import ConfigError, InputError
 from unnoise.noise import NoiseSource
 from unnoise.spaces import State
+from unnoise.storage.files import readable
 from unnoise.storage.tensors import digest
 
 _LONG: Final = 1000  # characters that a record quotes
@@ -64,7 +65,9 @@ def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator
     device = device_of(options.device)
     model = replace(model, denoiser=placed(model.denoiser, device))
     until = math.inf if options.deadline is None else time.monotonic() + options.deadline
-    inputs = _prepared(domain, domain.prepare(own, model, options))
+    with readable("what is asked for"):
+        found = domain.prepare(own, model, options)
+    inputs = _prepared(domain, found)
     refused = [one for one in inputs if isinstance(one, Refused)]
     drawn = draws_of(options, domain, inputs)
     draws = [draw for draw in drawn if not isinstance(inputs[draw.input], Refused)]

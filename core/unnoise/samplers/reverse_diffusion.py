@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 import torch
 from torch import Tensor
 
 from unnoise.distributions import Gaussian
-from unnoise.errors import ConfigError
-from unnoise.kernels import GaussianKernel, ProductKernel
+from unnoise.errors import ConfigError, IncompatibleSampler
+from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.samplers.algebra import Level, schedule_of, spans
 from unnoise.samplers.base import Sampler, Step, Steps, Times
 from unnoise.samplers.diffusion import Diffusion
 from unnoise.samplers.products import by_parts
 from unnoise.spaces import DataSpace, Layout, State, tensor
+
+_NOISE: Final = 0.05  # standard deviation that a run may leave, of data of unit scale
 
 
 @final
@@ -34,6 +36,9 @@ class ReverseDiffusion(Sampler):
     @property
     def stochastic(self) -> bool:
         return True
+
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        _check_last(kernel, grid)
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
@@ -73,7 +78,8 @@ class PredictorCorrector(Sampler):
 
     Parameters
     ----------
-    snr : signal-to-noise ratio of a Langevin step.
+    snr : signal-to-noise ratio of a Langevin step, below 1: the variance of white noise comes to
+        1 / (1 - snr^2).
     corrections : Langevin steps before each predictor step.
     """
 
@@ -82,11 +88,11 @@ class PredictorCorrector(Sampler):
     requires: ClassVar[type] = GaussianKernel
 
     def __post_init__(self) -> None:
-        if not self.snr > 0 or self.corrections < 0:
+        if not 0 < self.snr < 1 or self.corrections < 0:
             raise ConfigError(
                 "corrector out of range",
                 value=(self.snr, self.corrections),
-                limit="snr > 0, corrections >= 0",
+                limit="0 < snr < 1, corrections >= 0",
             )
 
     @property
@@ -96,6 +102,9 @@ class PredictorCorrector(Sampler):
     @property
     def stochastic(self) -> bool:
         return True
+
+    def check_grid(self, kernel: TransitionKernel, grid: Times) -> None:
+        _check_last(kernel, grid)
 
     def __call__(self, run: Diffusion, x: State, grid: Times) -> Steps:
         self.check(run.kernel)
@@ -115,6 +124,22 @@ class PredictorCorrector(Sampler):
             x = back.mean if b.t == last else back.sample(run.noise)
             sent = yield Step(b.t, x, law)
             x = x if sent is None else sent
+
+
+def _check_last(kernel: TransitionKernel, grid: Times) -> None:
+    """Raise IncompatibleSampler for a last step that leaves noise: of x_t = alpha_t x_0 + sigma_t z
+    and x_0 known, the mean of the step to 0 is x_0 + (1 - alpha_t) (x_t - x_0)."""
+    parts = kernel.parts.values() if isinstance(kernel, ProductKernel) else [kernel]
+    for schedule in (part.schedule for part in parts if isinstance(part, GaussianKernel)):
+        *_, (a, b) = spans(schedule, grid)
+        left = (1 - a.alpha / b.alpha) * a.sigma
+        if left > _NOISE:
+            raise IncompatibleSampler(
+                "the last of these steps of reverse diffusion is so long that it leaves noise",
+                value=f"noise of {left:.2g}",
+                limit=f"a standard deviation of {_NOISE}",
+                fix="take more steps, or another sampler: ancestral, ddim",
+            )
 
 
 def _reverse(

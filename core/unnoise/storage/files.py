@@ -20,11 +20,32 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def as_path(value: object, what: str) -> Path:
-    """A path that somebody gave; InputError, which calls it `what`, for what is none."""
+    """A path that somebody gave; InputError, which calls it `what`, for what is none, and for one
+    that the operating system does not look at: too long, or in a folder that is not ours to read.
+    """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or "\0" in text:
         raise InputError(f"{what} is a path", value=repr(value), limit="a text or a pathlib.Path")
+    if not text:
+        raise InputError(f"{what} is empty", value=text, fix="name it; . is the folder here")
+    with readable(what), suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(text)
     return Path(text)
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn what the operating system says against reading something into InputError, which calls it
+    `what`."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename is not None
+        raise InputError(
+            f"{what} cannot be read: {error.strerror or error}",
+            value=str(error.filename) if named else None,
+            fix="name a file or a folder that can be" if named else "",
+        ) from error
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -113,7 +134,7 @@ def disk_errors(doing: str, then: str = "try again") -> Iterator[None]:
 def removed_unused(folder: Path) -> Iterator[None]:
     """Folders on the way to `folder` that are made inside go again when it fails and they are
     empty."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = [place for place in (folder, *folder.parents) if not os.path.exists(place)]  # noqa: PTH110 - Path's raises
     try:
         yield
     except BaseException:

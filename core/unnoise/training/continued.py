@@ -41,6 +41,16 @@ def continued(
     BundleError : the checkpoint is damaged.
     """
     good = checkpoints.latest(folder) if options.get("resume") else None
+    if good is not None and good.state.get("domain", domain.name) != domain.name:
+        raise InputError(
+            f"the run in {str(folder)!r} is of another domain",
+            value=domain.name,
+            limit=good.state["domain"],
+        )
+    if good is None and options.get("resume") and data is None:
+        raise InputError(
+            "there is no run to go on with", value=str(folder), fix="begin one: pass data="
+        )
     if good is not None and good.state.get("domain") == domain.name:
         state = good.state
         told = {**state["options"], **state["configuration"], "defaults": state["defaults"]}
@@ -60,4 +70,17 @@ def continued(
         options = {**domain.carried(initial.configuration), **options}
     if data is None:
         raise InputError("there is nothing to train on", fix="pass data=")
+    check_apart(data, folder)
     return data, dict(options)
+
+
+def check_apart(data: Any, folder: Path) -> None:
+    """Raise InputError for a run that would write into its data: what it writes, pictures or texts
+    of its own making among it, would be data to the next one, and to itself when it is resumed."""
+    if not isinstance(data, (str, Path)) or not Path(data).is_dir():
+        return
+    inside, own = Path(data).resolve(), folder.resolve()
+    if own == inside or inside in own.parents:
+        raise InputError(
+            "a run does not write into its data", value=str(folder), fix="choose a folder beside"
+        )

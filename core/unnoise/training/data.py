@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from unnoise.discovery.domains import collated
+from unnoise.discovery.domains import collated, dataset_of
 from unnoise.domain import Trainable, Trained
 from unnoise.errors import InputError
 from unnoise.objectives import Batch
@@ -57,7 +57,7 @@ def held_out_of(domain: Trainable, model: Trained, source: Any, count: int, seed
     """
     if count < 1:
         raise InputError("num_samples is at least 1", value=count)
-    data: Any = domain.dataset(source, model.configuration, "validation")
+    data: Any = dataset_of(domain, source, model.configuration, "validation")
     count = min(count, len(data))
     if count == 0:
         raise InputError("the data have no validation part", value=str(source))

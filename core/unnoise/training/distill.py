@@ -25,6 +25,7 @@ from unnoise.objectives import ConditionDropout, Distillation, Objective
 from unnoise.storage.bundle import CONFIG, json_bytes
 from unnoise.storage.files import as_path, removed_unused, writable_folder
 from unnoise.storage.tensors import tensor_bytes
+from unnoise.training.continued import check_apart
 from unnoise.training.setup import split_options
 from unnoise.training.train import train_as
 
@@ -85,6 +86,7 @@ def distill(
     if not 1 <= growth <= 10:
         raise ConfigError("growth is out of range", value=growth, limit="1 to 10")
     folder = as_path(out, "out")
+    check_apart(data, folder)
     _spare(folder, resume)
     with removed_unused(folder):
         writable_folder(folder)

@@ -118,7 +118,8 @@ class TrainingConfiguration(BaseModel):
     resume: bool = Field(False, description="continue the run in `out` if there is one")
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes an accelerator")
     card: dict[str, str] = Field(
-        default_factory=dict, description="free text for the bundle's card, e.g. data, licence"
+        default_factory=dict,
+        description="texts for the bundle's card, each with a name: card.licence MIT",
     )
 
     def time_used(self, seconds: float) -> float:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 from torch.utils.data import Dataset
 
-from unnoise.discovery.domains import configuration_of
+from unnoise.discovery.domains import configuration_of, dataset_of
 from unnoise.domain import Trainable
 from unnoise.errors import ConfigError, InputError
 from unnoise.fields import check_read, configured, refused, unknown
@@ -171,8 +171,8 @@ def open_data(
         raise refused(error, domain.Configuration) from error
     if not domain.Configuration.model_fields.keys() <= given.keys():
         check_read(configuration, given)  # a whole configuration that is passed on asks for nothing
-    train = domain.dataset(source, configuration, "train")
-    held_out = domain.dataset(source, configuration, "validation")
+    train = dataset_of(domain, source, configuration, "train")
+    held_out = dataset_of(domain, source, configuration, "validation")
     length = _length(train)
     if length == 0:
         raise InputError("there is nothing to train on: the data are empty", value=str(source))

@@ -30,6 +30,7 @@ from unnoise.compat import torch_as_usual
 from unnoise.discovery.domains import built, codec_of, defaults_of, objective_of, trainable_named
 from unnoise.domain import Trainable
 from unnoise.engine.threads import fitting, threads
+from unnoise.errors import BundleError, ConfigError
 from unnoise.fields import check_read
 from unnoise.model import Model
 from unnoise.objectives import Elapsed, Networks, Objective, Turn
@@ -272,8 +273,20 @@ class _Undertaking:
             }
             own = Networks(self.initial.denoiser, self.initial.codec).state_dict()
             start = self.domain.inherited(configuration, self.initial, {**own, **known})
-            fit_weights(networks, {**fresh, **start}, "the weights to start from")
+            try:
+                fit_weights(networks, {**fresh, **start}, "the weights to start from")
+            except BundleError as error:
+                if not (changed := self._changed(configuration)):
+                    raise
+                fix = f"leave out what makes another network of it: {', '.join(changed)}"
+                raise ConfigError(error.message, fix=fix) from error
         return networks
+
+    def _changed(self, configuration: Any) -> list[str]:
+        """Options in which the run differs from the model that it starts from."""
+        assert self.initial is not None
+        kept = self.domain.carried(self.initial.configuration)
+        return sorted(n for n, value in kept.items() if getattr(configuration, n, value) != value)
 
     def _validation(self, turns: Sequence[Optimised], average: Networks) -> Validation:
         objective = rebound(self.objective, self.objective.others(), average.others)

@@ -11,7 +11,7 @@ import torch
 
 from unnoise.codecs import Codec
 from unnoise.denoise import AnalyticVariance, analytic_variance
-from unnoise.discovery.domains import collated
+from unnoise.discovery.domains import collated, dataset_of
 from unnoise.domain import Batch
 from unnoise.errors import ConfigError, InputError
 from unnoise.model import Model
@@ -49,7 +49,7 @@ def with_variance(
             raise InputError(f"{name} is at least 1", value=value)
     domain, denoiser = model.domain, model.denoiser.eval()
     inner = denoiser.denoiser if isinstance(denoiser, AnalyticVariance) else denoiser
-    items: Any = domain.dataset(data, model.configuration, "train")
+    items: Any = dataset_of(domain, data, model.configuration, "train")
     count = min(num_samples, len(items))
     kind = domain.data_type(model.configuration)
     model.codec.eval()

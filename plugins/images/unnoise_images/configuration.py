@@ -21,6 +21,13 @@ NOT_LEARNED: Final = Only("goal", ("simple", "min-snr", "likelihood", "hybrid", 
 NO_GUIDANCE: Final = "a model with the goal adversarial draws pictures and cannot be guided"
 
 
+def distinct(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Names of classes. Raises ValueError for one that is named twice."""
+    if twice := sorted({name for name in names or () if (names or ()).count(name) > 1}):
+        raise ValueError(f"a class is named twice: {twice[0]!r}")
+    return names
+
+
 class Configuration(BaseModel):
     """Options of `unnoise train images`. Size, channels and classes are taken from the data when
     they are not given."""
@@ -39,7 +46,7 @@ class Configuration(BaseModel):
     classes: tuple[str, ...] | None = Field(
         None,
         description="names of the class folders to train on, in order; default: all, numbers in"
-        " numeric order",
+        " numeric order; no name: a model without classes",
     )
     fit: Fit = Field(
         "refuse",
@@ -135,6 +142,22 @@ class Configuration(BaseModel):
         if name is not None:
             colour(name)
         return name
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return distinct(names)
+
+    @model_validator(mode="after")
+    def _known_to_the_network(self) -> Configuration:
+        if self.diffusers is not None and self.classes is not None:
+            count = self.diffusers["unet"].get("num_class_embeds") or 0
+            if len(self.classes) != count:
+                raise ValueError(
+                    f"this network has a fixed number of classes, {count}, and there are"
+                    f" {len(self.classes)}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _levels(self) -> Configuration:

@@ -16,7 +16,7 @@ from unnoise.fields import configured
 from unnoise.storage.tensors import digest
 from unnoise_images.augment import augmented
 from unnoise_images.configuration import Configuration
-from unnoise_images.files import Pixels, is_colour, shown_size, to_pixels
+from unnoise_images.files import Pixels, check_bright, is_colour, shown_size, to_pixels
 from unnoise_images.sources import Folder, Place, called, scan
 
 MOST_BYTES: Final = 8 << 30
@@ -26,7 +26,7 @@ MOST_BYTES: Final = 8 << 30
 def complete(source: Any, configuration: Configuration) -> Configuration:
     """Fill in size, channels, classes and held_out from the pictures' headers. Files that are no
     pictures are counted and named in a warning."""
-    folder = scan(source, configuration.classes)
+    folder = scan(source, _classes_asked(source, configuration))
     where = f"in {str(folder.root)!r}"
     left_out([p.name for p in folder.left], f"files {where} are no pictures and were left out")
     left_out(folder.empty, f"folders {where} hold no pictures and are no classes")
@@ -61,6 +61,12 @@ def complete(source: Any, configuration: Configuration) -> Configuration:
     held_out = wanted.held_out
     if held_out is None:
         held_out = min(1000, len(folder.files) // 10)
+    if wanted.shift >= min(height, width):
+        raise ConfigError(
+            "shift moves pictures out of sight",
+            value=wanted.shift,
+            limit=f"less than their side, {min(height, width)}",
+        )
     values = wanted.model_dump() | {
         "height": height,
         "width": width,
@@ -71,8 +77,14 @@ def complete(source: Any, configuration: Configuration) -> Configuration:
     return configured(Configuration, values)
 
 
-def _short(place: Place) -> str:
-    return place.name if isinstance(place, Path) else called(place)
+def _classes_asked(source: Any, configuration: Configuration) -> tuple[str, ...] | None:
+    """Those of the configuration; none, with a warning, where a network that is there already knows
+    none."""
+    network = (configuration.diffusers or {}).get("unet")
+    if configuration.classes is not None or network is None or network.get("num_class_embeds"):
+        return configuration.classes
+    left_out(scan(source).classes, "classes are not told to this network, which knows none")
+    return ()
 
 
 def _header(folder: Folder, place: Place, background: str | None) -> tuple[tuple[int, int], bool]:
@@ -187,13 +199,18 @@ def read(
             configuration.unreadable == "skip",
         )
     if files and not labels:
-        raise InputError(f"not one picture of the {part} part can be read", value=str(folder.root))
+        raise InputError(
+            f"not one picture of the {part} part can be read",
+            value=f"{len(files)} of {str(folder.root)!r}",
+            fix="repair them, take them out, or raise held_out",
+        )
     if gone := sorted({label for _, label in files} - {*labels}) if part == "train" else []:
         raise InputError(
             "not one picture of a class can be read",
             value=some([folder.classes[label] for label in gone]),
             fix="repair them, or take the class out",
         )
+    check_bright(int(pixels[: len(labels)].max(initial=0)), f"every picture of the {part} part")
     flip, shift = (configuration.flip, configuration.shift) if part == "train" else (False, 0)
     kept, numbers = torch.from_numpy(pixels[: len(labels)]), torch.tensor(labels, dtype=torch.int64)
     return Pictures(kept, numbers, [path for path, _ in bad], flip, shift)

@@ -226,8 +226,15 @@ def _configuration(
             value=unet["class_embed_type"],
             limit="none, with num_class_embeds",
         )
+    if unet.get("time_embedding_type") == "fourier":
+        raise ConfigError(
+            "this network is told the logarithm of a noise level, and a step of this scheduler is a"
+            " number from 0 on",
+            value="time_embedding_type='fourier'",
+            limit="positional, learned",
+        )
     size = unet.get("sample_size")
-    sides = [size, size] if isinstance(size, int) else size
+    sides = [size, size] if type(size) is int else size
     whole = isinstance(sides, list) and len(sides) == 2 and all(type(n) is int for n in sides)
     blocks = unet.get("block_out_channels", [0] * 4)
     factor = 2 ** (len(blocks) - 1) if isinstance(blocks, list) and blocks else 1

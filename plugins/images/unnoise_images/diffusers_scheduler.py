@@ -9,7 +9,8 @@ Step i of the scheduler (0-based) is time (i + 1) / T here. Three kinds of field
                       to walk, which `sampler` and `grid` do here; listed in _SOLVER
 
 With rescale_betas_zero_snr the last step has no signal at all (Lin 2024); alpha_bar_T is 2^-24
-there instead of 0, as in diffusers' own Euler, so that log SNR is finite.
+there instead of 0, as in diffusers' own Euler, or a quarter of the one before where that is less,
+so that log SNR is finite.
 """
 
 from __future__ import annotations
@@ -242,7 +243,7 @@ def _zero_snr(betas: Sequence[float]) -> tuple[float, ...]:
     if len(root) < 2:
         raise _refused("rescale_betas_zero_snr", True, "at least two steps")
     bars = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
-    bars[-1] = _LEAST
+    bars[-1] = min(_LEAST, bars[-2] / 4)  # below the one before, whatever the schedule
     return tuple(1 - after / before for before, after in pairwise([1.0, *bars.tolist()]))
 
 

@@ -49,7 +49,7 @@ from unnoise_images.adversarial import NOISE, adversarial, begun
 from unnoise_images.configuration import NO_GUIDANCE, Configuration
 from unnoise_images.display import Pictures
 from unnoise_images.energy import LANGEVIN, LEVELS, energy, recovery
-from unnoise_images.files import as_picture, to_mask, to_pixels
+from unnoise_images.files import as_picture, given_picture, to_mask, to_pixels
 from unnoise_images.network import UNet
 from unnoise_images.pictures import levels, to_images
 from unnoise_images.quality import Quality
@@ -338,14 +338,15 @@ def _picture(request: Request, model: Trained) -> Tensor | None:
         return None
     configuration: Configuration = model.configuration
     channels, height, width = configuration.size
-    image = as_picture(request.image, "image")
+    image = given_picture(request.image, "image")
     if request.mask is not None and image.size != (mask := as_picture(request.mask, "mask")).size:
         raise InputError(
             "image and mask have different sizes",
             value=f"image {image.height} x {image.width}, mask {mask.height} x {mask.width}",
         )
-    pixels = torch.from_numpy(to_pixels(image, height, width, channels, "refuse", "image").copy())
-    data = pixels.float()[None]
+    behind = configuration.background
+    pixels = to_pixels(image, height, width, channels, "refuse", "image", behind)
+    data = torch.from_numpy(pixels.copy()).float()[None]
     value, _ = model.codec.embed(data, Euclidean().layout(data))
     return tensor(value)
 

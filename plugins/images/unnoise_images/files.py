@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def is_colour(picture: Image.Image, what: str, background: str | None = None) ->
                 f"{what} has an alpha channel or transparency",
                 value=picture.mode,
                 limit="grey (L) or RGB, 8 bits per channel",
-                fix="name a background, white for instance, or paste it onto one",
+                fix="paste it onto a colour; a training does that with background='white'",
             )
         red, green, blue = colour(background)
         return picture.mode not in ("L", "LA", "La", "1") or not red == green == blue
@@ -108,9 +109,11 @@ def is_transparent(picture: Image.Image) -> bool:
 def colour(name: str) -> tuple[int, int, int]:
     """Red, green and blue of a colour as Pillow knows it: white, #ffcc00. Raises ConfigError."""
     try:
-        red, green, blue, *_ = ImageColor.getrgb(name)
+        red, green, blue, *alpha = ImageColor.getrgb(name)
     except ValueError as error:
         raise ConfigError("unknown colour", value=name, limit="white, black, #ffcc00") from error
+    if alpha and alpha[0] < 255:
+        raise ConfigError("a background is not transparent", value=name, limit="white, #ffcc00")
     return red, green, blue
 
 
@@ -224,6 +227,25 @@ def _held(address: str, what: str) -> Image.Image:
             return picture.copy()
     except (ValueError, OSError, SyntaxError) as error:
         raise InputError(f"{what} holds no PNG picture", value=address[:60]) from error
+
+
+def given_picture(value: object, what: str) -> Image.Image:
+    """`as_picture` of a request. Raises InputError for zeros and ones in uint8, which would be
+    black."""
+    if isinstance(value, (Tensor, np.ndarray)) and str(value.dtype).endswith("uint8"):
+        check_bright(int(value.max()) if math.prod(value.shape) else 0, what)
+    return as_picture(value, what)
+
+
+def check_bright(most: int, what: str) -> None:
+    """InputError for pictures of which `most`, the largest value of 255, is 1."""
+    if most == 1:
+        raise InputError(
+            f"{what} would be black: no value is above 1",
+            value="uint8 of 0 and 1",
+            limit="uint8 up to 255, bool, or floats in [0, 1]",
+            fix="multiply by 255, or make it floating point or bool",
+        )
 
 
 def as_picture(value: object, what: str) -> Image.Image:

@@ -6,6 +6,9 @@ they have no place for they drop.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +47,14 @@ def loaded(kind: Any, path: Path, **options: Any) -> nn.Module:
         shape.
     """
     try:
-        network, told = kind.from_pretrained(
-            path, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
-        )
+        with _quiet():
+            network, told = kind.from_pretrained(
+                path,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
     except Exception as error:  # whatever the libraries and safetensors meet in it
         raise unloadable(repr(str(path)), kind.__name__, error) from error
     for what in ("missing", "unexpected", "mismatched"):
@@ -58,6 +66,20 @@ def loaded(kind: Any, path: Path, **options: Any) -> nn.Module:
             )
     assert isinstance(network, nn.Module)
     return network
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the libraries write about weights on stderr is in our error."""
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def unloadable(what: str, name: str, error: Exception) -> BundleError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,9 @@ from unnoise_images.items import Items, Tables, items_of, tables_of
 
 NAMED: Final = 5
 """Files that a message names; it counts the others."""
+_PARTS: Final = frozenset(
+    {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+)
 _SIDE: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What systems leave in folders, beside names that begin with a dot (._a.png)."""
 
@@ -124,6 +127,7 @@ def scan(source: Any, classes: Sequence[str] | None = None) -> Folder:
             limit=f"{', '.join(SUFFIXES)}, in the folder or in class folders below it",
         )
     if classes is None:
+        _check_parts(root, found)
         classes = tuple(found)
     missing = [name for name in classes if name not in found]
     if missing:
@@ -139,6 +143,17 @@ def scan(source: Any, classes: Sequence[str] | None = None) -> Folder:
     files = tuple(labelled or [(path, 0) for path in loose])
     unused = () if loose else tuple(name for name in empty if name not in classes)
     return Folder(root, tuple(classes), files, tuple(left), empty=unused)
+
+
+def _check_parts(root: Path, found: Collection[str]) -> None:
+    """InputError for folders whose names are those of the parts of a data set, all of them."""
+    if found and all(name.lower() in _PARTS for name in found):
+        first = min(found, key=lambda name: (not name.lower().startswith("train"), name))
+        raise InputError(
+            f"the folders in {str(root)!r} are parts of a data set and no classes",
+            value=", ".join(found),
+            fix=f"name the one to learn, {str(root / first)!r}, or classes= if they are classes",
+        )
 
 
 def _listed(items: Items, what: str, classes: Sequence[str] | None) -> Folder:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from unnoise.errors import ConfigError
 from unnoise.specs import FromData, Only
 from unnoise_images.configuration import Configuration as Pictures
-from unnoise_images.files import LARGEST, SMALLEST, Fit
+from unnoise_images.configuration import distinct
+from unnoise_images.files import LARGEST, SMALLEST, Fit, colour
 from unnoise_latent.adapters import KL
 
 Method: TypeAlias = Literal["vae", "frozen", "lsgm", "unified"]
@@ -45,6 +46,11 @@ class Configuration(BaseModel):
         "refuse",
         description="pictures of another size: refuse, resize (changes proportions), or crop"
         " (scale to cover, cut at the centre)",
+    )
+    background: str | None = Field(
+        None,
+        description="colour behind transparent pictures, white or #ffcc00; default: they are"
+        " refused",
     )
     unreadable: Literal["error", "skip"] = Field(
         "error", description="files that cannot be read: stop, or leave out, naming them"
@@ -125,6 +131,18 @@ class Configuration(BaseModel):
     )
 
     autoencoder: Annotated[KL | None, FromData()] = None
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return distinct(names)
+
+    @field_validator("background")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None:
+            colour(name)
+        return name
 
     @model_validator(mode="after")
     def _adopted(self) -> Configuration:
@@ -213,6 +231,7 @@ class Configuration(BaseModel):
             channels=self.picture_channels,
             classes=self.classes,
             fit=self.fit,
+            background=self.background,
             unreadable=self.unreadable,
             held_out=self.held_out,
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from unnoise.codecs import Codec
 from unnoise.noise import NoiseSource
 from unnoise.spaces import Layout, tensor
-from unnoise_images.files import as_picture, to_pixels
+from unnoise_images.files import given_picture, to_pixels
 from unnoise_latent.configuration import Configuration
 from unnoise_latent.data import THRESHOLD
 from unnoise_latent.heads import head_of, median
@@ -23,7 +23,8 @@ def levels_of(value: object, configuration: Configuration, name: str) -> Tensor:
     Raises InputError for what is no picture, or has another size than the model's.
     """
     channels, height, width = configuration.size
-    pixels = to_pixels(as_picture(value, name), height, width, channels, configuration.fit, name)
+    picture, fit = given_picture(value, name), configuration.fit
+    pixels = to_pixels(picture, height, width, channels, fit, name, configuration.background)
     data = torch.from_numpy(pixels.copy())[None]
     if configuration.levels == 2:
         data = data > THRESHOLD

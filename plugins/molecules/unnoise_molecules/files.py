@@ -70,6 +70,8 @@ def records(path: Path, column: str | None = None) -> Iterator[Record]:
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file, unpacked if gzipped; InputError, naming it, when it cannot be read to its end."""
+    if "\0" in str(path):  # no name that a file can have
+        raise InputError(f"there is no file {str(path)!r}")
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from unnoise.errors import InputError, LimitExceeded
-from unnoise_images.files import SUFFIXES, as_picture, to_pixels
+from unnoise_images.files import SUFFIXES, check_bright, given_picture, to_pixels
 from unnoise_purify.pixels import SLACK
 
 MOST: Final = 100_000
@@ -67,7 +67,7 @@ def _read(one: Any, shape: tuple[int, int, int]) -> Tensor:
     channels, height, width = shape
     what = repr(str(one)) if isinstance(one, (str, Path)) else "the picture"
     try:
-        picture = as_picture(one, what)
+        picture = given_picture(one, what)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} is no picture", value=type(one).__name__) from error
     pixels = to_pixels(picture, height, width, channels, "refuse", what)
@@ -85,6 +85,7 @@ def _tensors(x: Tensor, shape: tuple[int, int, int]) -> Sequence[Tensor]:
         )
     batch = batch.detach().cpu()
     if batch.dtype == torch.uint8:
+        check_bright(int(batch.max()) if batch.numel() else 0, "a tensor of pictures")
         return list(batch.float() / 255)
     if not batch.dtype.is_floating_point:
         raise InputError("pictures are floating point in [0, 1] or uint8", value=x.dtype)

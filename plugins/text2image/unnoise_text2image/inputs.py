@@ -14,7 +14,7 @@ from unnoise.engine.options import Options
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel
 from unnoise.samplers.strength import time_of_strength
-from unnoise_images.files import as_picture, to_mask, to_pixels
+from unnoise_images.files import as_picture, given_picture, to_mask, to_pixels
 from unnoise_latent.pictures import latents_of
 from unnoise_text2image.configuration import Configuration
 from unnoise_text2image.guidance import Guidance
@@ -154,7 +154,7 @@ def _picture(given: Any, configuration: Configuration, model: Trained) -> Tensor
     if given is None:
         return None
     side = _side(configuration)
-    image = as_picture(given, "image")
+    image = given_picture(given, "image")
     pixels = to_pixels(image, side, side, 3, "refuse", "image", configuration.background)
     return latents_of(torch.from_numpy(pixels.copy()).float()[None], model.codec)
 

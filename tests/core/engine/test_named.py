@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from engine_toy import Configuration, Toy
 
 from unnoise.discovery import registry
-from unnoise.engine.named import made, named_grid, named_sampler, read, spelled
-from unnoise.errors import ConfigError, InputError, PluginError
+from unnoise.engine.named import made, named_grid, named_sampler, names_for, read, spelled
+from unnoise.errors import ConfigError, IncompatibleSampler, InputError, PluginError
+from unnoise.kernels import GaussianKernel, VPCosine
 from unnoise.model import Model
 from unnoise.samplers import (
     DDIM,
@@ -24,12 +26,14 @@ from unnoise.samplers import (
     DPMSolverPP,
     Order,
     OrderAgnostic,
+    Restart,
     Sampler,
     SASolver,
     Solver,
     Warmup,
     grids,
 )
+from unnoise.spaces import Euclidean
 
 PLUGIN = """
 from unnoise.specs import SamplerSpec, hookimpl
@@ -92,6 +96,9 @@ def ice(install, here):
         ("deis(variable=rho)", DEIS(variable="rho")),
         ('dpmpp(solver="2S")', DPMSolverPP(solver=Solver.S2)),
         ("dpmpp(solver=S2)", DPMSolverPP(solver=Solver.S2)),
+        ("dpmpp(solver=2S)", DPMSolverPP(solver=Solver.S2)),
+        ("dpmpp(warmup=full, solver=3M )", DPMSolverPP(solver=Solver.M3, warmup=Warmup.FULL)),
+        ("restart(ddim, intervals=[[0.2, 0.5, 2]])", Restart(DDIM(), ((0.2, 0.5, 2),))),
         ("DPMSolverPP(warmup='lower')", DPMSolverPP(warmup=Warmup.LOWER)),
         ("confidence(by='left-to-right')", Confidence(by=Order.LEFT_TO_RIGHT)),
         ("confidence(temperature=.5, remask=0.1)", Confidence(temperature=0.5, remask=0.1)),
@@ -148,11 +155,12 @@ def test_a_sampler_with_a_hyphen_within_a_sampler(ice):
     [
         ("edm(chrn=20)", ["no argument 'chrn'", "churn_min", "did you mean 'churn'?"]),
         ("ancestral(eta=1)", ["no argument 'eta'", "takes no argument"]),
-        ("edm(churn='much')", ["'churn' does not fit", "'much'", "float"]),
+        ("edm(churn='much')", ["'churn' does not fit", "'much'", "a number"]),
         ("edm(churn=True)", ["'churn' does not fit", "True"]),
         ("ddim(eta=(1, 2))", ["'eta' does not fit", "(1, 2)"]),
         ("deis(variable='rhoo')", ["'rhoo'", "did you mean 'rho'?"]),
-        ("deis(order=7)", ["'order' does not fit", "7"]),
+        ("deis(order=7)", ["'order' does not fit", "7", "allowed: 2, 3, 4"]),
+        ("restart(ddim, intervals=3)", ["'intervals' does not fit", "a number, a whole number"]),
         ("dpmpp(solver='4M')", ["'4M'", "'2M'"]),
         ("ddim(eta=ddim(eta=1))", ["'eta' does not fit", "ddim(eta=1)"]),
         ("ddim(1)", ["takes its arguments by name", "eta", "ddim(eta=...)"]),
@@ -242,3 +250,31 @@ def test_grids_are_read_in_the_same_way():
         named_grid("karas(power=5)")
     with pytest.raises(ConfigError, match="power"):
         named_grid("karras(power=-1)")
+
+
+def test_no_message_has_a_type_of_python_in_it():
+    """Of no argument of any sampler and grid."""
+    for text in ("restart(ddim, intervals=nonsense)", "unipc(p=nonsense)", "edm(churn=nonsense)"):
+        with pytest.raises(ConfigError) as caught:
+            named_sampler(text)
+        assert not re.search(r"tuple\[|Literal|float|int\b", str(caught.value)), caught.value
+
+
+def test_samplers_are_suggested_by_the_names_that_users_type():
+    kernel = GaussianKernel(Euclidean(), VPCosine())
+    names = names_for(kernel)
+    assert {"ddim", "adaptive-ode", "unipc"} < set(names)
+    assert all(named_sampler(name).fits(kernel) for name in names if name != "restart")
+    model = Model(Toy(), Toy().build(Configuration()), Configuration())
+    with pytest.raises(IncompatibleSampler) as caught:
+        model.generate(sampler="first-hitting")
+    assert "adaptive-ode, ancestral" in str(caught.value)
+    assert "SMC" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_name(name):
+    model = Model(Toy(), Toy().build(Configuration()), Configuration())
+    for option in ("sampler", "grid"):
+        with pytest.raises(ConfigError, match="no name with arguments"):
+            model.generate(**{option: name})

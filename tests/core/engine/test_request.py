@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from engine_toy import Configuration, Toy
 
 from unnoise.denoise import Clean, NetworkDenoiser
 from unnoise.domain import Task
 from unnoise.engine.options import Options
-from unnoise.engine.request import grid_of, steps_of
+from unnoise.engine.request import check_ahead, grid_of, steps_of
 from unnoise.errors import InputError
 from unnoise.kernels import GaussianKernel, VPLinear
+from unnoise.model import Model
 from unnoise.samplers import Custom, Fitted, grids
 from unnoise.samplers.grids import fingerprint
 from unnoise.spaces import Euclidean, Layout
@@ -61,3 +68,16 @@ def test_task_request_and_model_in_this_order():
     assert steps_of(None, Options(grid=mine), named) == (None, mine)
     task = Task(Layout.dense(1, (2,)), steps=4, grid="quadratic")
     assert steps_of(task, Options(grid=mine), named) == (4, "quadratic")
+
+
+def test_a_run_ends_at_the_data():
+    """Times that stop before 0 would hand out noise."""
+    toy = Toy()
+    model = Model(toy, toy.build(Configuration()), Configuration())
+    with pytest.raises(InputError, match="ends at the data"):
+        check_ahead(model, Options(steps=(1.0, 0.5)))
+    with pytest.raises(InputError, match="ends at the data"):
+        check_ahead(model, Options(grid=Custom((1.0, 0.5))))
+    check_ahead(model, Options(steps=(1.0, 0.5, 0.0)))
+    with pytest.raises(InputError, match="give a number of steps"):  # in no language of its own
+        check_ahead(model, Options(steps=(0.9, 0.5, 0.0)))

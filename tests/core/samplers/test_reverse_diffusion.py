@@ -11,7 +11,8 @@ import torch
 
 from unnoise.denoise import Denoiser
 from unnoise.distributions import Gaussian
-from unnoise.kernels import VE, BetaTable, GaussianKernel, VPLinear
+from unnoise.errors import ConfigError, IncompatibleSampler
+from unnoise.kernels import VE, BetaTable, GaussianKernel, VPCosine, VPLinear
 from unnoise.noise import NoiseSource
 from unnoise.samplers import Ancestral, Diffusion, PredictorCorrector, ReverseDiffusion, grids
 from unnoise.samplers.algebra import levels
@@ -140,3 +141,31 @@ def test_correction_brings_the_variance_nearer():
         *_, last = sampler(Diffusion(model, layout, noise), x, grid)
         gaps.append(abs(float(last.x.var()) - 0.25))
     assert gaps[1] < 0.6 * gaps[0]
+
+
+@pytest.mark.parametrize("schedule", [VPCosine(), VPLinear(), VE(0.05, 10.0)], ids=repr)
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 6, 10])
+def test_a_last_step_that_leaves_noise_is_refused(schedule, steps):
+    """Of data that are a point everything else than 0 is noise that is left; the refusal says how
+    much, within what the steps before it have changed."""
+    model = oracle(schedule, 1e-8)
+    grid = grids.uniform(model.kernel, steps)
+    left = final_variance(ReverseDiffusion(), model, grid) ** 0.5
+    try:
+        for sampler in (ReverseDiffusion(), PredictorCorrector()):
+            sampler.check_grid(model.kernel, grid)
+        assert left < 0.08
+    except IncompatibleSampler:
+        assert left > 0.03
+
+
+def test_a_corrector_that_has_no_law_to_come_to_is_refused():
+    """x <- (1 - d) x + sqrt(2 d) z with d = 2 snr^2 has the variance 1 / (1 - snr^2)."""
+    v, d = 1.0, 2 * 0.9**2
+    for _ in range(2000):
+        v = (1 - d) ** 2 * v + 2 * d
+    assert v == pytest.approx(1 / (1 - 0.9**2))
+    PredictorCorrector(snr=0.9)
+    for snr in (0.0, 1.0, 5.0):
+        with pytest.raises(ConfigError, match="0 < snr < 1"):
+            PredictorCorrector(snr=snr)

@@ -14,6 +14,7 @@ from training_toy import SMALL, Toy, run, weights
 
 from unnoise.errors import ConfigError, InputError
 from unnoise.training import checkpoint as checkpoints
+from unnoise.training.continued import check_apart
 from unnoise.training.train import train
 
 
@@ -91,3 +92,28 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path, parts: i
 def test_more_parts_than_samples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"batch_size is smaller .*accumulate.*at least 8"):
         run(tmp_path / "run", batch_size=7, accumulate=8)
+
+
+def test_what_is_resumed_is_there_and_of_this_domain(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run to go on with"):
+        train(Toy(), None, tmp_path / "nothing", resume=True)
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    for path in (out / "checkpoints").glob("*/state.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"domain": "other"}))
+    with pytest.raises(InputError, match=r"of another domain.*other"):
+        train(Toy(), None, out, resume=True)
+
+
+def test_a_run_does_not_write_into_its_data(tmp_path: Path) -> None:
+    """Its samples would be data to the run that is resumed."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "link").symlink_to(data)
+    for out in (data, data / "run", data / "a" / "run", tmp_path / "link" / "run"):
+        with pytest.raises(InputError, match="does not write into its data"):
+            train(Toy(), data, out, **SMALL)
+    assert not any(data.iterdir())
+    check_apart(data, tmp_path / "data-run")
+    check_apart(0.0, data)
+    check_apart(tmp_path / "table.csv", tmp_path)  # a file may lie beside

@@ -14,6 +14,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from unnoise.errors import ConfigError, InputError, LimitExceeded
+from unnoise.fields import configured
 from unnoise_images import data, files
 from unnoise_images.configuration import Configuration
 
@@ -318,3 +319,50 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     found = complete(tmp_path)
     assert (found.height, found.width) == (12, 10)
     assert data.read(tmp_path, found, "train")[0][0].shape == (1, 12, 10)
+
+
+def test_parts_of_a_set_are_no_classes(tmp_path: Path) -> None:
+    """Else the model would learn what is train and what is test."""
+    for part in ("Train", "val", "test"):
+        for name in ("cat", "dog"):
+            save(tmp_path / part / name / "0.png")
+    with pytest.raises(InputError, match=r"parts of a data set.*Train'"):
+        complete(tmp_path)
+    assert complete(tmp_path / "Train").classes == ("cat", "dog")
+    assert complete(tmp_path, classes=("test", "Train")).classes == ("test", "Train")
+    save(tmp_path / "cat" / "0.png")
+    assert len(complete(tmp_path).classes or ()) == 4
+
+
+def test_a_class_is_named_once(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="named twice: 'cat'"):
+        configured(Configuration, {"classes": ("cat", "dog", "cat")})
+    assert complete(folder, classes=()).classes == ()
+
+
+def test_a_background_is_not_transparent() -> None:
+    for name in ("#ffffff00", "#0000", "no colour"):
+        with pytest.raises(ConfigError):
+            Configuration(background=name)
+    assert Configuration(background="#ffffffff").background
+
+
+def test_zeros_and_ones_are_no_levels(tmp_path: Path) -> None:
+    """Truth values in uint8 would be a set of black pictures."""
+    flags = [np.eye(12, dtype=np.uint8) for _ in range(4)]
+    options = data.complete(flags, Configuration(held_out=0))
+    with pytest.raises(InputError, match="would be black"):
+        data.read(flags, options, "train")
+    for fine in (bool, float):
+        assert data.read([f.astype(fine) for f in flags], options, "train").pixels.max() == 255
+    dark = [*flags, np.full((12, 12), 9, np.uint8)]  # one of many may be
+    assert data.read(dark, options, "train").pixels.max() == 9
+    with pytest.raises(InputError, match="would be black"):
+        files.given_picture(torch.eye(12, dtype=torch.uint8), "image")
+    assert files.to_mask(files.as_picture(flags[0], "mask"), 12, 12, "mask").sum() == 12
+
+
+def test_pictures_are_not_moved_out_of_sight(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="out of sight"):
+        complete(folder, shift=10)  # pictures are 12 x 10
+    assert complete(folder, shift=9).shift == 9

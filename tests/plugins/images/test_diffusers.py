@@ -232,6 +232,7 @@ def test_a_pipeline_with_other_parts_is_refused(saved: Callable[..., tuple[Path,
         {"out_channels": 3},
         {"num_class_embeds": "many"},
         {"class_embed_type": "timestep"},
+        {"time_embedding_type": "fourier"},
     ],
 )
 def test_networks_that_cannot_be_used_are_named(

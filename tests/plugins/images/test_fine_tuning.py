@@ -10,7 +10,7 @@ import torch
 
 import unnoise
 from unnoise.cli import main
-from unnoise.errors import InputError
+from unnoise.errors import ConfigError, InputError
 from unnoise.model import Model
 from unnoise_images.augment import augmented
 from unnoise_images.data import read
@@ -104,3 +104,14 @@ def test_only_the_training_part_is_changed(folder: Path, make_model: Callable[..
     held_out = read(folder, configuration, "validation")
     assert not held_out.flip
     assert held_out.shift == 0
+
+
+def test_options_that_make_another_network_are_named(
+    folder: Path, make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    """In place of the names of fifty weights alone."""
+    once = {"steps": 1, "batch_size": 2, "quiet": True, "fit": "resize"}
+    initial = make_model()
+    other = tuple(width + 8 for width in initial.configuration.widths)
+    with pytest.raises(ConfigError, match=r"leave out .*: widths$"):
+        unnoise.train("images", folder, tmp_path / "run", initial=initial, widths=other, **once)
