@@ -8,7 +8,7 @@ repeat n % num_samples. A domain that knows how many samples an input needs says
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, cast, final
@@ -217,6 +217,12 @@ class Domain(ABC):
                 fix="its author implements Domain.join",
             )
         return parts[0]
+
+    def alike(self, prepared: Any, model: Trained) -> Hashable | None:
+        """What prepared inputs of different requests have in common that one plan may make samples
+        of: `unnoise serve` puts those into one batch. None, the default, for an input that shares
+        no batch with strangers: where a plan reads anything but its own draws' inputs."""
+        return None
 
     def notes(self, inputs: Sequence[Any]) -> Sequence[str]:
         """What whoever reads the result should know of how its prepared inputs were taken, in a

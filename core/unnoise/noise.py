@@ -46,15 +46,15 @@ def _stream(cipher: np.random.Philox) -> torch.Generator:
     return generator
 
 
-def _streams(seed: int, numbers: Sequence[int], branch: int) -> list[torch.Generator]:
+def _streams(seeds: Sequence[int], numbers: Sequence[int], branch: int) -> list[torch.Generator]:
     """The streams of samples. One cipher is set from key to key: making one costs far more."""
     if not numbers:
         return []
-    cipher = _cipher(seed, 0, branch)
+    cipher = _cipher(0, 0, branch)
     state: Any = cipher.state
     found = []
-    for number in numbers:
-        state["state"]["key"][1] = number
+    for key in zip(seeds, numbers, strict=True):
+        state["state"]["key"][:] = key
         cipher.state = state
         found.append(_stream(cipher))
     return found
@@ -137,21 +137,25 @@ class NoiseSource:
 
     Parameters
     ----------
-    seed : 0 <= seed < 2**64.
+    seed : 0 <= seed < 2**64; or that of each sample, where those of several seeds run together.
     ids : the sample numbers of the batch, 0 <= id < 2**64 - 1; ids[i] belongs to sample i.
     branch : streams of different branches are independent.
     """
 
-    def __init__(self, seed: int, ids: Sequence[int], branch: int = 0) -> None:
-        if not 0 <= seed < 2**64:
-            raise InputError("seed is out of range", value=seed, limit="0 to 2**64 - 1")
+    def __init__(self, seed: int | Sequence[int], ids: Sequence[int], branch: int = 0) -> None:
+        seeds = list(seed) if isinstance(seed, Sequence) else [seed] * len(ids)
+        for one in seeds if isinstance(seed, Sequence) else [seed]:
+            if not 0 <= one < 2**64:
+                raise InputError("seed is out of range", value=one, limit="0 to 2**64 - 1")
         for i in ids:
             if not 0 <= i < _NOBODY:
                 raise InputError("a sample number is out of range", value=i, limit="0 to 2**64 - 2")
-        self.seed = seed
+        if len(seeds) != len(ids):
+            raise InputError("one seed for each sample", value=len(seeds), limit=len(ids))
+        self.seeds = seeds
         self.ids = list(ids)
         self.branch = branch
-        self._streams = _streams(seed, self.ids, branch)
+        self._streams = _streams(seeds, self.ids, branch)
         self._each = 1  # states of each sample
         self._window: Window | None = None
         self._places: list[_Places] = []  # of a window, in the place of the streams
@@ -159,7 +163,7 @@ class NoiseSource:
     def fork(self) -> NoiseSource:
         """Fresh streams of the same samples, so that extra draws leave these undisturbed."""
         if self._window is None:
-            return NoiseSource(self.seed, self.ids, self.branch + 1)
+            return NoiseSource(self.seeds, self.ids, self.branch + 1)
         return self._seen(self._window, self.branch + 1)
 
     def branches(self, count: int) -> NoiseSource:
@@ -167,14 +171,14 @@ class NoiseSource:
         from one stream of the sample, independent of this one."""
         if self._window is not None:
             raise InputError("a window has no branches", fix="draw without a window")
-        part = self._empty([i for i in self.ids for _ in range(count)])
-        part._streams = _streams(self.seed, self.ids, self.branch + _APART)
+        part = self._empty([k for k in range(len(self.ids)) for _ in range(count)])
+        part._streams = _streams(self.seeds, self.ids, self.branch + _APART)
         part._each = count
         return part
 
     def of(self, rows: Sequence[int]) -> NoiseSource:
         """The streams of some of the samples, by their places: the same streams, not copies."""
-        part = self._empty([self.ids[k] for k in rows])
+        part = self._empty(rows)
         if self._each > 1:  # drawn together or not at all
             return part
         part._streams = [self._streams[k] for k in rows] if self._streams else []
@@ -184,7 +188,7 @@ class NoiseSource:
     def copy(self) -> NoiseSource:
         """A source that draws what this one will draw from now on; drawing from one leaves the
         other where it is, so that a segment of a run can be replayed."""
-        twin = self._empty(self.ids)
+        twin = self._empty(range(len(self.ids)))
         twin._streams = [g.clone_state() for g in self._streams]
         twin._each = self._each
         twin._places = [replace(place) for place in self._places]
@@ -231,21 +235,28 @@ class NoiseSource:
         u_i = frac(u_0(seed) + i (sqrt(5) - 1) / 2). Each is a function of its own sample number,
         and any run of consecutive numbers is a low-discrepancy set.
         """
-        start = int(_cipher(self.seed, _NOBODY, self.branch).random_raw())
-        turns = [(start + i * _GOLDEN) % 2**64 >> 11 for i in self.ids]
+        starts = {
+            seed: int(_cipher(seed, _NOBODY, self.branch).random_raw()) for seed in set(self.seeds)
+        }
+        both = zip(self.seeds, self.ids, strict=True)
+        turns = [(starts[seed] + i * _GOLDEN) % 2**64 >> 11 for seed, i in both]
         return torch.tensor(turns, dtype=torch.float64) / 2**53
 
-    def _empty(self, ids: Sequence[int]) -> NoiseSource:
-        other = NoiseSource(self.seed, [], self.branch)
-        other.ids = list(ids)
+    def _empty(self, rows: Sequence[int]) -> NoiseSource:
+        """The samples at these places, without streams."""
+        other = NoiseSource([], [], self.branch)
+        other.seeds = [self.seeds[k] for k in rows]
+        other.ids = [self.ids[k] for k in rows]
         other._window = self._window
         return other
 
     def _seen(self, window: Window, branch: int) -> NoiseSource:
         """A source of the same samples, by place."""
-        other = self._empty(self.ids)
+        other = self._empty(range(len(self.ids)))
         other.branch, other._window = branch, window
-        other._places = [_Places(self.seed, i, branch) for i in self.ids]
+        other._places = [
+            _Places(seed, i, branch) for seed, i in zip(self.seeds, self.ids, strict=True)
+        ]
         return other
 
     def _fill(self, out: Tensor, layout: Layout, draw: _Draw) -> Tensor:

@@ -155,6 +155,25 @@ class Only:
     because: str = ""
 
 
+@final
+@dataclass(frozen=True)
+class Files:
+    """Says of a field of a `Request` which files it takes where requests come over a network,
+    `Annotated[Any, Files(("image/*",))] = None`: there they are uploaded, and a path is refused.
+    Without it a field takes any file if its type is `Any` or has a `Path` in it, and none else.
+
+    Attributes
+    ----------
+    accept : endings, or types, of the files, as browsers know them; any by default.
+    words : texts that may stand in the place of a file.
+    sent : whether a file may be sent at all: not where one may hold code.
+    """
+
+    accept: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    sent: bool = True
+
+
 KINDS: Final[Mapping[Kind, type[Spec]]] = MappingProxyType(
     {
         "domains": DomainSpec,

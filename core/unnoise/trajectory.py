@@ -79,6 +79,7 @@ class Progress:
     """Where a run is, for a callback: step `step` of `steps` in batch `batch` of `batches`.
 
     `steps` is that of the current task and counts repetitions (RePaint, Restart) only as they come.
+    `frame` makes a copy of this moment, which a `Display` can show.
     """
 
     batch: int
@@ -87,6 +88,7 @@ class Progress:
     steps: int
     t: float
     x: State
+    frame: Callable[[], Frame] | None = None
 
 
 Callback: TypeAlias = Callable[[Progress], None]

@@ -37,6 +37,7 @@ LAYERS = (
     {"training"},
     {"api"},
     {"scaffold", "demo", "testing"},
+    {"serve"},
     {"cli"},
     {"__main__", ""},
 )

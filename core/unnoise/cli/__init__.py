@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "calibrate": Command(
         "calibrate:calibrate", "whether a model's uncertainty is true", parses=True
     ),
+    "serve": Command("serve:serve", "every domain over HTTP, and a page to play on"),
     "domains": Command("listings:domains", "what can be generated"),
     "samplers": Command("listings:samplers", "the ways from noise to data"),
     "new": Command("new:new", "a plugin of your own, to begin with"),

@@ -37,13 +37,14 @@ BATCH: Final = 64
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Job:
-    """A request that is ready to run."""
+class Job:
+    """A request that is ready to run: checked, prepared, and its samples listed."""
 
     domain: Domain
     request: BaseModel
     inputs: Sequence[Any]
     setting: Setting
+    draws: Sequence[Draw]
     versions: Mapping[str, str]
     notes: Sequence[str]
     refused: Sequence[Refused]
@@ -53,13 +54,57 @@ class _Job:
         """Whose plan it is, for messages."""
         return f"the plan of domain {self.domain.name!r}"
 
+    @property
+    def batches(self) -> list[Sequence[Draw]]:
+        """The samples, cut as the request says."""
+        size = self.setting.options.batch_size or BATCH
+        return [self.draws[i : i + size] for i in range(0, len(self.draws), size)]
 
-@torch_untouched()
+
+@final
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a plan hands out, for the places `rows` of a batch: in a `Partial`, or at the end, when
+    `states` are there. `parts` says which part of its sample each is."""
+
+    rows: Sequence[int]
+    samples: Sequence[Any]
+    parts: Sequence[int]
+    record: Record
+    seconds: float
+    states: State | None = None
+
+    def of(self, chosen: Sequence[int]) -> Made:
+        """Those at some of the places, which count from there on."""
+        places = {row: k for k, row in enumerate(chosen)}
+        kept = [k for k, row in enumerate(self.rows) if row in places]
+        return replace(
+            self,
+            rows=[places[self.rows[k]] for k in kept],
+            samples=[self.samples[k] for k in kept],
+            parts=[self.parts[k] for k in kept],
+        )
+
+
 def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator[Output]:
     """Finished batches as they come, of a request that was checked and prepared at once.
 
     Parameters: see `unnoise.generate`. `model` is the domain's own or one that it adopts.
     """
+    return outputs(ready(domain, model, request))
+
+
+def outputs(job: Job) -> Iterator[Output]:
+    """Finished batches of a job, as they come."""
+    for index, draws in enumerate(job.batches):
+        noise = NoiseSource(job.setting.options.seed, [draw.number for draw in draws])
+        for made in run_batch(job, draws, noise, index):
+            yield output_of(job, draws, made)
+
+
+@torch_untouched()
+def ready(domain: Domain, model: Trained, request: Mapping[str, Any]) -> Job:
+    """A request, checked and prepared. Errors: those of `unnoise.generate`."""
     options, own = split(domain.Request, request)
     sampler = check_ahead(model, options)
     device = device_of(options.device)
@@ -71,15 +116,13 @@ def generate_iter(domain: Domain, model: Trained, /, **request: Any) -> Iterator
     refused = [one for one in inputs if isinstance(one, Refused)]
     drawn = draws_of(options, domain, inputs)
     draws = [draw for draw in drawn if not isinstance(inputs[draw.input], Refused)]
-    size = options.batch_size or BATCH
-    batches = [draws[i : i + size] for i in range(0, len(draws), size)]
     rows = {draw.number: row for row, draw in enumerate(draws)}
-    setting = Setting(model, options, sampler, device, rows, until, len(batches))
+    batches = -(-len(draws) // (options.batch_size or BATCH))
+    setting = Setting(model, options, sampler, device, rows, until, batches)
     took = versions(domain, model.denoiser, model.codec, sampler, options.observation)
     usable = [one for one in inputs if not isinstance(one, Refused)]
     notes = list(dict.fromkeys(domain.notes(usable)))
-    job = _Job(domain, own, inputs, setting, took, notes, refused)
-    return (output for i, batch in enumerate(batches) for output in _run_batch(job, batch, i))
+    return Job(domain, own, inputs, setting, draws, took, notes, refused)
 
 
 def _prepared(domain: Domain, inputs: object) -> list[Any]:
@@ -98,10 +141,9 @@ def _prepared(domain: Domain, inputs: object) -> list[Any]:
     return list(inputs)
 
 
-def _run_batch(job: _Job, draws: list[Draw], index: int) -> Iterator[Output]:
-    """What the plan hands out on the way, and at the end what it returns."""
+def run_batch(job: Job, draws: Sequence[Draw], noise: NoiseSource, index: int) -> Iterator[Made]:
+    """What the plan hands out on the way, and at the end what it returns, `Refused` included."""
     setting, record, begun = job.setting, Record(index), time.monotonic()
-    noise = NoiseSource(setting.options.seed, [draw.number for draw in draws])
     plan = job.domain.plan(job.inputs, setting.model, draws)
     if not isinstance(plan, GeneratorType):
         raise ConfigError(
@@ -129,18 +171,15 @@ def _run_batch(job: _Job, draws: list[Draw], index: int) -> Iterator[Output]:
                     continue
             rows, done = _handed_out(job, item, handed)
             parts = [handed[k] for k in rows]
-            out = _output(job, [draws[k] for k in rows], done, parts, record, begun)
             for k in rows:
                 handed[k] += 1
-            yield out
+            yield Made(rows, done, parts, record, time.monotonic() - begun)
             sent, begun = None, time.monotonic()
     finally:
         plan.close()
-    record.refused += [sample for sample in samples if isinstance(sample, Refused)]
-    left = [k for k, sample in enumerate(samples) if not isinstance(sample, Refused | None)]
+    left = [k for k, sample in enumerate(samples) if sample is not None]
     last, parts = [samples[k] for k in left], [handed[k] for k in left]
-    out = _output(job, [draws[k] for k in left], last, parts, record, begun)
-    yield replace(out, states=on_cpu(whole), trajectory=record.frames)
+    yield Made(left, last, parts, record, time.monotonic() - begun, on_cpu(whole))
 
 
 def noted(value: object) -> str:
@@ -154,7 +193,7 @@ def noted(value: object) -> str:
     return text
 
 
-def _handed_out(job: _Job, item: object, handed: list[int]) -> tuple[list[int], list[Any]]:
+def _handed_out(job: Job, item: object, handed: list[int]) -> tuple[list[int], list[Any]]:
     """Places and native objects of a `Partial`."""
     if not isinstance(item, Partial):
         raise ConfigError(
@@ -171,7 +210,7 @@ def _handed_out(job: _Job, item: object, handed: list[int]) -> tuple[list[int], 
     return rows, list(item.samples)
 
 
-def _returned(job: _Job, samples: object, handed: list[int]) -> list[Any]:
+def _returned(job: Job, samples: object, handed: list[int]) -> list[Any]:
     """What a plan returned, one native object per draw."""
     if not isinstance(samples, Sequence) or isinstance(samples, str):
         raise ConfigError(
@@ -191,15 +230,12 @@ def _returned(job: _Job, samples: object, handed: list[int]) -> list[Any]:
     return list(samples)
 
 
-def _output(
-    job: _Job,
-    draws: list[Draw],
-    samples: list[Any],
-    parts: list[int],
-    record: Record,
-    begun: float,
-) -> Output:
-    setting, options = job.setting, job.setting.options
+def output_of(job: Job, draws: Sequence[Draw], made: Made) -> Output:
+    """Samples of a batch with their record."""
+    setting, options, record = job.setting, job.setting.options, made.record
+    refused = [one for one in made.samples if isinstance(one, Refused)]
+    left = [k for k, one in enumerate(made.samples) if not isinstance(one, Refused)]
+    samples, own = [made.samples[k] for k in left], [draws[made.rows[k]] for k in left]
     steps, grid = record.steps, record.grid
     samplers = dict.fromkeys(map(spelled, record.samplers or [setting.sampler]))
     provenance: dict[str, Any] = {
@@ -207,12 +243,12 @@ def _output(
         "model": setting.model.hash,
         "seed": options.seed,
         "num_samples": options.num_samples,
-        "ids": [draw.number for draw in draws],
+        "ids": [draw.number for draw in own],
         "sampler": ", ".join(samplers),
         "steps": steps if isinstance(steps, int) or steps is None else list(steps),
         "grid": grid or ("custom" if isinstance(steps, Sequence) else "uniform"),
         "evaluations": record.evaluations,
-        "seconds": round(time.monotonic() - begun, 3),
+        "seconds": round(made.seconds, 3),
         "device": str(setting.device),
         "request": json.loads(job.request.model_dump_json(exclude_none=True, fallback=noted)),
         "versions": {
@@ -223,13 +259,20 @@ def _output(
     }
     if job.notes:
         provenance["notes"] = list(job.notes)
-    said = {draw.number: record.notes[draw.number] for draw in draws if draw.number in record.notes}
+    said = {draw.number: record.notes[draw.number] for draw in own if draw.number in record.notes}
     if said:
         provenance["sampled"] = said
-    if refused := dict.fromkeys([*job.refused, *record.refused]):
+    if refused := list(dict.fromkeys([*job.refused, *refused])):
         provenance["refused"] = [{"where": one.where, "reason": one.reason} for one in refused]
     counts = job.domain.counts(samples)
     if counts:
         provenance["counts"] = dict(counts)
-    inputs = tuple(draw.input for draw in draws)
-    return Output(samples, None, provenance, job.domain, inputs, tuple(parts))
+    return Output(
+        samples,
+        made.states,
+        provenance,
+        job.domain,
+        tuple(draw.input for draw in own),
+        tuple(made.parts[k] for k in left),
+        [] if made.states is None else record.frames,
+    )

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeVar, final
 
 import torch
@@ -23,7 +24,7 @@ from unnoise.engine.threads import fitting, threads
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.noise import NoiseSource
-from unnoise.samplers import Custom, Diffusion, Grid, Observation, Sampler, Start, walk
+from unnoise.samplers import Custom, Diffusion, Grid, Observation, Sampler, Start, Step, walk
 from unnoise.spaces import Layout, State
 from unnoise.trajectory import Frame, Part, Progress
 
@@ -131,17 +132,19 @@ def _walked(
     told = _moved(run.condition, torch.device("cpu"))
     limits = _limits(run.kernel, x, observation)
 
-    def keep(t: float, state: State, x0: State) -> None:
-        if options.return_trajectory:
-            record.frames.append(Frame(t, (Part(on_cpu(state), on_cpu(x0), cpu, told),)))
+    def frame(step: Step) -> Frame:
+        return Frame(step.t, (Part(on_cpu(step.x), on_cpu(step.x0.mode), cpu, told),))
 
-    keep(float(grid[0]), x, x)
+    if options.return_trajectory:
+        record.frames.append(Frame(float(grid[0]), (Part(on_cpu(x), on_cpu(x), cpu, told),)))
     for i, step in enumerate(walk(sampler, run, x, grid, observation), 1):
         x = step.x
         if options.return_trajectory:
-            keep(step.t, x, step.x0.mode)
+            record.frames.append(frame(step))
         if options.callback is not None:
-            options.callback(Progress(record.batch, setting.batches, i, len(grid) - 1, step.t, x))
+            now = partial(frame, step)
+            at = Progress(record.batch, setting.batches, i, len(grid) - 1, step.t, x, now)
+            options.callback(at)
         if time.monotonic() > setting.until:
             raise Cancelled(
                 f"the deadline passed at t = {step.t:.3g} of batch {record.batch + 1} of"

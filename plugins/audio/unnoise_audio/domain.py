@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -112,6 +112,11 @@ class Vocoder(Trainable):
     def plan(self, inputs: Sequence[Told], model: Trained, draws: Sequence[Draw]) -> Plan:
         own = [inputs[draw.input].prepared for draw in draws]
         return speak(own, model, inputs[0].how)
+
+    def alike(self, prepared: Told, model: Trained) -> Hashable | None:
+        """Sounds may be any; where a chunk does not see as far as the network, it is cut by the
+        number of sounds."""
+        return prepared.how if prepared.how.exact else None
 
     def join(self, parts: Sequence[Audio]) -> Audio:
         return joined(parts)

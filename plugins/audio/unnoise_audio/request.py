@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import InputError
+from unnoise.specs import Files
+from unnoise_audio.front_ends import FRONT_ENDS
 
 
 class Request(BaseModel):
@@ -15,17 +17,17 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    source: list[Any] | Any = Field(
+    source: Annotated[list[Any] | Any, Files((".wav", ".flac", ".ogg"))] = Field(
         None,
         description="sound to make again from its mel: a wav, flac or ogg file, an Audio, or"
         " (array, sample rate); a list makes num_samples of each",
     )
-    mel: list[Any] | Any = Field(
+    mel: Annotated[list[Any] | Any, Files((".npy", ".npz"))] = Field(
         None,
         description="mel spectrogram to make sound from: an array (mels, frames), or a .npy or .npz"
         " file; a list makes num_samples of each; needs mel_configuration",
     )
-    mel_configuration: Any = Field(
+    mel_configuration: Annotated[Any, Files((".json",), words=tuple(FRONT_ENDS))] = Field(
         None,
         description="how mel was made: a MelConfiguration, its fields, a JSON file of them, or the"
         " name of a front end; a .npz file may hold its own",

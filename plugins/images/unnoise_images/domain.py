@@ -3,7 +3,7 @@ the same from -1 to 1."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -210,6 +210,12 @@ class Images(Trainable):
         )
         assert isinstance(state, Tensor)
         return to_images(state, model.codec)
+
+    def alike(self, prepared: Prepared, model: Trained) -> Hashable | None:
+        """Labels may be any, or all none; who brings a picture shares no batch."""
+        if prepared.observation is not None or prepared.start is not None:
+            return None
+        return prepared.label == len(model.configuration.classes or ()), prepared.guidance_scale
 
     def write(self, sample: Image.Image, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.png"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -18,8 +18,10 @@ from pydantic import (
 from torch import Tensor
 
 from unnoise.errors import InputError
+from unnoise.specs import Files
 from unnoise_images.files import recorded
 
+PICTURES: Final = Files(("image/png", "image/jpeg"))
 Given: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor | None
 
 
@@ -33,12 +35,12 @@ class Request(BaseModel):
         description="name of the class of the picture, or its number where no class is called by a"
         " number; a list makes num_samples for each, in order; none draws from all classes",
     )
-    image: Given = Field(
+    image: Annotated[Given, PICTURES] = Field(
         None,
         description="picture to paint into, with mask, or to make others of, with strength: a"
         " file, a PIL image, an array or a tensor",
     )
-    mask: Given = Field(
+    mask: Annotated[Given, PICTURES] = Field(
         None,
         description="where to paint, of the size of image: white (or 1) is painted, black (or 0)"
         " is kept",

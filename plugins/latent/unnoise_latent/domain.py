@@ -4,7 +4,7 @@ prior of states is a diffusion."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -170,6 +170,10 @@ class Latent(Trainable):
         for one, picture in zip(own, pictures, strict=True):
             picture.info[WHAT] = one.what
         return pictures
+
+    def alike(self, prepared: Prepared, model: Trained) -> Hashable | None:
+        """Labels may be any, or all none, and what each starts from."""
+        return prepared.label == len(model.configuration.classes or ()), prepared.guidance_scale
 
     def write(self, sample: Image.Image, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.png"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeAlias, Union
+from typing import Annotated, Any, Final, TypeAlias, Union
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import InputError
+from unnoise.specs import Files
 
 Picture: TypeAlias = Union[str, Path, Image.Image, np.ndarray[Any, Any]]  # noqa: UP007
 
 NONE = "none"
 """What stands in a list for no picture and no label; a file of that name is "./none"."""
+PICTURES: Final = Files(("image/png", "image/jpeg"), words=(NONE,))
 
 
 class Request(BaseModel):
@@ -33,12 +35,12 @@ class Request(BaseModel):
         description="class of the picture, by its name or number; a list makes num_samples for"
         ' each, in order; none, or "none" in a list, draws from all classes',
     )
-    source: Picture | list[Picture] | None = Field(
+    source: Annotated[Picture | list[Picture] | None, PICTURES] = Field(
         None,
         description="picture to reconstruct, or to start from: a file, a PIL image or an array; a"
         ' list makes num_samples for each, "none" in it generates',
     )
-    source_b: Picture | list[Picture] | None = Field(
+    source_b: Annotated[Picture | list[Picture] | None, PICTURES] = Field(
         None,
         description="picture to end at: num_samples pictures from source to it; in a list, as long"
         ' as that of source, "none" stands for none',

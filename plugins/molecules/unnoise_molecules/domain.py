@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -193,7 +193,7 @@ class Molecules(Trainable):
     def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
         configuration: Configuration = model.configuration
         first = inputs[draws[0].input]
-        request, seed = first.request, first.seed
+        request, whose = first.request, [inputs[draw.input].seed for draw in draws]
         chosen = [inputs[draw.input].isomer(draw) for draw in draws]
         kernel = model.denoiser.kernel
         assert isinstance(kernel, GaussianKernel)
@@ -210,7 +210,7 @@ class Molecules(Trainable):
             layout, condition = batched([graphs[drawn[k]] for k in left])
             begin = known = None
             if request.begin == "embedding":
-                seeds = [(seed, draws[k].number, attempt) for k in left]
+                seeds = [(whose[k], draws[k].number, attempt) for k in left]
                 own = [fixed[k] for k in left]
                 embeddings = started([drawn[k].told for k in left], seeds, own)
                 begin = start_of(embeddings, layout, kernel, level)
@@ -228,7 +228,7 @@ class Molecules(Trainable):
             assert isinstance(state, Tensor)
             again = []
             for k, x in zip(left, state.split(layout.points.tolist()), strict=True):
-                facts = {"sample": draws[k].number, "seed": seed, "begin": request.begin}
+                facts = {"sample": draws[k].number, "seed": whose[k], "begin": request.begin}
                 places, stay = x.double().numpy(), fixed[k]
                 if stay is not None:
                     places = stay.kept(places)
@@ -250,6 +250,12 @@ class Molecules(Trainable):
         for k in left if request.check == "drop" else ():
             found[k].RemoveAllConformers()
         return found
+
+    def alike(self, prepared: Prepared, model: Trained) -> Hashable | None:
+        """Molecules may be any; a part that keeps its place is one's own."""
+        if prepared.scaffold is not None:
+            return None
+        return repr(prepared.request.model_dump(exclude={"smiles", "smiles_file", "mols"}))
 
     def enough(self, prepared: Prepared) -> int:
         """By flexibility, for each stereoisomer that the input leaves open on paper."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.errors import InputError
+from unnoise.specs import Files
 
 USES: Final[Mapping[str, Mapping[str, Any]]] = {
     "docking": {"relax": True, "energy": "mmff94s", "window": 10.0, "apart": 0.5},
@@ -30,10 +31,14 @@ class Request(BaseModel):
         description="molecule as SMILES or InChI, or a .smi, .csv or .sdf file of them; several"
         " make num_samples conformers for each, in order",
     )
-    smiles_file: Path | None = Field(
-        None, description="a .smi, .csv, .tsv, .sdf or .mol file of molecules, each also as .gz"
+    smiles_file: Annotated[Path | None, Files((".smi", ".csv", ".tsv", ".sdf", ".mol", ".gz"))] = (
+        Field(
+            None, description="a .smi, .csv, .tsv, .sdf or .mol file of molecules, each also as .gz"
+        )
     )
-    mols: Any = Field(None, description="RDKit molecules instead of SMILES: one, or a list")
+    mols: Annotated[Any, Files(sent=False)] = Field(
+        None, description="RDKit molecules instead of SMILES: one, or a list"
+    )
     unreadable: Literal["error", "skip"] | None = Field(
         None,
         description="molecules that cannot be used: an error, or left out and on record;"
@@ -57,7 +62,7 @@ class Request(BaseModel):
         description="how often noise of begin_level is put on the conformer and taken away again,"
         " in `steps` steps each time; default: the model's, and 1 for begin='noise'",
     )
-    scaffold: Any = Field(
+    scaffold: Annotated[Any, Files((".sdf", ".mol"))] = Field(
         None,
         description="a part that keeps its coordinates: an .sdf or .mol file or a Mol of it, whose"
         " heavy atoms are found in each molecule; conformers come out in its frame",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -133,6 +133,12 @@ class Purify(Domain):
             )
             for k in range(len(own))
         ]
+
+    def alike(self, prepared: Prepared, model: Trained) -> Hashable | None:
+        """Pictures may be any; what a classifier is cannot be compared."""
+        if prepared.classifier is not None:
+            return None
+        return prepared.purifier.strength, prepared.votes
 
     def counts(self, samples: Sequence[Image.Image]) -> Mapping[str, int]:
         """Of how many pictures the classifier's answer is another after purification."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from unnoise.specs import Files
 
 STRENGTH: Final = 0.5
 STEPS: Final = 10
@@ -15,7 +17,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    images: list[Any] | Any = Field(
+    images: Annotated[list[Any] | Any, Files(("image/png", "image/jpeg"))] = Field(
         description="pictures to purify: PNG or JPEG files, folders of them, PIL images, arrays, or"
         " a tensor (batch, channels, height, width) in [0, 1]; num_samples of each"
     )
@@ -33,7 +35,7 @@ class Request(BaseModel):
         description="purifications of a picture, of which a sample is the mean, and a classifier's"
         " answer the mean of its probabilities",
     )
-    classifier: Any = Field(
+    classifier: Annotated[Any, Files(words=("digits",), sent=False)] = Field(
         None,
         description="whose answer is shown before and after: digits (shipped), a TorchScript file,"
         " a transformers folder, or a module from [0, 1] to logits",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -38,12 +38,7 @@ from unnoise.objectives import (
     Simple,
     VariationalBound,
 )
-from unnoise.samplers import (
-    Confidence,
-    FirstHitting,
-    Order,
-    Sampler,
-)
+from unnoise.samplers import Confidence, FirstHitting, Order, Sampler
 from unnoise.spaces import Layout, State, tensor
 from unnoise.trajectory import Frame
 from unnoise.windows import block
@@ -254,6 +249,9 @@ class Text(Trainable):
             one.canvas.text(row.tokens.tolist(), configuration.vocabulary, end)
             for one, row in zip(own, rows, strict=True)
         ]
+
+    def alike(self, prepared: Prepared, model: Trained) -> Hashable | None:
+        return None if prepared.matching or prepared.measured else prepared.request.manner
 
     def notes(self, inputs: Sequence[Prepared]) -> list[str]:
         """What the model sees of what is given in another way, or not at all."""

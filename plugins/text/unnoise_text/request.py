@@ -115,3 +115,11 @@ class Request(BaseModel):
         return inputs_of(
             prompt=self.prompt, suffix=self.suffix, template=self.template, length=self.length
         )
+
+    @property
+    def manner(self) -> str | None:
+        """All but the texts, for requests that are answered together; None for one that writes
+        block by block, as long as the longest text of its batch."""
+        if self.block is not None:
+            return None
+        return repr(self.model_dump(exclude={"prompt", "suffix", "template", "length"}))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -202,6 +202,12 @@ class Text2Image(Trainable):
         """One for each prompt, its picture and mask read once."""
         return prepared(request, model, options)
 
+    def alike(self, prepared: Prepared, model: Trained) -> Hashable | None:
+        """Prompts may be any; who brings a picture shares no batch."""
+        if prepared.picture is not None:
+            return None
+        return prepared.guidance, prepared.upsampling, prepared.steps, prepared.level
+
     def notes(self, inputs: Sequence[Prepared]) -> Sequence[str]:
         return [note for one in inputs for note in one.notes]
 
@@ -234,7 +240,7 @@ class Text2Image(Trainable):
         upsampler = model.denoiser
         if isinstance(upsampler, Cascade):
             upsampler = upsampler.upsampler
-        noise = NoiseSource(own[0].seed, [draw.number for draw in draws], branch=1)
+        noise = NoiseSource([one.seed for one in own], [draw.number for draw in draws], branch=1)
         level = torch.full((len(own),), own[0].level)
         state = yield Task(
             Layout.dense(len(own), (3, large, large)),

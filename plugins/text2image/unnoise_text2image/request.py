@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unnoise.errors import InputError
 from unnoise_images.files import recorded
+from unnoise_images.request import PICTURES
 
 One: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
 Given: TypeAlias = One | list[One] | None
@@ -69,12 +70,12 @@ class Request(BaseModel):
         description="strength of the noise on the small picture before it is enlarged: more for"
         " new detail, less for faithfulness",
     )
-    image: Given = Field(
+    image: Annotated[Given, PICTURES] = Field(
         None,
         description="picture to paint into, with mask, to make others of, with strength, or for an"
         " upsampler to enlarge: a file, a PIL image, an array or a tensor, or a list of them",
     )
-    mask: Given = Field(
+    mask: Annotated[Given, PICTURES] = Field(
         None,
         description="where to paint, of the size of image: white (or 1) is painted, black (or 0)"
         " is kept",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from unnoise.specs import Files
 
 
 class Request(BaseModel):
@@ -12,7 +14,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
-    data: Any = Field(
+    data: Annotated[Any, Files((".csv", ".parquet", ".xlsx"))] = Field(
         description="the series: a DataFrame, or a CSV, parquet or Excel file; missing cells are"
         " filled"
     )

@@ -90,6 +90,9 @@ class Toy(Trainable):
         centres = request.centre if isinstance(request.centre, list) else [request.centre]
         return [(centre, request) for centre in centres]
 
+    def alike(self, prepared: tuple, model: Trained) -> str:
+        return repr(prepared[1].model_dump(exclude={"centre"}))
+
     def plan(self, inputs: list, model: Trained, draws: list[Draw]):
         request = inputs[0][1]
         centre = torch.tensor([inputs[draw.input][0] for draw in draws])
