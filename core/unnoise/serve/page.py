@@ -32,6 +32,8 @@ class Page:
     def __init__(self) -> None:
         folder = resources.files("unnoise.serve") / "static"
         self._files = {name: (folder / name).read_text(encoding="utf-8") for name in _FILES}
+        demo = resources.files("unnoise.demo")
+        self._files["base.css"] = (demo / "page.css").read_text(encoding="utf-8")
         page = (folder / "play.html").read_text(encoding="utf-8")
         self._files[""] = page.replace("<!--wordmark-->", wordmark())
 

@@ -28,6 +28,7 @@ class Request(BaseModel):
 
     smiles: str | list[str] | None = Field(
         None,
+        title="SMILES",
         description="molecule as SMILES or InChI, or a .smi, .csv or .sdf file of them; several"
         " make num_samples conformers for each, in order",
     )

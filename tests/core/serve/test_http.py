@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
 import socket
 import sys
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,28 +14,10 @@ import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from asking import TOY, ask, head, raw, refused, samples
 from engine_models import POINTS, close
 
 from conftest import until
-
-TOY = "/generate/toy"
-
-
-def ask(server, request, **more):
-    return httpx.post(server.url + TOY, json=request, timeout=60, **more)
-
-
-def samples(answer):
-    """The points in an answer's files, by name."""
-    assert answer.status_code == 200, answer.text
-    return [json.loads(base64.b64decode(f["base64"])) for f in answer.json()["files"]]
-
-
-def refused(answer, status):
-    assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
-    assert error["message"]
-    return error
 
 
 def events(server, request, query=""):
@@ -55,21 +33,6 @@ def events(server, request, query=""):
             elif line.startswith("data: "):
                 found[-1][1] = json.loads(line[6:])
     return found
-
-
-def raw(server, content: bytes, wait: float = 10.0) -> bytes:
-    """What a socket answers to some bytes."""
-    where = urlsplit(server.url)
-    with socket.create_connection((where.hostname, where.port), timeout=wait) as line:
-        line.sendall(content)
-        return line.recv(2**16)
-
-
-def head(length: int) -> bytes:
-    return (
-        f"POST {TOY} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {length}\r\n\r\n"
-    ).encode()
 
 
 def test_samples_are_those_of_generate(server):
@@ -264,145 +227,6 @@ def test_one_stranger_does_not_harm_another(server):
         slow.result()
     assert [answer.status_code for answer in answers] == [200, 200, 422, 200]
     assert refused(answers[2], 422)["kind"] == "NonFiniteError"
-
-
-def test_whoever_leaves_cancels(server):
-    def leave(accept):
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(
-                server.url + TOY,
-                json={"slow": 0.0, "steps": 2000, "num_samples": 1000},
-                headers={"accept": accept},
-                timeout=httpx.Timeout(60, read=0.5),
-            ).read()
-
-    begun = time.monotonic()
-    leave("application/json")
-    until(lambda: httpx.get(f"{server.url}/health").json()["running"] == 0)
-    until(lambda: not server.left)
-    with (
-        httpx.stream(
-            "POST",
-            server.url + TOY,
-            json={"steps": 2000, "num_samples": 1000},
-            headers={"accept": "text/event-stream"},
-        ) as answer,
-    ):
-        lines = answer.iter_lines()
-        while "step" not in next(lines):
-            continue
-    until(lambda: httpx.get(f"{server.url}/health").json()["running"] == 0)
-    until(lambda: not server.left)
-    assert time.monotonic() - begun < 60
-    assert samples(ask(server, {}))
-
-
-def test_a_killed_worker(server):
-    (worker,) = server.workers
-    with ThreadPoolExecutor(2) as pool:
-        slow = pool.submit(ask, server, {"slow": 30.0})
-        until(lambda: httpx.get(f"{server.url}/health").json()["running"] == 1)
-        waits = pool.submit(ask, server, {"seed": 5})
-        os.kill(worker, signal.SIGKILL)
-        error = refused(slow.result(), 503)
-        assert slow.result().headers["retry-after"] == "5"
-        close(samples(waits.result()), POINTS.generate(seed=5).samples)  # by the next one
-    assert "exit code -9" in error["text"]
-    assert server.workers != [worker]
-    until(lambda: not server.left)
-    assert "unnoise_worker_restarts_total 1.0" in httpx.get(f"{server.url}/metrics").text
-    assert refused(ask(server, {"fault": "kill"}), 503)["kind"] == "Lost"
-    assert samples(ask(server, {}))
-
-
-def test_a_bug_is_a_fault_of_ours(server):
-    error = refused(ask(server, {"fault": "bug"}), 500)
-    assert "report" in error["fix"]
-    assert "RuntimeError" not in json.dumps(error)
-    assert samples(ask(server, {}))
-
-
-@pytest.fixture(scope="module")
-def strict(start):
-    """A server that asks for a token and takes on little."""
-    flags = ("--queue", "1", "--samples", "8", "--work", "100", "--seconds", "2")
-    return start(*flags, env={"UNNOISE_TOKEN": "sesame"})
-
-
-def told(server, request):
-    return ask(server, request, headers={"authorization": "Bearer sesame"})
-
-
-def test_a_full_queue(strict):
-    with ThreadPoolExecutor(2) as pool:
-        slow = pool.submit(told, strict, {"slow": 1.5})
-        until(lambda: httpx.get(f"{strict.url}/health").json()["running"] == 1)
-        waits = pool.submit(told, strict, {})
-        until(lambda: httpx.get(f"{strict.url}/health").json()["waiting"] == 1)
-        answer = told(strict, {})
-        assert refused(answer, 503)["limit"] == 1
-        assert answer.headers["retry-after"]
-        assert samples(slow.result())
-        assert samples(waits.result())
-
-
-def test_limits(strict):
-    error = refused(told(strict, {"centre": [1.0] * 5, "num_samples": 2}), 422)
-    assert (error["value"], error["limit"]) == (10, 8)
-    error = refused(told(strict, {"num_samples": 8, "steps": 50}), 422)
-    assert (error["value"], error["limit"]) == (800, 100)
-    error = refused(told(strict, {"slow": 3.0}), 504)
-    assert error["limit"] == "2 s"
-
-
-def test_a_token(strict):
-    for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "sesame"}):
-        assert refused(ask(strict, {}, headers=headers), 401)["fix"]
-        assert httpx.get(f"{strict.url}/metrics", headers=headers).status_code == 401
-    assert samples(told(strict, {}))
-    assert httpx.get(f"{strict.url}/").status_code == 200  # the page asks for it
-
-
-def test_pages_of_other_sites(server):
-    error = refused(ask(server, {}, headers={"origin": "http://example.org"}), 403)
-    assert error["value"] == "http://example.org"
-    assert samples(ask(server, {}, headers={"origin": server.url}))
-    rebound = httpx.get(f"{server.url}/domains", headers={"host": "example.org"})
-    assert "this machine alone" in refused(rebound, 403)["text"]
-
-
-@pytest.mark.slow
-def test_nothing_is_left_by_a_server(start):
-    for how, first in ((signal.SIGTERM, True), (signal.SIGKILL, False)):
-        server = start()
-        thread = threading.Thread(target=_quietly, args=(server, {"slow": 20.0}))
-        thread.start()
-        until(lambda s=server: httpx.get(f"{s.url}/health").json()["running"] == 1)
-        workers = server.workers
-        server.process.send_signal(how)
-        server.process.wait(20)
-        thread.join()
-        until(lambda w=workers: not any(_alive(pid) for pid in w), 40)
-        if first:
-            assert not list(server.temporary.glob("unnoise-serve-*"))
-    # the next server takes away what the killed one could not
-    again = start(env={"TMPDIR": str(server.temporary)})
-    assert len(list(server.temporary.glob("unnoise-serve-*"))) == 1
-    assert samples(ask(again, {}))
-
-
-def _quietly(server, request):
-    try:
-        ask(server, request)
-    except httpx.TransportError:
-        return
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 def _counted(server, name):
