@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import mimetypes
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -20,6 +21,7 @@ from unnoise.serve.messages import Batch, Done, Failed, Told
 from unnoise.serve.metrics import Metrics
 from unnoise.serve.refusals import Refusal, refusal
 
+_LOG: Final = logging.getLogger("unnoise.serve")
 _QUIET: Final = 10.0  # seconds after which a stream says that it is still there
 _TYPES: Final = {".sdf": "chemical/x-mdl-sdfile", ".npy": "application/octet-stream"}
 
@@ -89,6 +91,7 @@ class Waiting:
             return told
         if told.error is not None:
             return refusal(told.error, self.fields)
+        _LOG.error("a fault in %s:\n%s", self.ticket.spec.domain, told.trace)
         error = Fault(
             "a fault in unnoise or in the plugin of this domain",
             fix="its trace is in the log of the server; please report it",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, final
 
 import anyio
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from unnoise.errors import LimitExceeded
 from unnoise.serve.limits import Limits
-from unnoise.serve.refusals import too_large, wrong
+from unnoise.serve.refusals import Refusal, too_large, wrong
 from unnoise.serve.uploads import Sent
 
 PART: Final = "request"
@@ -20,12 +22,34 @@ PART: Final = "request"
 _SMALLER: Final = "send smaller files, or fewer at once"
 
 
-async def received(request: Request, limits: Limits) -> tuple[dict[str, Any], Mapping[str, Sent]]:
+@final
+@dataclass
+class Gate:
+    """The bodies that are on their way in: their bytes, together."""
+
+    limits: Limits
+    held: int = 0
+
+    def add(self, size: int) -> None:
+        """Take in a piece. Raises Refusal, 503, where there is no room for it."""
+        if self.held + size > self.limits.bodies:
+            error = LimitExceeded(
+                "too many large requests come in at once",
+                value=f"{self.held + size} bytes",
+                limit=f"{self.limits.bodies} bytes",
+                fix="try again in a moment",
+            )
+            raise Refusal(503, error, again=5)
+        self.held += size
+
+
+async def received(request: Request, gate: Gate) -> tuple[dict[str, Any], Mapping[str, Sent]]:
     """The JSON object of a request, and its files by the names of their parts.
 
     Raises Refusal: 408 for a body that does not come, 413 for one that is too large, 415 for
-    another type, 422 for one that is no JSON object.
+    another type, 422 for one that is no JSON object, 503 where too many come at once.
     """
+    limits = gate.limits
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/json", "multipart/form-data"):
         raise wrong(
@@ -34,23 +58,26 @@ async def received(request: Request, limits: Limits) -> tuple[dict[str, Any], Ma
             value=kind or "no Content-Type",
             limit="application/json, multipart/form-data",
         )
-    body = await _read(request, limits)
+    body = await _read(request, gate)
     if kind == "application/json":
         return await anyio.to_thread.run_sync(_object, body), {}
     return await _parts(request.headers, body, limits)
 
 
-async def _read(request: Request, limits: Limits) -> bytes:
+async def _read(request: Request, gate: Gate) -> bytes:
+    limits = gate.limits
     length = request.headers.get("content-length", "")
     if length.isdecimal() and len(length) < 20 and int(length) > limits.body:
         raise _too_long(int(length), limits)
-    pieces, size = [], 0
+    pieces, size, held = [], 0, 0
     try:
         with anyio.fail_after(limits.body_seconds):
             async for piece in request.stream():
                 size += len(piece)
                 if size > limits.body:
                     raise _too_long(f"more than {limits.body}", limits)
+                gate.add(len(piece))
+                held += len(piece)
                 pieces.append(piece)
     except TimeoutError:
         raise wrong(
@@ -61,6 +88,8 @@ async def _read(request: Request, limits: Limits) -> bytes:
         ) from None
     except ClientDisconnect:
         raise wrong("the body of the request ended early", 400, value=f"{size} bytes") from None
+    finally:
+        gate.held -= held
     return b"".join(pieces)
 
 

@@ -13,7 +13,8 @@ class Limits:
 
     Attributes
     ----------
-    body : bytes of a request, uploads included; `body_seconds`, in which it arrives.
+    body : bytes of a request, uploads included; `body_seconds`, in which it arrives; `bodies`,
+        bytes of all that are on their way in.
     files : uploads of a request.
     samples : of a request, and `steps` of a run.
     work : samples x steps x elements of a state, over all runs of a request.
@@ -25,6 +26,7 @@ class Limits:
 
     body: int = 32 * 2**20
     body_seconds: float = 30.0
+    bodies: int = 512 * 2**20
     files: int = 64
     samples: int = 1024
     steps: int = 2000

@@ -25,7 +25,7 @@ from unnoise.domain import Domain, Trainable
 from unnoise.engine.options import split
 from unnoise.errors import InputError, PluginError, UnnoiseError, nearest
 from unnoise.serve.answers import Events, Waiting
-from unnoise.serve.body import received
+from unnoise.serve.body import Gate, received
 from unnoise.serve.desk import Desk, Ticket
 from unnoise.serve.folders import server_folder
 from unnoise.serve.forms import MODEL, OPERATOR, Form
@@ -111,7 +111,7 @@ class _Server:
 
     def __init__(self, settings: Settings, forms: Mapping[str, Form]) -> None:
         self.settings, self.forms, self.metrics = settings, forms, Metrics()
-        self.page = Page()
+        self.page, self.gate = Page(), Gate(settings.limits)
         self.desk: Desk
         self._folder: Path
 
@@ -150,7 +150,7 @@ class _Server:
         begun = time.monotonic()
         try:
             form = self.form(name)
-            given, parts = await received(request, self.settings.limits)
+            given, parts = await received(request, self.gate)
             folder = self._folder / uuid.uuid4().hex
             try:
                 ticket = await asyncio.to_thread(self._ticket, form, given, parts, folder, request)

@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+sys.path.insert(0, str(Path(__file__).parent))
+from asking import Server, until
 
 PLUGIN = """
 from unnoise.specs import DomainSpec, hookimpl
@@ -80,37 +80,6 @@ class Toy(engine_toy.Toy):
 """
 
 
-@dataclass(frozen=True)
-class Server:
-    """Where it is, its process, and the folder in which it keeps its own."""
-
-    url: str
-    process: subprocess.Popen[str]
-    temporary: Path
-
-    @property
-    def workers(self) -> list[int]:
-        """Numbers of its worker processes."""
-        found = Path(f"/proc/{self.process.pid}/task")
-        children = "".join((task / "children").read_text() for task in found.iterdir())
-        spawned = [int(word) for word in children.split()]
-        return [p for p in spawned if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
-
-    @property
-    def left(self) -> list[str]:
-        """What is in its folder beside the empty one of the workers."""
-        found = self.temporary.glob("unnoise-serve-*/*")
-        return sorted(path.name for path in found if path.name != "nowhere")
-
-
-def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait for something."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="session")
 def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the toy domain is installed, with a model."""
@@ -171,6 +140,13 @@ def start(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def server(start: Callable[..., Any]) -> Any:
     """One for many tests, which leave it as it was."""
     return start("--body-seconds", "3")
+
+
+@pytest.fixture(scope="session")
+def strict(start):
+    """A server that asks for a token and takes on little."""
+    flags = ("--queue", "1", "--samples", "8", "--work", "100", "--seconds", "2")
+    return start(*flags, env={"UNNOISE_TOKEN": "sesame"})
 
 
 def _healthy(url: str) -> bool:

@@ -14,10 +14,8 @@ import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from asking import TOY, ask, head, raw, refused, samples
+from asking import TOY, ask, head, raw, refused, samples, until
 from engine_models import POINTS, close
-
-from conftest import until
 
 
 def events(server, request, query=""):

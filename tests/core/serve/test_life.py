@@ -15,10 +15,8 @@ import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from asking import TOY, ask, refused, samples
+from asking import TOY, ask, refused, samples, until
 from engine_models import POINTS, close
-
-from conftest import until
 
 
 def test_whoever_leaves_cancels(server):
@@ -75,13 +73,6 @@ def test_a_bug_is_a_fault_of_ours(server):
     assert "report" in error["fix"]
     assert "RuntimeError" not in json.dumps(error)
     assert samples(ask(server, {}))
-
-
-@pytest.fixture(scope="module")
-def strict(start):
-    """A server that asks for a token and takes on little."""
-    flags = ("--queue", "1", "--samples", "8", "--work", "100", "--seconds", "2")
-    return start(*flags, env={"UNNOISE_TOKEN": "sesame"})
 
 
 def told(server, request):
