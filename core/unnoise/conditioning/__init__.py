@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from unnoise.conditioning.guides import diffpir, dps, mmps, pigdm
 from unnoise.conditioning.languages import Language
+from unnoise.conditioning.operators import Blur, Downsample, Operator, operator_named
 from unnoise.conditioning.potentials import (
     Measurement,
     Potential,
@@ -22,10 +23,13 @@ from unnoise.conditioning.twists import Bootstrap, Exact, Spread, Tweedie, Twist
 __all__ = [
     "SMC",
     "All",
+    "Blur",
     "Bootstrap",
+    "Downsample",
     "Exact",
     "Language",
     "Measurement",
+    "Operator",
     "Part",
     "Potential",
     "Property",
@@ -42,5 +46,6 @@ __all__ = [
     "diffpir",
     "dps",
     "mmps",
+    "operator_named",
     "pigdm",
 ]

@@ -30,6 +30,7 @@ from torch import Tensor
 from unnoise.conditioning.potentials import Measurement, Potential
 from unnoise.conditioning.twists import Spread, Tweedie, Twist
 from unnoise.denoise import ClassifierGuided, Condition, Denoiser
+from unnoise.denoise.base import Range, check_range, clipped
 from unnoise.distributions import Dirac, Distribution
 from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import GaussianKernel
@@ -52,21 +53,30 @@ def pigdm(
     return _guided(denoiser, potential, Spread(variance), scale)
 
 
-def mmps(denoiser: Denoiser, measurement: Measurement, iterations: int = 5) -> Denoiser:
+def mmps(
+    denoiser: Denoiser, measurement: Measurement, iterations: int = 5, clip: Range = None
+) -> Denoiser:
     """Moment matching posterior sampling: the covariance of x_0 given x_t is the Jacobian of its
-    mean, and the linear system is solved by so many steps of conjugate gradients. A measurement
-    that is not linear is taken as its tangent at the mean."""
-    return _Updated(denoiser, measurement, iterations, None)
+    mean, and the linear system is solved by so many steps of conjugate gradients. A network's
+    Jacobian may be no covariance: the solution of a sample is left where that shows. A measurement
+    that is not linear is taken as its tangent at the mean, and what comes out is clamped to `clip`.
+    """
+    return _Updated(denoiser, measurement, iterations, None, clip)
 
 
 def diffpir(
-    denoiser: Denoiser, measurement: Measurement, strength: float = 1.0, iterations: int = 20
+    denoiser: Denoiser,
+    measurement: Measurement,
+    strength: float = 1.0,
+    iterations: int = 20,
+    clip: Range = None,
 ) -> Denoiser:
     """The proximal step of DiffPIR: `strength` (lambda there) is how far the mean is trusted beside
-    the measurement. Walk it with `Renoised`, which is DiffPIR's own step."""
+    the measurement; what comes out is clamped to `clip`. Walk it with `Renoised`, which is
+    DiffPIR's own step."""
     if not strength > 0:
         raise InputError("the strength of a proximal step is positive", value=strength, limit="> 0")
-    return _Updated(denoiser, measurement, iterations, strength)
+    return _Updated(denoiser, measurement, iterations, strength, clip)
 
 
 def _guided(
@@ -98,8 +108,11 @@ class _Updated(Denoiser):
         measurement: Measurement,
         iterations: int,
         strength: float | None,
+        clip: Range,
     ) -> None:
         super().__init__()
+        check_range(clip, denoiser.kernel)
+        self.clip = clip
         if not isinstance(denoiser.kernel, GaussianKernel):
             raise ConfigError(
                 "a mean is updated by a measurement under a GaussianKernel",
@@ -134,13 +147,20 @@ class _Updated(Denoiser):
         width = self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
         if self.strength is not None:
             v = layout.expand(width / self.schedule.alpha(t) / self.strength, mean)
-            return Dirac(self._update(mean.detach(), lambda u: u * v, layout), layout)
+            return self._law(mean, lambda u: u * v, layout)
 
         def covariance(u: Tensor) -> Tensor:
             (found,) = torch.autograd.grad(mean, x, u, retain_graph=True)
             return layout.expand(width, found) * found
 
-        return Dirac(self._update(mean.detach(), covariance, layout), layout)
+        return self._law(mean, covariance, layout)
+
+    def _law(
+        self, mean: Tensor, covariance: Callable[[Tensor], Tensor], layout: Layout
+    ) -> Distribution:
+        found = self._update(mean.detach(), covariance, layout)
+        found = tensor(self.kernel.space.project(found, layout))
+        return clipped(Dirac(found, layout), self.clip, layout)
 
     @torch.no_grad()
     def _update(
@@ -175,7 +195,8 @@ class _Updated(Denoiser):
 
 
 def _solved(system: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
-    """(B, ...) conjugate gradients, each sample for itself."""
+    """(B, ...) conjugate gradients, each sample for itself; a sample stops where the system turns
+    out not to be positive."""
 
     def inner(a: Tensor, c: Tensor) -> Tensor:
         return (a * c).flatten(1).sum(1).view(-1, *(1,) * (b.ndim - 1))
@@ -185,10 +206,11 @@ def _solved(system: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> T
     least = _SOLVED * size
     for _ in range(iterations):
         moved = system(p)
-        going = size > least
-        step = torch.where(going, size / inner(p, moved).clamp(min=1e-300), 0.0)
+        curved = inner(p, moved)
+        going = (size > least) & (curved > 0)
+        step = torch.where(going, size / curved.clamp(min=torch.finfo(b.dtype).tiny), 0.0)
         u, r = u + step * p, r - step * moved
         after = inner(r, r)
-        p = r + torch.where(going, after / size.clamp(min=1e-300), 0.0) * p
+        p = r + torch.where(going, after / size.clamp(min=torch.finfo(b.dtype).tiny), 0.0) * p
         size = torch.where(going, after, 0.0)
     return u

@@ -50,6 +50,7 @@ from unnoise_images.configuration import NO_GUIDANCE, Configuration
 from unnoise_images.display import Pictures
 from unnoise_images.energy import LANGEVIN, LEVELS, energy, recovery
 from unnoise_images.files import as_picture, given_picture, to_mask, to_pixels
+from unnoise_images.measured import RANGE, Seen, seen
 from unnoise_images.network import UNet
 from unnoise_images.pictures import levels, to_images
 from unnoise_images.quality import Quality
@@ -58,8 +59,6 @@ from unnoise_images.request import Request
 _CLASSES = 10  # that are shown of a model in training
 OF_DATA = ("classes", "held_out", "fit", "background", "unreadable")
 LABELS = "denoiser.network.label.weight"
-RANGE = (-1.0, 1.0)
-"""Black and white as states. Predictions of x_0 are clamped to it."""
 
 
 @final
@@ -192,21 +191,25 @@ class Images(Trainable):
         picture = _picture(request, model)
         observation = _observation(request, picture)
         start = _start(request, model, picture)
-        scale = request.guidance_scale
+        scale, measured = request.guidance_scale, seen(request, configuration.size, model.codec)
+        _check_measured(measured, model)
         return [
-            Prepared(checked_label(one["label"], classes), observation, start, scale)
+            Prepared(checked_label(one["label"], classes), observation, start, scale, measured)
             for one in inputs_of(label=request.label)
         ]
 
     def plan(self, inputs: Sequence[Prepared], model: Trained, draws: Sequence[Draw]) -> Plan:
         configuration: Configuration = model.configuration
         own = [inputs[draw.input] for draw in draws]
+        measured, guided = own[0].measured, _guided(model, own[0])
         state = yield Task(
             Layout.dense(len(own), configuration.size),
             condition={"label": torch.tensor([one.label for one in own])},
             observation=_repeated(own[0].observation, len(own)),
             start=_begun(own[0].start, len(own)),
-            denoiser=_guided(model, own[0]),
+            denoiser=guided if measured is None else measured.followed(guided),
+            potential=None if measured is None else measured.potential,
+            sampler=None if measured is None else measured.sampler,
         )
         assert isinstance(state, Tensor)
         return to_images(state, model.codec)
@@ -262,12 +265,14 @@ def from_diffusers(domain: Images, folder: Path) -> Trained:
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """An input: its label, the number after the last class for any; the known part of a picture, or
-    what the run starts from, as one row; and how strongly the label is followed."""
+    what the run starts from, as one row; how strongly the label is followed; and what was seen of
+    the picture."""
 
     label: int
     observation: Observation | None
     start: Start | None
     guidance_scale: float | None
+    measured: Seen | None
 
 
 def _check_guidance(request: Request, configuration: Configuration) -> None:
@@ -283,6 +288,15 @@ def _check_guidance(request: Request, configuration: Configuration) -> None:
             "guidance_scale says how strongly a label is followed, and there is none",
             value=scale,
             fix="pass label= too, or leave guidance_scale out",
+        )
+
+
+def _check_measured(measured: Seen | None, model: Trained) -> None:
+    if measured is not None and model.configuration.goal in ("adversarial", "energy"):
+        raise InputError(
+            "a measurement is followed by what a model knows of the mean picture",
+            value=f"goal {model.configuration.goal!r}",
+            fix="use a model of another goal",
         )
 
 
