@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 import unnoise
 from unnoise.cli import main
 from unnoise.discovery.domains import trainable_named
-from unnoise.errors import BundleError, ConfigError
+from unnoise.errors import ConfigError
 from unnoise.fields import check_read
 from unnoise.specs import Only
 from unnoise.training.options import TrainingConfiguration
@@ -138,6 +138,6 @@ def test_a_model_to_start_from_gives_what_another_goal_does_not_read(pictures):
     again = unnoise.train("images", pictures, "c", initial=first, **other)
     assert again.configuration.chain == 3
     whole = dict(first.configuration) | {"goal": "simple", "label_dropout": 0.0}
-    with pytest.raises(BundleError, match="do not fit"):  # of another goal, and not for its options
+    with pytest.raises(ConfigError, match="do not fit"):  # of another goal, and not for its options
         unnoise.train("images", pictures, "d", initial=first, **other, **whole)
     unnoise.train("images", None, "c", resume=True, steps=2)
