@@ -36,7 +36,7 @@ LAYERS = (
     {"model", "discovery.domains"},
     {"training"},
     {"api"},
-    {"scaffold", "demo", "testing"},
+    {"scaffold", "demo", "testing", "bulk"},
     {"serve"},
     {"cli"},
     {"__main__", ""},

@@ -12,6 +12,8 @@ from typing import Any
 
 from unnoise.api import generate_iter, model_for
 from unnoise.cli.choose import chosen
+from unnoise.cli.many import FLAGS as OF_TABLES
+from unnoise.cli.many import many
 from unnoise.cli.parser import flag, flags, tidy
 from unnoise.cli.progress import bar, watched
 from unnoise.cli.unfinished import decides, journal
@@ -19,6 +21,7 @@ from unnoise.discovery.domains import domain_named
 from unnoise.domain import Domain
 from unnoise.engine.options import OPTIONS, SPOKEN, Options
 from unnoise.engine.output import gathered, merged, record, recorded
+from unnoise.errors import InputError
 from unnoise.storage.files import disk_errors, removed_unused, writable_folder
 from unnoise.trajectory import Progress
 
@@ -28,18 +31,20 @@ _FLAGS = [
     *flags(Options, "Common", skip=set(OPTIONS) - set(SPOKEN)),
     flag("resume", bool, "go on with a run into --out that was stopped", False),
     flag("watch", bool, "show the first sample in the terminal as it comes", False),
+    *OF_TABLES,
 ]
 _SAID = 20  # inputs that were left out and are named on the terminal
 
 
 def generate(words: list[str]) -> int:
     """Run one command line."""
+    rows = any(word.partition("=")[0] == "--input" for word in words)
     found = chosen(
         "generate",
         "Generate samples of a domain.",
         words,
         _FLAGS,
-        lambda domain: flags(domain.Request, domain.name),
+        lambda domain: flags(domain.Request, domain.name, required=not rows),
         domain_named,
     )
     if found is None:
@@ -47,6 +52,14 @@ def generate(words: list[str]) -> int:
     domain, given = found
     folder, watch = given.pop("out", None) or _new(domain.name), given.pop("watch", False)
     resume, earlier = given.pop("resume", False), recorded(folder)
+    if rows:
+        if watch:
+            raise InputError("there is no first sample to watch of a table", value="watch=True")
+        return many(domain, given, folder)
+    if alone := [one.name for one in OF_TABLES if one.name in given]:
+        raise InputError(
+            f"{alone[0]} is about tables of requests", value=given[alone[0]], fix="pass input=TABLE"
+        )
     begun = time.monotonic()
     with removed_unused(folder):
         writable_folder(folder)

@@ -72,18 +72,30 @@ def parse(
 ) -> dict[str, Any] | None:
     """The flags that were given, by parameter name; None when --help was asked for and shown."""
 
+    values = reader(name, about, flags)(words)
+    return values if isinstance(values, dict) else None
+
+
+def reader(
+    name: str, about: str, flags: Iterable[inspect.Parameter]
+) -> Callable[[Sequence[str]], Any]:
+    """Reads words as `parse` does, many times over."""
+
     def given(**values: Any) -> dict[str, Any]:
         return values
 
     flags = list(flags)
-    _refuse_nowhere(flags, words)
     given.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]  # PEP 362
     given.__doc__ = about
     app = App(name=name, **_STYLE)
     app.default(given)
     app["--help"].show = False
-    values = _call(app, words)
-    return values if isinstance(values, dict) else None
+
+    def read(words: Sequence[str]) -> Any:
+        _refuse_nowhere(flags, words)
+        return _call(app, words)
+
+    return read
 
 
 def flag(

@@ -117,6 +117,11 @@ class Options(BaseModel):
         description="processor threads of a network's operations; default: 1 for small networks,"
         " else as set",
     )
+    exact: bool = Field(
+        False,
+        description="the same bytes whatever else is generated: each sample is computed by itself,"
+        " on one processor thread where threads does not say otherwise",
+    )
     observation: SkipJsonSchema[Observation | None] = Field(
         None, description="an `Observation`, the known part of the states"
     )
@@ -141,6 +146,14 @@ class Options(BaseModel):
     finished: SkipJsonSchema[Any] = Field(
         None, description="sample numbers to leave out: those that an earlier run has made"
     )
+
+    @property
+    def settled(self) -> Options:
+        """What `exact` means: products of matrices round differently in other batches and on other
+        numbers of threads."""
+        if not self.exact:
+            return self
+        return self.model_copy(update={"batch_size": 1, "threads": self.threads or 1})
 
     @property
     def each(self) -> int:

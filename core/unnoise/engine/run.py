@@ -106,6 +106,7 @@ def outputs(job: Job) -> Iterator[Output]:
 def ready(domain: Domain, model: Trained, request: Mapping[str, Any]) -> Job:
     """A request, checked and prepared. Errors: those of `unnoise.generate`."""
     options, own = split(domain.Request, request)
+    options = options.settled
     sampler = check_ahead(model, options)
     device = device_of(options.device)
     model = replace(model, denoiser=placed(model.denoiser, device))
@@ -257,6 +258,8 @@ def output_of(job: Job, draws: Sequence[Draw], made: Made) -> Output:
             **dict(sorted({**job.versions, **record.versions}.items())),
         },
     }
+    if options.exact:
+        provenance["exact"] = {"threads": options.threads}
     if job.notes:
         provenance["notes"] = list(job.notes)
     said = {draw.number: record.notes[draw.number] for draw in own if draw.number in record.notes}
