@@ -20,11 +20,11 @@ def company(job: Job) -> Hashable | None:
 
     Besides the model and the options that is what the domain says of each of its inputs,
     `Domain.alike`. A job that does not fit into one batch, a sampler that says something of each
-    sample and a deadline of one's own are for one request alone.
+    sample, a deadline of one's own and `exact` are for one request alone.
     """
     setting = job.setting
     options = setting.options
-    alone = isinstance(setting.sampler, SMC) or options.deadline is not None
+    alone = isinstance(setting.sampler, SMC) or options.exact or options.deadline is not None
     if alone or len(job.draws) > (options.batch_size or BATCH):
         return None
     used = {draw.input for draw in job.draws}

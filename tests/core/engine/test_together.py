@@ -69,6 +69,7 @@ def test_who_keeps_company():
     assert first != steps
     assert late is None
     assert company(jobs("points", [{**one, "num_samples": 65}])[0]) is None
+    assert company(jobs("points", [{**one, "num_samples": 1, "exact": True}])[0]) is None
 
 
 def test_a_domain_that_says_nothing_keeps_to_itself(monkeypatch):
