@@ -24,9 +24,11 @@ class Display(ABC, Generic[M]):
     Attributes
     ----------
     strip : how a page lays out a trajectory: moments side by side, or one below the other.
+    look : what to look at in the demo's samples and their way, in a sentence; plain text, or "".
     """
 
     strip: ClassVar[Literal["across", "down"]] = "across"
+    look: ClassVar[str] = ""
 
     @abstractmethod
     def preview(self, samples: Sequence[Any]) -> str:

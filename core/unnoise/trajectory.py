@@ -50,21 +50,21 @@ class Frame:
 
     def sample(self, k: int) -> State:
         """x of sample `k` alone, without padding, see `Layout.sample`."""
-        part, place = self._of(k)
+        part, place = self.located(k)
         return part.layout.sample(part.x, place)
 
     def prediction(self, k: int) -> State:
         """x_0 of sample `k` alone, without padding."""
-        part, place = self._of(k)
+        part, place = self.located(k)
         return part.layout.sample(part.x0, place)
 
     def told(self, k: int) -> dict[str, Tensor]:
         """The condition of sample `k` alone, one row of each of its tensors, padding included."""
-        part, place = self._of(k)
+        part, place = self.located(k)
         return {n: v[place : place + 1] for n, v in (part.condition or {}).items()}
 
-    def _of(self, k: int) -> tuple[Part, int]:
-        """The part that holds sample `k`, and its place there."""
+    def located(self, k: int) -> tuple[Part, int]:
+        """The part that holds sample `k`, and its place there. Raises InputError."""
         place = k
         for part in self.parts:
             if 0 <= place < part.layout.batch:

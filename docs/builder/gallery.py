@@ -37,26 +37,35 @@ class Example:
 EXAMPLES = {
     "generate": Example(("--steps", "25"), ("numbers.png", "guidance.png", "painting.png")),
     "own_kernel": Example((), (), out=False),
-    "conformers": Example(
-        ("--num-samples", "6", "--steps", "20"), ("00000.png", "00001.png", "00000.sdf")
-    ),
-    "timeseries": Example(("--steps", "300", "--num-samples", "20"), ("filled.png", "filled.csv")),
+    "conformers": Example(("--num-samples", "6", "--steps", "20"), ("conformers.html",)),
+    "timeseries": Example(("--steps", "30", "--num-samples", "8"), ("filled.png",)),
     "series_anomaly": Example(("--draws", "4"), ("mended.csv",)),
-    "speech_noise": Example((), ("noisy.wav", "purified.wav")),
-    "latent_windows": Example(("--steps", "600"), ("windows.png",)),
-    "families": Example(("--seconds", "6"), ("families.png",)),
-    "train_own_folder": Example(("--steps", "150"), ("samples.png",)),
+    "speech_noise": Example((), ("*.wav",)),
+    "latent_windows": Example(("--steps", "400"), ("samples.csv",)),
+    "families": Example(("--seconds", "5", "--samples", "1000"), ("families.png",)),
+    "train_own_folder": Example(("--steps", "100"), ("samples.png",)),
 }
 
 
+def stale() -> list[str]:
+    """The scripts that have changed since they last ran here, or never did."""
+    found = []
+    for name in EXAMPLES:
+        record = KEPT / name / "run.json"
+        kept = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        if kept.get("script") != digest(ROOT / "examples" / f"{name}.py"):
+            found.append(name)
+    return found
+
+
 def run(names: list[str] | None = None) -> None:
-    """Run scripts one after the other and keep what they make.
+    """Run scripts, by default all, one after the other and keep what they make.
 
     Raises
     ------
     RuntimeError : a script failed, or took more than `LIMIT` seconds of its two cores.
     """
-    for name in names or EXAMPLES:
+    for name in EXAMPLES if names is None else names:
         print(f"gallery: {name}", flush=True)
         one(name)
 
@@ -86,8 +95,12 @@ def one(name: str) -> None:
         folder = KEPT / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for file in example.files:
-            shutil.copyfile(out / file, folder / file)
+        for pattern in example.files:
+            found = sorted(out.glob(pattern))
+            if not found:
+                raise RuntimeError(f"{name} made no {pattern}")
+            for file in found:
+                shutil.copyfile(file, folder / file.name)
     record = {
         "command": " ".join(["python", f"examples/{name}.py", *example.words]),
         "printed": done.stdout.replace(place, ""),
@@ -113,10 +126,11 @@ def shown(name: str, pictures: Path) -> str:
     parts = [f"```sh\n{record['command']}\n```"]
     if record["printed"].strip():
         parts.append(f"```text\n{record['printed'].strip()}\n```")
-    for file in EXAMPLES[name].files:
-        copy = pictures / f"{name}-{file}"
-        shutil.copyfile(folder / file, copy)
-        parts.append(_file(copy, f"{name}: {file}"))
+    for file in sorted(folder.iterdir()):
+        if file.name != "run.json":
+            copy = pictures / f"{name}-{file.name}"
+            shutil.copyfile(file, copy)
+            parts.append(_file(copy, file.name))
     said = f"{record['seconds']} s on two cores, {record['processor_seconds']} s of processors"
     if record["script"] != digest(script):
         said += "; the script has changed since"
@@ -128,6 +142,9 @@ def _file(path: Path, words: str) -> str:
     link = f"/_pictures/{path.name}"
     if path.suffix in (".png", ".svg", ".jpg"):
         return f"![{words}]({link})"
+    if path.suffix == ".html":
+        frame = f'<iframe src="../_pictures/{html.escape(path.name)}" title="{words}"></iframe>'
+        return f"{frame}\n\n[{words}]({link})"
     if path.suffix in (".wav", ".flac", ".mp3"):
         return f'{words}\n\n<audio controls src="../_pictures/{html.escape(path.name)}"></audio>'
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any, Literal, final
 
 from unnoise.api import generate, model_for, shipped
+from unnoise.demo.moments import last_way, moments, spread
 from unnoise.demo.recipe import command_line, python_lines
 from unnoise.discovery.domains import domain_named
 from unnoise.discovery.loader import strict
@@ -18,11 +19,8 @@ from unnoise.engine.output import Output
 from unnoise.errors import ConfigError, UnnoiseError
 from unnoise.model import Model
 from unnoise.specs import DomainInfo
-from unnoise.trajectory import Callback, Frame
+from unnoise.trajectory import Callback
 from unnoise.trajectory import Progress as Position
-
-MOMENTS = 10
-ROWS = 4
 
 _EMPTY = frozenset(  # elements without an end tag
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"]
@@ -45,6 +43,7 @@ class Shown:
     """What a domain made. Fragments are HTML, everything else is text."""
 
     samples: str
+    look: str
     strip: Strip | None
     facts: tuple[tuple[str, str], ...]
     hash: str
@@ -91,27 +90,6 @@ def section_of(info: DomainInfo, progress: Callable[[str, float], None] | None =
     return Section(info, result, outcome, time.perf_counter() - begun)
 
 
-def moments(frames: Sequence[Frame], count: int = MOMENTS) -> list[Frame]:
-    """At most `count` frames, from the last one at the highest time on: evenly spread in time.
-
-    A plan of several diffusions is shown by its last one, and of a time that a run visits again
-    and again the last visit.
-    """
-    highest = max(frame.t for frame in frames)
-    first = max(i for i, frame in enumerate(frames) if frame.t == highest)
-    way = frames[first:]
-    end = way[-1].t
-    goals = [highest + (end - highest) * k / (count - 1) for k in range(count)]
-    chosen = {min(range(len(way)), key=lambda i: (abs(way[i].t - goal), -i)) for goal in goals}
-    return [way[i] for i in sorted(chosen)]
-
-
-def spread(total: int, count: int = ROWS) -> list[int]:
-    """At most `count` of the numbers 0 .. total - 1, first and last among them."""
-    count = min(count, total)
-    return sorted({round(i * (total - 1) / max(count - 1, 1)) for i in range(count)})
-
-
 def check_fragment(fragment: object, origin: str) -> str:
     """`fragment` if it is HTML with every element closed: one that is not would swallow the rest
     of the page. Raises ConfigError."""
@@ -144,6 +122,7 @@ def _run(name: str, callback: Callback | None) -> tuple[Shown | None, str]:
         samples=check_fragment(
             domain.display.preview(output.samples), f"{type(domain.display).__name__}.preview"
         ),
+        look=domain.display.look,
         strip=_strip(domain, model, output),
         facts=_facts(output),
         hash=model.hash,
@@ -157,8 +136,9 @@ def _run(name: str, callback: Callback | None) -> tuple[Shown | None, str]:
 def _strip(domain: Domain, model: Model, output: Output) -> Strip | None:
     if not output.trajectory:
         return None
-    frames = moments(output.trajectory)
-    found = domain.display.moments(frames, spread(min(frame.batch for frame in frames)), model)
+    rows = spread(min(frame.batch for frame in last_way(output.trajectory)))
+    frames = moments(output.trajectory, rows)
+    found = domain.display.moments(frames, rows, model)
     if not found:
         return None
     origin = f"{type(domain.display).__name__}.moments"

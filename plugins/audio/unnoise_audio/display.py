@@ -5,14 +5,16 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
+
+from torch import Tensor
 
 from unnoise.display import Display
 from unnoise.domain import Trained
 from unnoise.spaces import Layout, tensor
 from unnoise.trajectory import Frame
 from unnoise_audio import files
-from unnoise_audio.pictures import figure_of, image, png, small
+from unnoise_audio.pictures import close, figure_of, image, loudest, png
 from unnoise_audio.sound import Audio
 
 
@@ -20,22 +22,32 @@ from unnoise_audio.sound import Audio
 class Sounds(Display[Trained]):
     """Players, spectrograms, and the spectrogram on its way from noise."""
 
+    look: ClassVar[str] = (
+        "Listen to the original and the result. The mel says from the start where the sound is "
+        "loud; below, close by, the harmonics of the voice come out of that noise."
+    )
+
     def preview(self, samples: Sequence[Audio]) -> str:
         return "".join(_shown(sample) for sample in samples)
 
     def moments(
         self, frames: Sequence[Frame], rows: Sequence[int], model: Trained
     ) -> list[list[str]]:
-        """The sound behind the coefficients at each time, whose noise has the spectrum of the mel
-        from the first moment on."""
+        """The sound behind the coefficients at each time, close by: its noise has the spectrum of
+        the mel from the first moment on, and the harmonics of the voice come out of that."""
+        rate = model.configuration.mel.sample_rate
 
-        def cell(frame: Frame, k: int) -> str:
+        def wave(frame: Frame, k: int) -> Tensor:
             state = tensor(frame.sample(k))[None]
             told = {n: v[:, : state.shape[1]] for n, v in frame.told(k).items()}
-            wave = tensor(model.decode(state, Layout.dense(1, state.shape[1:]), told))
-            return small(wave.flatten(), model.configuration.mel.sample_rate)
+            return tensor(model.decode(state, Layout.dense(1, state.shape[1:]), told)).flatten()
 
-        return [[cell(frame, k) for frame in frames] for k in rows]
+        found = []
+        for k in rows:
+            waves = [wave(frame, k) for frame in frames]
+            where = loudest(waves[-1], rate)
+            found.append([close(one[where], rate) for one in waves])
+        return found
 
     def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> Sequence[Path]:
         """One file of what was handed out in parts."""

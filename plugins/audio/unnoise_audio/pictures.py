@@ -19,13 +19,18 @@ from unnoise_audio.sound import Audio
 
 SHOWN: Final = 80.0
 """Decibels below the loudest that a picture shows."""
+CLOSE: Final = 0.4
+LOW: Final = 1000.0
+"""Seconds and Hz of the part of a sound that is seen on its way from noise."""
 _COLUMNS: Final = 2000
 _COLOURS: Final = "magma"
 
 
-def decibels(waveform: Float[Tensor, " samples"], rate: int) -> np.ndarray[Any, Any]:
-    """(frequencies, frames) level in decibels, of windows of 25 ms."""
-    size = max(16, rate // 40)
+def decibels(
+    waveform: Float[Tensor, " samples"], rate: int, window: float = 0.025
+) -> np.ndarray[Any, Any]:
+    """(frequencies, frames) level in decibels, of windows of so many seconds."""
+    size = max(16, round(rate * window))
     fft = 1 << (size - 1).bit_length()
     hop = max(1, size // 4, len(waveform) // _COLUMNS)
     x = torch.stft(
@@ -90,21 +95,27 @@ def image(data: bytes, what: str) -> str:
     return f'<img src="data:image/png;base64,{source}" alt="{what}" style="max-width:100%">'
 
 
-def small(waveform: Float[Tensor, " samples"], rate: int) -> str:
-    """A spectrogram without axes, as an HTML element."""
-    values = decibels(waveform, rate)
+def loudest(waveform: Float[Tensor, " samples"], rate: int) -> slice:
+    """The loudest `CLOSE` seconds."""
+    size = min(len(waveform), round(CLOSE * rate))
+    power = waveform.double().square().cumsum(0)
+    begin = int((power[size - 1 :] - power[: len(power) - size + 1]).argmax())
+    return slice(begin, begin + size)
+
+
+def close(waveform: Float[Tensor, " samples"], rate: int) -> str:
+    """A spectrogram without axes, as an HTML element: what lies below `LOW` Hz, of windows long
+    enough to see the harmonics of a voice, which is what comes out of noise; that the noise is
+    loud where the sound will be, the mel has said before."""
+    values = decibels(waveform, rate, 0.064)
+    values = values[: max(8, round(len(values) * 2 * LOW / rate))]
     buffer = io.BytesIO()
-    loudest = float(values.max())
+    top = float(values.max())
     matplotlib.image.imsave(
-        buffer,
-        values[::-1],
-        cmap=_COLOURS,
-        format="png",
-        vmin=loudest - SHOWN,
-        vmax=max(loudest, -99.0),
+        buffer, values[::-1], cmap=_COLOURS, format="png", vmin=top - 40.0, vmax=max(top, -99.0)
     )
     source = base64.b64encode(buffer.getvalue()).decode()
     return (
         f'<img src="data:image/png;base64,{source}" alt="spectrogram"'
-        ' style="width:100%;height:6em">'
+        ' style="width:100%;height:9em">'
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import ClassVar, final
 
 from PIL import Image
 
@@ -17,6 +17,11 @@ from unnoise_images.pictures import html_cell, html_grid, to_images
 @final
 class Pictures(Display[Trained]):
     """A grid of pictures, and each picture on its way from noise."""
+
+    look: ClassVar[str] = (
+        "Each digit has the class it was asked for, and no two are alike; on the way the stroke "
+        "is decided early, its edge late."
+    )
 
     def preview(self, samples: Sequence[Image.Image]) -> str:
         return html_grid(samples)

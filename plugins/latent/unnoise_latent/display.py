@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from itertools import groupby
-from typing import final
+from typing import ClassVar, final
 
 from PIL import Image
 
@@ -30,6 +30,10 @@ _TITLES = {
 class Pictures(Display[Trained]):
     """A row of pictures for each thing that was asked for, and each picture on its way from
     noise."""
+
+    look: ClassVar[str] = (
+        "The codes are what diffuses: halfway, a picture is what the decoder makes of a noisy code."
+    )
 
     def preview(self, samples: Sequence[Image.Image]) -> str:
         rows = []

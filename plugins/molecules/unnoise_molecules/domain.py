@@ -26,6 +26,7 @@ from unnoise.model import Metric
 from unnoise.objectives import Objective
 from unnoise.samplers import Restart, Start, time_at
 from unnoise.spaces import ZeroCoM, tensor
+from unnoise.trajectory import Frame
 from unnoise_molecules import data
 from unnoise_molecules.begin import start_of, started
 from unnoise_molecules.check import check
@@ -43,7 +44,7 @@ from unnoise_molecules.network_geodiff import Displacement, DualEncoder
 from unnoise_molecules.objectives import Concentrated, DualDistance
 from unnoise_molecules.request import Request
 from unnoise_molecules.scaffold import Scaffold, find, observed, read_scaffold
-from unnoise_molecules.view import gather_and_show, preview
+from unnoise_molecules.view import along, gather_and_show, preview, ways
 
 RETRIES = 5
 """How often a conformer that fails its check is drawn again."""
@@ -86,12 +87,23 @@ class Prepared:
 class Conformations(Display[Trained]):
     """Molecules in 3D on a page, and one SDF file for each."""
 
+    look: ClassVar[str] = (
+        "Eight conformers of one molecule, laid over each other: the same bonds and the same "
+        "hand, other angles."
+    )
+
     def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> list[Path]:
         """For each molecule one SDF file, its picture, and all in 3D on one page."""
         return gather_and_show(groups, folder)
 
     def preview(self, samples: Sequence[Chem.Mol]) -> str:
         return preview([mol for mol in samples if mol.GetNumConformers()])
+
+    def moments(
+        self, frames: Sequence[Frame], rows: Sequence[int], model: Trained
+    ) -> list[list[str]]:
+        """The atoms of each sample with the bonds that they are to have."""
+        return [ways(along(frames, k)) for k in rows]
 
 
 @final
@@ -104,7 +116,12 @@ class Molecules(Trainable):
     display: ClassVar[Display[Trained]] = Conformations()
     bundle: ClassVar[Path | None] = Path(__file__).parent / "bundle"
     metrics: ClassVar[Mapping[str, type[Metric]]] = {"conformers": Conformers}
-    demo: ClassVar[Mapping[str, Any]] = {"smiles": "C[C@H](N)C(=O)O", "num_samples": 8}
+    demo: ClassVar[Mapping[str, Any]] = {
+        "smiles": "C[C@H](N)C(=O)O",
+        "num_samples": 8,
+        "begin": "noise",
+        "steps": 20,
+    }
 
     def defaults(self, configuration: Configuration) -> Mapping[str, Any]:
         if configuration.network == "geodiff":

@@ -51,6 +51,24 @@ def draw(mol: Chem.Mol, size: tuple[int, int] = (480, 360), turn: float = 0.0) -
     return turntable(mol, size, [turn])[0]
 
 
+def one_by_one(mol: Chem.Mol, size: tuple[int, int]) -> list[Image.Image]:
+    """Each conformer (at most `MOST`) in a picture of its own and at a scale of its own, all
+    superposed on the last one. Raises InputError without a conformer."""
+    if mol.GetNumConformers() == 0:
+        raise InputError("the molecule has no conformer to draw")
+    turned = Chem.Mol(mol)
+    turned.RemoveAllConformers()
+    for conformer in reversed(list(mol.GetConformers())):  # superposed on the first, seen along it
+        turned.AddConformer(Chem.Conformer(conformer), assignId=True)
+    pictures = []
+    for places in _placed(turned)[::-1]:
+        places = places - (places.max(0) + places.min(0)) / 2
+        reach = np.abs(places).max(0) + _SHOWN
+        scale = (0.5 - _MARGIN) * min(size[0] / reach[0], size[1] / reach[1])
+        pictures.append(_painted(mol, places[None], size, scale, _FINE))
+    return pictures
+
+
 def turntable(mol: Chem.Mol, size: tuple[int, int], turns: Sequence[float]) -> list[Image.Image]:
     """`draw` at each of these angles, at one scale."""
     if mol.GetNumConformers() == 0:

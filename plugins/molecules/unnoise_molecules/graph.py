@@ -17,7 +17,7 @@ A mirror image has the same codes and the opposite `stereo_sign`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -96,6 +96,20 @@ def batched(graphs: Sequence[Data]) -> tuple[Layout, dict[str, Tensor]]:
     layout = Layout.ragged(batch.ptr.diff().tolist(), (3,))
     names = ("atoms", "pair_index", "pair_codes", "stereo_index", "stereo_sign")
     return layout, {name: batch[name] for name in names}
+
+
+def drawable(condition: Mapping[str, Tensor], rows: range) -> Chem.Mol:
+    """Elements and bonds of the molecule whose atoms are these rows of a network's condition: a
+    Mol to draw, that was not sanitised and has no hydrogens besides."""
+    mol = Chem.RWMol()
+    for code in condition["atoms"][rows.start : rows.stop, 0].tolist():
+        mol.AddAtom(Chem.Atom(ELEMENTS[code]))
+    pairs, kinds = condition["pair_index"].T.tolist(), condition["pair_codes"][:, 0].tolist()
+    orders = {number: order for order, number in _ORDER.items()}
+    for (i, j), kind in zip(pairs, kinds, strict=True):
+        if kind in orders and i in rows:
+            mol.AddBond(i - rows.start, j - rows.start, orders[kind])
+    return mol.GetMol()
 
 
 def signed_volumes(

@@ -22,9 +22,12 @@ from rdkit import Chem
 from rdkit.Chem import rdMolAlign
 
 from unnoise.errors import InputError
+from unnoise.spaces import tensor
 from unnoise.storage.files import disk_errors, replace_file
-from unnoise_molecules.drawing import MOST, draw, turntable
+from unnoise.trajectory import Frame
+from unnoise_molecules.drawing import MOST, draw, one_by_one, turntable
 from unnoise_molecules.ensemble import ensembles, gather, sdf
+from unnoise_molecules.graph import drawable
 from unnoise_molecules.ranking import select
 
 SIZE: Final = (320, 240)
@@ -45,6 +48,28 @@ def cell(mol: Chem.Mol, size: tuple[int, int] = (160, 120)) -> str:
     """An `img` of the conformers of `mol` that fills the width it is given."""
     picture = draw(mol, (2 * size[0], 2 * size[1]))
     return f'<img style="width:100%;display:block" alt="conformer" src="{_png(picture)}">'
+
+
+def along(frames: Sequence[Frame], k: int) -> Chem.Mol:
+    """Sample `k` of a trajectory: a molecule with a conformer for each frame, in order."""
+    part, place = frames[-1].located(k)
+    first = int(part.layout.points[:place].sum())
+    rows = range(first, first + int(part.layout.points[place]))
+    mol = drawable(part.condition or {}, rows)
+    for frame in frames:
+        conformer = Chem.Conformer(len(rows))
+        conformer.SetPositions(tensor(frame.sample(k)).double().numpy())
+        mol.AddConformer(conformer, assignId=True)
+    return mol
+
+
+def ways(mol: Chem.Mol) -> list[str]:
+    """Conformers one by one, seen from one side at one scale: an `img` of each."""
+    width, height = 160, 120
+    return [
+        f'<img style="width:100%;display:block" alt="" src="{_png(picture)}">'
+        for picture in one_by_one(mol, (2 * width, 2 * height))
+    ]
 
 
 def write_png(mol: Chem.Mol, path: Path, size: tuple[int, int] = (960, 720)) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import final
+from typing import ClassVar, final
 
 from PIL import Image
 
@@ -21,6 +21,11 @@ from unnoise_purify.samples import Case
 @final
 class Purifications(Display[Trained]):
     """What was given, what came of it, the difference, and the classifier's answers."""
+
+    look: ClassVar[str] = (
+        "What the attack added is in the difference; the answer beside it is the classifier's, "
+        "before and after."
+    )
 
     def preview(self, samples: Sequence[Image.Image]) -> str:
         cases = [Case.of(sample) for sample in samples]

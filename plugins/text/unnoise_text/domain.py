@@ -39,12 +39,12 @@ from unnoise.objectives import (
     VariationalBound,
 )
 from unnoise.samplers import Confidence, FirstHitting, Order, Sampler
-from unnoise.spaces import Layout, State, tensor
-from unnoise.trajectory import Frame
+from unnoise.spaces import Layout, tensor
 from unnoise.windows import block
-from unnoise_text import data, pages
+from unnoise_text import data
 from unnoise_text.canvas import Canvas, canvas, fixed, given
 from unnoise_text.configuration import CALLER, Configuration
+from unnoise_text.display import Pages, shown_mask
 from unnoise_text.guided import GuidedByText
 from unnoise_text.lm_folders import is_folder, read_folder
 from unnoise_text.network import network_of
@@ -68,31 +68,6 @@ class Prepared:
     measured: bool
     matching: Matching | None
     options: Options
-
-
-@final
-class Pages(Display[Trained]):
-    """Paragraphs, and each canvas on its way from masks to words."""
-
-    strip: ClassVar[Literal["across", "down"]] = "down"
-
-    def preview(self, samples: Sequence[str]) -> str:
-        return pages.paragraphs(samples)
-
-    def terminal(self, state: State, model: Trained) -> str:
-        configuration, row = model.configuration, tensor(state)[0].tolist()
-        return pages.canvas_line(row, _mask(configuration), configuration.vocabulary)
-
-    def moments(
-        self, frames: Sequence[Frame], rows: Sequence[int], model: Trained
-    ) -> list[list[str]]:
-        """The canvas of each sample at each moment."""
-        configuration = model.configuration
-        vocabulary, mask = configuration.vocabulary, _mask(configuration)
-        return [
-            [pages.canvas_html(tensor(f.sample(k)).tolist(), mask, vocabulary) for f in frames]
-            for k in rows
-        ]
 
 
 _BROUGHT = ("tokenizer", "alphabet", "kernel", "graph", "neighbours", "transitions")
@@ -227,7 +202,7 @@ class Text(Trainable):
             some = next(w for w in units if w is not None)
             denoiser = Measured(denoiser, torch.stack([some if w is None else w for w in units]))
         end = configuration.known.end if configuration.known.ends else None
-        mask = _mask(configuration)
+        mask = shown_mask(configuration)
         rows = [Row.of(one.canvas, end is not None) for one in own]
         size = max(one.canvas.size for one in own)
         step = request.block or size
@@ -277,7 +252,7 @@ def _matching(
 ) -> Matching | None:
     if pattern is None:
         return None
-    mask = _mask(configuration)
+    mask = shown_mask(configuration)
     if mask is None:
         raise InputError(
             "patterns are for the absorbing kernel", value=configuration.kernel, limit="absorbing"
@@ -367,10 +342,6 @@ def _sampler(request: Request, model: Trained) -> Sampler | None:
     sampler = Confidence(Order(request.order))
     sampler.check(model.denoiser.kernel)
     return sampler
-
-
-def _mask(configuration: Configuration) -> int | None:
-    return mask_of(configuration) if configuration.kernel == "absorbing" else None
 
 
 def _parametrization(configuration: Configuration) -> Parametrization:

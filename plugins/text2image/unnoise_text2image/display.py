@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from PIL import Image
 
@@ -18,6 +18,11 @@ from unnoise_images.pictures import data_uri, html_cell, to_images
 @final
 class Pictures(Display[Trained]):
     """Pictures with their prompts under them, and each picture on its way from noise."""
+
+    look: ClassVar[str] = (
+        "Colours and faces follow the words; the model is under-trained, and of most objects "
+        "there is a colour and a blob."
+    )
 
     def preview(self, samples: Sequence[Image.Image]) -> str:
         return (

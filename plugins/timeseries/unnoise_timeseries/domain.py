@@ -50,6 +50,11 @@ class Prepared:
 class Frames(Display[Trained]):
     """Bands around the known values, and one table beside the samples."""
 
+    look: ClassVar[str] = (
+        "The bands widen into a gap and close at its ends: that is how sure the model is, hour "
+        "by hour."
+    )
+
     def gather(self, groups: Sequence[Sequence[Path]], folder: Path) -> Sequence[Path]:
         """filled.csv (the median), quantiles.csv and filled.png beside the samples."""
         return files.gather([path for group in groups for path in group], folder)

@@ -17,6 +17,7 @@ import torch
 
 import unnoise
 from unnoise.demo import run_demo
+from unnoise.demo.moments import moments, spread
 from unnoise.discovery import registry
 from unnoise.errors import InputError, PluginError
 from unnoise.storage.bundle import write_bundle
@@ -191,9 +192,14 @@ def test_the_page_shows_samples_trajectory_facts_and_recipes(toy, tmp_path, caps
     shown = [json.loads(text) for text in page.text["p"] if text.startswith("[[")]
     assert shown[1] == out.samples
     assert len(shown[0]) == 1
-    # 4 of 5 samples and the only one, at 10 moments, the last of which is the sample
+    # 4 of 5 samples and the only one, at their moments, the last of which is the sample
     cells = page.text["i"]
-    assert len(cells) == 10 + 4 * 10
+    of_ring = [cell for cell in cells if cell.startswith("4: ")]
+    again = {"num_samples": 5, "shift": [-1.5, 2], "word": "<b> it's", "return_trajectory": True}
+    way = unnoise.generate("ring", seed=0, **again).trajectory
+    assert len(of_ring) == len(moments(way, spread(5)))
+    assert 5 < len(of_ring) <= 10
+    assert 4 * len(of_ring) < len(cells) <= 4 * len(of_ring) + 10
     assert cells[-1] == f"4: {out.states[4, 0].item():.6f}"
     assert page.text["dd"][:4] == ["1", "DDIM(eta=0.0)", "20", "20"]
     assert [text[:12] for text in page.code() if re.fullmatch("[0-9a-f]{12}", text)] == [
