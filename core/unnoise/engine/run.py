@@ -21,9 +21,10 @@ from unnoise.domain import Domain, Draw, Partial, Refused, Task, Trained
 from unnoise.engine.named import spelled
 from unnoise.engine.options import split
 from unnoise.engine.output import Output
-from unnoise.engine.place import computing, device_of, placed
+from unnoise.engine.place import device_of, placed
 from unnoise.engine.request import check_ahead, draws_of
 from unnoise.engine.task import Record, Setting, on_cpu, run_task
+from unnoise.engine.threads import threads
 from unnoise.errors import ConfigError, InputError
 from unnoise.noise import NoiseSource
 from unnoise.spaces import State
@@ -158,8 +159,7 @@ def run_batch(job: Job, draws: Sequence[Draw], noise: NoiseSource, index: int) -
     try:
         while True:
             options = setting.options
-            where = computing(setting.device, options.dtype, options.threads)
-            with torch_as_usual(), where:
+            with torch_as_usual(), threads(options.threads):
                 try:
                     item = plan.send(sent)
                 except StopIteration as stop:

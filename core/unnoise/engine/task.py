@@ -18,9 +18,9 @@ from unnoise.discovery.parts import versions
 from unnoise.domain import Refused, Task, Trained
 from unnoise.engine.named import named_sampler, spelled
 from unnoise.engine.options import Options
-from unnoise.engine.place import placed
+from unnoise.engine.place import computing, placed
 from unnoise.engine.request import begin_of, grid_of, sampler_of, steps_of
-from unnoise.engine.threads import fitting, threads
+from unnoise.engine.threads import fitting
 from unnoise.errors import Cancelled, ConfigError, InputError, NonFiniteError
 from unnoise.kernels import GaussianKernel, ProductKernel, TransitionKernel
 from unnoise.noise import NoiseSource
@@ -112,7 +112,8 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
         named = None if isinstance(named, Custom) else spelled(named)
     record.grid = named
     run = Diffusion(denoiser, layout, noise, _moved(task.condition, device))
-    with threads(options.threads or fitting(denoiser, x)):
+    # what a plan does by itself, decoding among it, is no business of the networks' precision
+    with computing(device, options.dtype, options.threads or fitting(denoiser, x)):
         end = _walked(setting, record, run, sampler, x, grid, observation)
     record.evaluations += task.evaluations + run.evaluations
     record.versions |= versions(task.denoiser, task.sampler, task.observation)

@@ -81,6 +81,13 @@ def prepared(request: Request, model: Trained, options: Options) -> list[Prepare
         raise InputError(
             "guidance needs a model with classes", value=scale, fix="leave guidance_scale out"
         )
+    labels = request.label if isinstance(request.label, list) else [request.label]
+    if scale is not None and scale != 1 and all(label in (None, NONE) for label in labels):
+        raise InputError(
+            "guidance_scale says how strongly a label is followed, and there is none",
+            value=scale,
+            fix="pass label= too, or leave guidance_scale out",
+        )
     start = None if request.strength is None else _time(request.strength, model)
     found = []
     for one in inputs_of(label=request.label, source=request.source, source_b=request.source_b):

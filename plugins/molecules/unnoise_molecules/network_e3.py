@@ -105,6 +105,13 @@ class E3Network(nn.Module):
     ) -> Float[Tensor, "rows 3"]:
         if condition is None or layout.index is None:
             raise InputError("a molecule's graph is needed, and a ragged layout")
+        if torch.is_autocast_enabled(inputs.device.type):
+            raise ConfigError(
+                "distances of molecules are computed in float32",
+                value=str(torch.get_autocast_dtype(inputs.device.type)).removeprefix("torch."),
+                limit="no other precision",
+                fix="leave dtype=, or the precision of a training, out",
+            )
         sigma = torch.exp(4 * label.double())
         unit = torch.sqrt(sigma**2 + self.sigma_data**2)
         x = inputs * layout.expand(unit, inputs)

@@ -162,6 +162,13 @@ class Text(Trainable):
         if request.outside is not None:
             configuration = configuration.reading(request.outside)
         found = [canvas_of(configuration, **one) for one in request.inputs]
+        scale = request.guidance_scale
+        if scale not in (None, 1) and not any(p.text for one in found for p in one.pieces):
+            raise InputError(
+                "guidance_scale says how closely what is given is followed, and nothing is",
+                value=scale,
+                fix="pass prompt=, suffix= or template=, or leave guidance_scale out",
+            )
         size = max(one.size for one in found)
         if request.block is None and size > configuration.length:
             raise InputError(

@@ -96,7 +96,14 @@ class Request(BaseModel):
             )
         if self.pattern is not None and self.json_schema is not None:
             raise InputError("a pattern and a json_schema", fix="leave one out")
-        if self.pattern is not None or self.json_schema is not None:
+        patterned = self.pattern is not None or self.json_schema is not None
+        if "particles" in self.model_fields_set and not patterned:
+            raise InputError(
+                "particles fill a gap with a pattern, and there is none",
+                value=self.particles,
+                fix="leave particles out, or pass pattern=",
+            )
+        if patterned:
             for name in ("order", "block"):
                 if getattr(self, name) is not None:
                     raise InputError(

@@ -133,7 +133,7 @@ def _attention(
     found = attn.Wo(found.transpose(1, 2).flatten(2))
     if rows is None or to is None:
         return found, None
-    whole = hidden.new_zeros(hidden.shape)
+    whole = found.new_zeros(hidden.shape)  # half precision where that is computed in
     whole[rows] = found[torch.arange(to.shape[1], device=to.device) < rows.sum(1)[:, None]]
     return whole, None
 

@@ -81,6 +81,7 @@ def prepared(request: Request, model: Trained, options: Options) -> list[Prepare
         image=request.image,
         mask=request.mask,
     )
+    _check_read(request, fields, configuration, first.scale)
     found = []
     for one in fields:
         picture = _picture(one["image"], configuration, model)
@@ -104,6 +105,40 @@ def prepared(request: Request, model: Trained, options: Options) -> list[Prepare
             )
         )
     return found
+
+
+def _check_read(
+    request: Request,
+    fields: Sequence[Mapping[str, Any]],
+    configuration: Configuration,
+    scale: float,
+) -> None:
+    """InputError for what was asked for and would be read by nothing."""
+    asked = request.model_fields_set
+    if request.guidance_scale not in (None, 1) and not any(
+        one[name].strip() for one in fields for name in ("prompt", "negative_prompt")
+    ):
+        raise InputError(
+            "guidance_scale says how strongly a prompt is followed, and there is none",
+            value=request.guidance_scale,
+            fix="pass prompt= too, or leave guidance_scale out",
+        )
+    away = any(one["negative_prompt"].strip() for one in fields)
+    if scale == 1 and away and configuration.stage != "upsampler":
+        raise InputError(
+            "at a guidance_scale of 1 the prompt is followed as trained, and no negative_prompt"
+            " leads away from anything",
+            value=scale,
+            fix="leave negative_prompt out, or choose another guidance_scale",
+        )
+    if configuration.stage == "base":
+        for name in ("upsampler_scale", "upsampler_steps", "upsampler_noise"):
+            if name in asked:
+                raise InputError(
+                    "this model is a base alone, and enlarges nothing",
+                    value=f"{name}={getattr(request, name)}",
+                    fix=f"leave {name} out, or use a cascade",
+                )
 
 
 def _said(reader: Reader, text: str, what: str) -> list[str]:

@@ -126,7 +126,7 @@ def test_discrete_steps_are_a_limit():
         m.generate(steps=1, start=Start(torch.zeros(1, 2), 0.55))
 
 
-@pytest.mark.parametrize("steps", [3, 11, 25, [1.0, 0.7, 0.3]])
+@pytest.mark.parametrize("steps", [3, 11, 25, [1.0, 0.7, 0.0]])
 def test_numbers_that_are_not_finite(steps):
     broken = model()
     with torch.no_grad():

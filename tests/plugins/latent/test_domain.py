@@ -81,7 +81,8 @@ def test_guidance_is_around_the_prior_when_there_is_a_label(model: Model) -> Non
     found = denoiser(label=1, guidance_scale=2.5)
     assert isinstance(found, ClassifierFree)
     assert (found.scale, found.unconditional["label"].tolist()) == (2.5, [2])
-    assert denoiser(guidance_scale=2.5) is model.denoiser
+    with pytest.raises(InputError, match="there is none"):
+        denoiser(guidance_scale=2.5)
     assert denoiser(label=1) is model.denoiser
 
 
