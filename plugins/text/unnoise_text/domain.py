@@ -45,7 +45,7 @@ from unnoise_text import data
 from unnoise_text.canvas import Canvas, canvas, fixed, given
 from unnoise_text.configuration import CALLER, Configuration
 from unnoise_text.display import Pages, shown_mask
-from unnoise_text.guided import GuidedByText
+from unnoise_text.guided import GuidedByText, check_given
 from unnoise_text.lm_folders import is_folder, read_folder
 from unnoise_text.network import network_of
 from unnoise_text.noise import kernel_of, mask_of
@@ -162,13 +162,7 @@ class Text(Trainable):
         if request.outside is not None:
             configuration = configuration.reading(request.outside)
         found = [canvas_of(configuration, **one) for one in request.inputs]
-        scale = request.guidance_scale
-        if scale not in (None, 1) and not any(p.text for one in found for p in one.pieces):
-            raise InputError(
-                "guidance_scale says how closely what is given is followed, and nothing is",
-                value=scale,
-                fix="pass prompt=, suffix= or template=, or leave guidance_scale out",
-            )
+        check_given(request.guidance_scale, [p.text for one in found for p in one.pieces])
         size = max(one.size for one in found)
         if request.block is None and size > configuration.length:
             raise InputError(

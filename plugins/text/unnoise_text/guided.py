@@ -13,6 +13,7 @@ for pictures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -20,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unnoise.denoise import Condition, Denoiser
-from unnoise.errors import ConfigError
+from unnoise.errors import ConfigError, InputError
 from unnoise.kernels import Absorbing, corruption_of
 from unnoise.spaces import Layout, State, Time, tensor
 from unnoise_text.by_token import ByToken
@@ -71,3 +72,13 @@ class GuidedByText(ByToken):
         never = torch.isinf(own) | torch.isinf(others)
         guided = torch.lerp(others, own, self.scale).masked_fill(never, -torch.inf)
         return torch.where(visible, own, guided.log_softmax(-1))
+
+
+def check_given(scale: float | None, texts: Sequence[str | None]) -> None:
+    """Raise InputError for guidance to what is given where nothing is."""
+    if scale not in (None, 1) and not any(texts):
+        raise InputError(
+            "guidance_scale says how closely what is given is followed, and nothing is",
+            value=scale,
+            fix="pass prompt=, suffix= or template=, or leave guidance_scale out",
+        )
