@@ -64,7 +64,12 @@ class DiagonalGaussian(Head):
 @final
 @dataclass(frozen=True)
 class FixedGaussian(Head):
-    """N(output, std^2)."""
+    """N(output, std^2): the output is the mean, in the units of what is encoded or decoded.
+
+    Raises
+    ------
+    ConfigError : `std` is not a positive number.
+    """
 
     std: float = 1.0
 

@@ -46,7 +46,8 @@ class Proposal(ABC):
 
 
 class Potential(ABC):
-    """log g(x_0)."""
+    """What samples shall obey: log g(x_0), nats, one number for each sample, of states and not of
+    the data that a codec makes of them. Samples are drawn from p(x_0) g(x_0) / Z."""
 
     @abstractmethod
     def log(self, x0: State, layout: Layout) -> Float[Tensor, " batch"]:
