@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import base64
 import io
-import json
 import os
 import random
 import subprocess
@@ -182,25 +181,22 @@ def report(seen: Seen, chosen: Any, left: list[str], after: list[str]) -> None:
     third = len(seen.memory) // 3
     middle = [max(row[k] for row in seen.memory[third : 2 * third] or seen.memory) for k in (1, 2)]
     end = [max(row[k] for row in seen.memory[2 * third :] or seen.memory) for k in (1, 2)]
-    print(
-        json.dumps(
-            {
-                "clients": chosen.clients,
-                "seconds": chosen.seconds,
-                "answers": dict(seen.statuses),
-                "per second": round(len(seen.seconds) / chosen.seconds, 1),
-                "wrong or lost": len(seen.wrong),
-                "the first": seen.wrong[:3],
-                "p50 s": round(float(half), 3),
-                "p99 s": round(float(most), 3),
-                "MB in the middle third, server and worker": [round(m) for m in middle],
-                "MB in the last third": [round(m) for m in end],
-                "folders of requests left": left,
-                "left after the server": after,
-            },
-            indent=1,
-        )
-    )
+    rows = {
+        "clients": chosen.clients,
+        "seconds": f"{chosen.seconds:g}",
+        "answers": ", ".join(f"{n} of status {status}" for status, n in seen.statuses.items()),
+        "wrong or lost": len(seen.wrong),
+        "a second": f"{len(seen.seconds) / chosen.seconds:.1f}",
+        "half within, s": f"{half:.1f}",
+        "99 % within, s": f"{most:.1f}",
+        "server, MB, middle and last third": " and ".join(f"{m[0]:.0f}" for m in (middle, end)),
+        "worker, MB": " and ".join(f"{m[1]:.0f}" for m in (middle, end)),
+        "folders left": len(left) + len(after),
+    }
+    for fault in seen.wrong[:3]:
+        print(fault, file=sys.stderr)
+    print(f"| {' | '.join(rows)} |\n|{'---|' * len(rows)}")
+    print(f"| {' | '.join(map(str, rows.values()))} |")
 
 
 def drawn(rows: list[tuple[float, float, float]]) -> str:

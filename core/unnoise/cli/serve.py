@@ -21,6 +21,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    name: list[str] | None = None,
     model: dict[str, Path] | None = None,
     device: list[str] | None = None,
     threads: int | None = None,
@@ -43,6 +44,8 @@ def serve(
         Address to listen at; 0.0.0.0 for every network of this machine.
     port
         0 takes a free one.
+    name
+        Host under which a proxy in front of it serves it.
     model
         A model beside the shipped ones, --model.NAME FOLDER: requests say it by its name.
     device
@@ -73,14 +76,15 @@ def serve(
         )
     if not 0 <= port < 2**16:
         raise InputError("there is no such port", value=port, limit="0 to 65535")
-    for name, number in (("queue", queue), ("samples", samples), ("steps", steps)):
+    for what, number in (("queue", queue), ("samples", samples), ("steps", steps)):
         if number < 1:
-            raise InputError(f"{name} is at least 1", value=number)
+            raise InputError(f"{what} is at least 1", value=number)
     if min(work, seconds, body, body_seconds) <= 0:
         raise InputError("limits are positive", value=(work, seconds, body, body_seconds))
     return _run(
         host,
         port,
+        name or [],
         {name: str(path.resolve()) for name, path in (model or {}).items()},
         device or [None],
         threads,
@@ -99,6 +103,7 @@ def serve(
 def _run(
     host: str,
     port: int,
+    names: list[str],
     models: dict[str, str],
     devices: list[str] | list[None],
     threads: int | None,
@@ -119,7 +124,7 @@ def _run(
             file=sys.stderr,
         )
     chosen: Any = limits
-    settings = Settings(Limits(**chosen), models, devices, threads, token, local)
+    settings = Settings(Limits(**chosen), models, devices, threads, token, local, names)
     config = uvicorn.Config(
         application(settings),
         host=host,

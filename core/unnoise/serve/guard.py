@@ -26,11 +26,14 @@ _App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 @dataclass(frozen=True)
 class Guard:
     """ASGI: refuses a request without the token with 401, and with 403 one that a page of another
-    site sends, or that reached a server on this machine under a foreign name (DNS rebinding)."""
+    site sends, or that reached a server on this machine under a foreign name (DNS rebinding).
+
+    `names` are those under which a proxy serves it."""
 
     app: _App
     token: str
     local: bool
+    names: frozenset[str] = frozenset()
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         refused = self._refused(scope) if scope["type"] == "http" else None
@@ -47,7 +50,7 @@ class Guard:
     def _refused(self, scope: _Scope) -> Refusal | None:
         headers = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in scope["headers"]}
         host = headers.get("host", "")
-        if self.local and host and _name(f"//{host}") not in _LOCAL:
+        if self.local and host and _name(f"//{host}") not in (*_LOCAL, *self.names):
             return Refusal(
                 403,
                 InputError(
@@ -55,7 +58,7 @@ class Guard:
                 ),
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and not self._own(origin, host):
             return Refusal(
                 403, InputError("a page of another site may not ask here", value=origin, limit=host)
             )
@@ -73,6 +76,9 @@ class Guard:
                 fix="send Authorization: Bearer TOKEN; the token is UNNOISE_TOKEN of the server",
             ),
         )
+
+    def _own(self, origin: str, host: str) -> bool:
+        return origin.partition("://")[2] == host or _name(origin) in self.names
 
 
 def _name(address: str) -> str | None:

@@ -55,6 +55,7 @@ class Settings:
     threads : of a worker's network; None as torch has it.
     token : that clients must have; empty for none.
     local : whether it is bound to this machine alone.
+    names : of hosts, under which a proxy serves it.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -63,6 +64,7 @@ class Settings:
     threads: int | None = None
     token: str = ""
     local: bool = True
+    names: Sequence[str] = ()
 
 
 def application(settings: Settings) -> Guard:
@@ -79,7 +81,7 @@ def application(settings: Settings) -> Guard:
     )
     _routes(app, server)
     app.openapi = lambda: described(app, forms, bool(settings.token))  # type: ignore[method-assign]
-    return Guard(app, settings.token, settings.local)
+    return Guard(app, settings.token, settings.local, frozenset(settings.names))
 
 
 def forms_of(models: Mapping[str, str]) -> dict[str, Form]:

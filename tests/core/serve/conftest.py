@@ -145,7 +145,18 @@ def server(start: Callable[..., Any]) -> Any:
 @pytest.fixture(scope="session")
 def strict(start):
     """A server that asks for a token and takes on little."""
-    flags = ("--queue", "1", "--samples", "8", "--work", "100", "--seconds", "2")
+    flags = (
+        "--name",
+        "example.net",
+        "--queue",
+        "1",
+        "--samples",
+        "8",
+        "--work",
+        "100",
+        "--seconds",
+        "2",
+    )
     return start(*flags, env={"UNNOISE_TOKEN": "sesame"})
 
 

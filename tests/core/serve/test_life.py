@@ -117,6 +117,15 @@ def test_pages_of_other_sites(server):
     assert "this machine alone" in refused(rebound, 403)["text"]
 
 
+def test_behind_a_proxy(strict):
+    """--name is the host of the proxy, which may hand it on or not."""
+    authorization = {"authorization": "Bearer sesame"}
+    for headers in ({"host": "example.net"}, {"origin": "https://example.net"}):
+        assert samples(ask(strict, {}, headers={**authorization, **headers}))
+    other = {"origin": "https://example.net.org", **authorization}
+    refused(ask(strict, {}, headers=other), 403)
+
+
 @pytest.mark.slow
 def test_nothing_is_left_by_a_server(start):
     for how, first in ((signal.SIGTERM, True), (signal.SIGKILL, False)):

@@ -51,7 +51,7 @@ const valued = (word, types) => {
     : /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(word) && types.has("number");
   if (!number) return word;
   const value = Number(word);
-  if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
+  if (/^[+-]?\d+$/.test(word) && !Number.isSafeInteger(value)) {
     throw new Error("numbers above 2^53 cannot be sent from this page; use the API");
   }
   return value;

@@ -129,6 +129,7 @@ element("request").addEventListener("submit", async (event) => {
   element("go").disabled = true;
   element("stop").hidden = false;
   say("Generating.");
+  if (matchMedia("(max-width: 56rem)").matches) element("outcome").scrollIntoView();
   try {
     const body = new FormData();
     body.append("request", JSON.stringify(asked.request));
