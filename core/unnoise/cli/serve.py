@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import socket
 import sys
@@ -79,8 +80,9 @@ def serve(
     for what, number in (("queue", queue), ("samples", samples), ("steps", steps)):
         if number < 1:
             raise InputError(f"{what} is at least 1", value=number)
-    if min(work, seconds, body, body_seconds) <= 0:
-        raise InputError("limits are positive", value=(work, seconds, body, body_seconds))
+    limits = (work, seconds, body, body_seconds)
+    if not all(0 < limit < math.inf for limit in limits):
+        raise InputError("limits are positive", value=limits)
     return _run(
         host,
         port,

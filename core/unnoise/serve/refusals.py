@@ -62,7 +62,9 @@ class Refusal(Exception):
 
 def refusal(error: UnnoiseError, fields: Iterable[str] = ()) -> Refusal:
     """The answer to an error about a request that has these fields."""
-    return Refusal(_STATUS.get(type(error), 422), error, field_of(error, fields))
+    of_fields = not isinstance(error, Cancelled | NonFiniteError)  # of the run: no field is wrong
+    field = field_of(error, fields) if of_fields else None
+    return Refusal(_STATUS.get(type(error), 422), error, field)
 
 
 def field_of(error: UnnoiseError, fields: Iterable[str]) -> str | None:
