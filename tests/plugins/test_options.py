@@ -14,7 +14,9 @@ from pydantic import TypeAdapter
 
 import unnoise
 from unnoise.cli import main
-from unnoise.discovery.domains import trainable_named
+from unnoise.cli.parser import flags, parse
+from unnoise.discovery.domains import domain_named, trainable_named
+from unnoise.domain import Trainable
 from unnoise.errors import ConfigError
 from unnoise.fields import check_read
 from unnoise.specs import Only
@@ -141,3 +143,13 @@ def test_a_model_to_start_from_gives_what_another_goal_does_not_read(pictures):
     with pytest.raises(ConfigError, match="do not fit"):  # of another goal, and not for its options
         unnoise.train("images", pictures, "d", initial=first, **other, **whole)
     unnoise.train("images", None, "c", resume=True, steps=2)
+
+
+@pytest.mark.parametrize("name", ["purify", *TRAINABLE])
+def test_no_flag_needs_to_be_given(name):
+    """The defaults of a domain's fields are no words, and stand for themselves."""
+    domain = domain_named(name)
+    kinds = [domain.Request, *domain.metrics.values()]
+    kinds += [domain.Configuration] if isinstance(domain, Trainable) else []
+    for kind in kinds:
+        assert parse(name, "", flags(kind, name, required=False), []) == {}

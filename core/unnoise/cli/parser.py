@@ -167,6 +167,8 @@ def _of_field(name: str, field: FieldInfo, group: str, required: bool) -> inspec
     if not field.is_required() and not callable(field.default_factory):
         default = field.default
     annotation = _readable(field.annotation)
+    if isinstance(default, BaseModel):  # no word would read as it
+        default = None
     if get_origin(annotation) is list and isinstance(default, (str, int, float)):
         default = [default]  # one value stands for a list of one, here too
     about = " ".join(filter(None, [field.description, _limits(field)]))
