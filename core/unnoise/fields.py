@@ -196,7 +196,8 @@ def _limit(first: Any, field: FieldInfo | None) -> str | None:
             if context.get(name) is not None
         )
     if first["type"] == "missing" and field is not None:  # too few values of a tuple
-        return f"{len(get_args(field.annotation))} values"
+        several = get_origin(field.annotation) is tuple
+        return f"{len(get_args(field.annotation))} values" if several else None
     bounds = {name: context[name] for name in _SIGNS if name in context}
     for one in field.metadata if field is not None and len(first["loc"]) == 1 else ():
         own = {name: getattr(one, name, None) for name in _SIGNS}

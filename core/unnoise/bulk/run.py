@@ -16,9 +16,11 @@ from unnoise.storage.files import (
     TEMPORARY,
     disk_errors,
     remove_leftovers,
+    removed_unused,
     replace_file,
     writable_folder,
 )
+from unnoise.storage.reading import whole
 from unnoise.storage.tensors import file_digest
 
 MANIFEST: Final = "manifest.json"
@@ -118,7 +120,7 @@ class Bulk:
             raise InputError(
                 f"the table has a column that is no field of {self.job.domain!r}",
                 value=unknown[0],
-                limit=", ".join(sorted(self.names)),
+                limit=", ".join(map(repr, sorted(self.names))),
                 fix=f"{near} or carry it along: carry={unknown[0]}".removeprefix(" or "),
             )
         if missing := sorted(self.carry - set(self.table.columns)):
@@ -144,8 +146,9 @@ class Bulk:
                     fix="name another folder, or remove this one",
                 )
             return _listed(known)
-        writable_folder(self.job.out / SAMPLES)
-        shards = self._write_requests()
+        with removed_unused(self.job.out / SAMPLES):
+            writable_folder(self.job.out / SAMPLES)
+            shards = self._write_requests()
         replace_file(
             self.job.out / MANIFEST,
             _bytes({"of": decides, "complete": False, "shards": [asdict(one) for one in shards]}),
@@ -155,20 +158,27 @@ class Bulk:
     def _write_requests(self) -> list[Shard]:
         shards: list[Shard] = []
         first = begin = place = row = 0
-        with open(self.job.out / REQUESTS, "wb", buffering=_HELD) as file:
-            for row, given in enumerate(self.table.rows(), 1):
-                place += file.write(_bytes(self._request(given)) + b"\n")
-                if row - first == self.size:
-                    shards.append(Shard(len(shards), first, begin, place))
-                    first, begin = row, place
-        if row > first:
-            shards.append(Shard(len(shards), first, begin, place))
-        if not shards:
-            raise InputError("the table has no rows", value=str(self.table.path))
+        temporary = self.job.out / f"{TEMPORARY}{REQUESTS}"
+        try:
+            with open(temporary, "wb", buffering=_HELD) as file:
+                for row, given in enumerate(self.table.rows(), 1):
+                    place += file.write(_bytes(self._request(given)) + b"\n")
+                    if row - first == self.size:
+                        shards.append(Shard(len(shards), first, begin, place))
+                        first, begin = row, place
+            if row > first:
+                shards.append(Shard(len(shards), first, begin, place))
+            if not shards:
+                raise InputError("the table has no rows", value=str(self.table.path))
+            temporary.replace(self.job.out / REQUESTS)
+        finally:  # of a table that is wrong nothing is left
+            temporary.unlink(missing_ok=True)
         return shards
 
     def _request(self, given: Row) -> Row:
         try:
+            for name, value in given.items():
+                whole(value if isinstance(value, str) else repr(value), name)
             request = self.read({n: v for n, v in given.items() if n not in self.carry})
             return {"request": json.loads(json.dumps(request, default=_unwritable))}
         except UnnoiseError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias, final
 
 from unnoise.errors import InputError
+from unnoise.storage.reading import json_of
 
 Row: TypeAlias = "dict[str, Any]"
 RESULTS: Final = ("row", "sample", "file", "sha256", "error")
@@ -105,7 +106,7 @@ class JsonLines(Table):
             for number, line in enumerate(file):
                 if not line.strip():
                     continue
-                row = json.loads(line)
+                row = json_of(line, once=True)
                 if not isinstance(row, dict):
                     raise InputError(
                         f"line {number + 1} of {str(self.path)!r} is no object",
@@ -118,7 +119,8 @@ class JsonLines(Table):
             yield {name: value for name, value in row.items() if value is not None}
 
     def write(self, target: Path, found: Iterator[list[Mapping[str, Any]]]) -> None:
-        with open(target, "w", encoding="utf-8") as file:
+        # half a character, for which its row has an error, is written as it was: \ud83d
+        with open(target, "w", encoding="utf-8", errors="backslashreplace") as file:
             for row, results in zip(self._objects(), found, strict=True):
                 for one in results:
                     file.write(json.dumps({**row, **one}, ensure_ascii=False) + "\n")
@@ -220,7 +222,7 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(
             f"{str(path)!r} is not UTF-8", value=f"byte {error.start}", fix="save it as UTF-8"
         ) from error
-    except (csv.Error, json.JSONDecodeError) as error:
+    except (csv.Error, ValueError) as error:
         raise InputError(
             f"{str(path)!r} is damaged", value=str(error), fix="write it anew"
         ) from error

@@ -152,7 +152,7 @@ def _code(error: UnnoiseError) -> int:
 
 
 _ARGUMENT: Final = re.compile(
-    r"\([^()]*\)|(?<![\w.])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|[(\[][^()\[\]]*[)\]]|\.\.\.|[\w./]*)|'[^']*'"
+    r"\([^()]*\)|(?<![\w.])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|[(\[][^()\[\]]*[)\]]|\.\.\.|[\w./]*)|(?<!\w)'[^']*'"
     r"|(?<![\w./-])(?P<word>[a-z]+(?:_[a-z]+)+)(?![\w./])"
 )
 _FIELD: Final = re.compile(r"\b(?:request field|unknown option|option) '([a-z][\w.]*)'")

@@ -66,7 +66,7 @@ def _worded(domain: Domain) -> Callable[[Row], Row]:
     """Reads the words of a row as a command line would."""
     shared = flags(Options, "Common", skip=set(OPTIONS) - set(SPOKEN))
     own = flags(domain.Request, domain.name, required=False)
-    return partial(_row, domain, reader(domain.name, "", [*shared, *own]))
+    return partial(_row, domain, reader(f"unnoise generate {domain.name}", "", [*shared, *own]))
 
 
 def _row(

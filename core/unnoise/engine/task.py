@@ -150,7 +150,7 @@ def _walked(
             raise Cancelled(
                 f"the deadline passed at t = {step.t:.3g} of batch {record.batch + 1} of"
                 f" {setting.batches}",
-                fix="allow more time, or fewer steps; finished batches come from generate_iter",
+                fix="allow more time, or fewer steps",
             )
         if i % _CHECK_EVERY == 0:
             _check_state(x, step.t, run.layout, limits)

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unnoise.errors import InputError
+from unnoise.storage.reading import json_of
 from unnoise_audio.front_ends import check, named, refuse
 from unnoise_audio.mel import MelConfiguration, mel_spectrogram
 from unnoise_audio.reading import changes, load_mono
@@ -152,11 +153,11 @@ def _values(mel: Any) -> tuple[Any, Any]:
             if "mel" not in found:
                 raise InputError(f"{str(mel)!r} has no array 'mel'", value=sorted(found))
             own = found.get("mel_configuration")
-            return found["mel"], None if own is None else json.loads(str(own))
+            return found["mel"], None if own is None else json_of(str(own))
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         raise InputError(
             f"{str(mel)!r} cannot be read as a mel",
-            value=str(error),
+            value="objects, which numpy pickles" if "pickle" in str(error) else str(error),
             limit=".npy or .npz of numbers",
         ) from error
 
@@ -173,7 +174,7 @@ def _told(given: Any, own: Any) -> MelConfiguration:
     value = own if given is None else given
     if isinstance(value, (str, Path)) and Path(value).suffix == ".json":
         try:
-            value = json.loads(Path(value).read_text())
+            value = json_of(Path(value).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{str(value)!r} is no file of a configuration: {error}") from error
     if not isinstance(value, (str, Mapping, MelConfiguration)):

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from unnoise.errors import BundleError, InputError
 from unnoise.storage.files import disk_errors
+from unnoise.storage.reading import json_of
 from unnoise.storage.tensors import fit_weights, read_tensors, tensor_bytes
 
 SHIPPED: Final = Path(__file__).parent / "judge"
@@ -82,7 +83,7 @@ def read(folder: Path) -> FeatureNet:
     InputError : there is no such folder. BundleError : it is damaged.
     """
     try:
-        own: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        own: dict[str, Any] = json_of((folder / _CONFIG).read_text(encoding="utf-8"))
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and thrown away
             network = FeatureNet(int(own["channels"]), list(own["classes"]), bool(own["turns"]))
     except OSError as error:

@@ -48,6 +48,7 @@ from unnoise.errors import (
     nearest,
 )
 from unnoise.spaces import Layout
+from unnoise.storage.reading import json_of
 from unnoise_images.foreign import loaded, of_diffusers
 
 _KIND: Final = "AutoencoderKL"
@@ -329,7 +330,7 @@ def _number(value: object) -> bool:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json_of(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise BundleError(f"there is no {path.name} in {str(path.parent)!r}") from error
     except (OSError, ValueError) as error:

@@ -108,6 +108,8 @@ def _table(file: IO[bytes], path: str, column: str | None, separator: str) -> It
             limit=", ".join(names) or "none: the file is empty",
             fix=nearest(wanted or "smiles", names) or "name the column of the SMILES with column=",
         )
+    if names.count(wanted) > 1:
+        raise InputError(f"two columns of {path!r} have one name", value=wanted, fix="rename one")
     title = _first([name for name in names if name != wanted], _NAMES)
     while True:
         try:
@@ -120,6 +122,10 @@ def _table(file: IO[bytes], path: str, column: str | None, separator: str) -> It
             return
         if any(cell.strip() for cell in row):
             where = f"{path!r}, line {rows.line_num}"
+            if any(cell.strip() for cell in row[len(names) :]):
+                what = "has another number of cells"
+                yield Record(where, InputError(f"{where} {what}", value=len(row), limit=len(names)))
+                continue
             yield _row(dict(zip(names, map(str.strip, row), strict=False)), where, wanted, title)
 
 

@@ -8,7 +8,6 @@ which knows no Python.
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from unnoise.compat import without_broken_torchaudio
 from unnoise.errors import BundleError, InputError
+from unnoise.storage.reading import json_of
 from unnoise.storage.tensors import fit_weights, read_tensors
 from unnoise_images.foreign import loaded
 from unnoise_purify.digits import digits
@@ -189,7 +189,7 @@ def _transformers(folder: Path) -> nn.Module:
             f"there are no safetensors in {str(folder)!r}",
             fix="save it with safe_serialization=True; pickled weights are not opened",
         )
-    settings = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    settings = _object(folder / _CONFIG)
     if "auto_map" in settings:
         raise InputError(
             f"{str(folder)!r} brings code of its own, which is not run", value=settings["auto_map"]
@@ -207,12 +207,23 @@ def _transformers(folder: Path) -> nn.Module:
     return Normalised(Logits(model), mean, std, size)
 
 
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InputError."""
+    try:
+        found = json_of(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{str(path)!r} is damaged: it is not a JSON object")
+    return found
+
+
 def _preprocessing(
     folder: Path, channels: int
 ) -> tuple[Sequence[float], Sequence[float], tuple[int, int] | None]:
     """Mean, std and size that a folder asks for."""
     path = folder / _PREPROCESSOR
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    told = _object(path) if path.is_file() else {}
     mean, std = [0.0] * channels, [1.0] * channels
     if told.get("do_normalize", True) and "image_mean" in told:
         mean, std = told["image_mean"], told["image_std"]

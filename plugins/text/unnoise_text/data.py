@@ -17,11 +17,12 @@ from torch.utils.data import Dataset
 from unnoise.errors import ConfigError, InputError, LimitExceeded
 from unnoise.fields import configured
 from unnoise.storage.tensors import digest
+from unnoise_text.byte_pairs import learned_tokenizer, pieces
 from unnoise_text.characters import Characters, Vocabulary
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.documents import counted, documents
 from unnoise_text.noise import adjacency_of, frequencies, informed, transitions_of
-from unnoise_text.vocabulary import BPE, Subwords, learned_tokenizer, pieces, read_tokenizer
+from unnoise_text.vocabulary import BPE, Subwords, read_tokenizer
 
 MOST_TOKENS: Final = 1 << 31
 """Largest part of a data set, held in memory with 4 bytes a token."""
@@ -178,8 +179,10 @@ def _texts(
 ) -> Iterator[str]:
     """The documents of one part; every 1 / share-th is held out, a single one by its last tenth."""
     held_out = configuration.held_out or 0
+    if configuration.held_out is None and part == "validation":
+        held_out = number  # a model of elsewhere, which was trained on none of them
     for i, text in enumerate(documents(source, configuration.field)):
-        if number == 1 and held_out:
+        if number == 1 and configuration.held_out:
             cut = len(text) - len(text) // 10
             yield text[:cut] if part == "train" else text[cut:]
             continue

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from unnoise.errors import InputError, left_out
+from unnoise.storage.reading import json_of, separated, whole
 
 SUFFIXES: Final = (".txt", ".md", ".jsonl", ".csv", ".tsv", ".parquet")
 _FIELDS: Final = ("text", "content", "document")
@@ -66,7 +64,7 @@ def _other(source: Path) -> list[str]:
     return [
         path.relative_to(source).as_posix()
         for path in sorted(source.rglob("*"))
-        if path.is_file()
+        if (path.is_file() or not path.exists())  # or a link to nothing
         and path not in read
         and not any(part.startswith(".") for part in path.relative_to(source).parts)
     ]
@@ -116,24 +114,20 @@ def _lines(path: Path, field: str | None) -> Iterator[str]:
 
 
 def _table(path: Path, field: str | None) -> Iterator[str]:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    csv.field_size_limit(min(sys.maxsize, 1 << 31))
+    separator, what = "\t" if path.suffix.lower() == ".tsv" else ",", repr(str(path))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, delimiter=separator, strict=True)
-            names = list(rows.fieldnames or ())
-            name = _field(names, field, repr(str(path)))
-            for row in rows:
-                yield _string(row[name], name, f"{str(path)!r}, line {rows.line_num}")
+            names, rows = separated(file, what, separator)
+            name = _field(names, field, what)
+            for line, row in rows:
+                yield _string(row[name], name, f"{what}, line {line}")
     except UnicodeDecodeError as error:
-        raise InputError(f"{str(path)!r} is not UTF-8", value=f"byte {error.start}") from error
-    except csv.Error as error:
-        raise InputError(f"{str(path)!r} is no table: {error}") from error
+        raise InputError(f"{what} is not UTF-8", value=f"byte {error.start}") from error
 
 
 def _row(line: str, path: Path, number: int) -> Any:
     try:
-        return json.loads(line)
+        return json_of(line)
     except ValueError as error:
         raise InputError(f"{str(path)!r}, line {number} is not JSON: {error}") from error
 
@@ -213,18 +207,3 @@ def _string(value: Any, name: str, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where}: field {name!r} is not text", value=type(value).__name__)
     return whole(value, where)
-
-
-def whole(text: str, where: str) -> str:
-    """`text`. InputError where it holds half of a character, a lone surrogate, which no file can
-    say: what "\\ud83d" without its other half makes of a JSON file."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{where} holds half of a character",
-            value=f"{text[error.start]!a} at place {error.start}",
-            limit="text that can be written as UTF-8",
-            fix="write it again, as a whole character or without it",
-        ) from error
-    return text

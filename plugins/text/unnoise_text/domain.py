@@ -180,7 +180,7 @@ class Text(Trainable):
         sampler = _sampler(request, model)
         measured = any(piece.unit for one in found for piece in one.pieces)
         if measured:
-            sampler = _one_by_one(request, model)
+            sampler = _one_by_one(request, options, model)
         pattern = expression(request.pattern, request.json_schema)
         rules = [_matching(pattern, one, request, configuration) for one in found]
         if pattern is not None and options.sampler is None:
@@ -292,9 +292,10 @@ def _matched(
     return texts
 
 
-def _one_by_one(request: Request, model: Trained) -> Sampler:
+def _one_by_one(request: Request, options: Options, model: Trained) -> Sampler:
     """What gaps of words or characters need: InputError where something else was asked for."""
-    for name, asked in (("order", request.order), ("block", request.block)):
+    others = {"order": request.order, "block": request.block}
+    for name, asked in (others | {"steps": options.steps, "grid": options.grid}).items():
         if asked is not None:
             raise InputError(
                 "gaps that are measured in words or characters are filled a token at a time",

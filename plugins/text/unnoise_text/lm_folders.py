@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -14,6 +13,7 @@ from torch import nn
 from unnoise.compat import without_broken_torchaudio
 from unnoise.denoise import Masked, NetworkDenoiser
 from unnoise.errors import BundleError, InputError
+from unnoise.storage.reading import json_of
 from unnoise_text.characters import Outside
 from unnoise_text.configuration import Configuration, Learned
 from unnoise_text.network import Encoder, attention_of, unprobed
@@ -45,7 +45,7 @@ class Found:
 def is_folder(folder: Path) -> bool:
     """Whether this looks like what `save_pretrained` wrote: a model and its tokenizer."""
     try:
-        content = json.loads((folder / "config.json").read_bytes())
+        content = json_of((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return False
     tokens = any((folder / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json"))
@@ -73,6 +73,8 @@ def read_folder(folder: str | Path, length: int | None = None, outside: Outside 
     frame = vocabulary.frame
     most = _positions(network) - sum(map(len, frame))
     asked = min(most, LONGEST) if length is None else length
+    if not isinstance(asked, int) or isinstance(asked, bool):
+        raise InputError("the length is a whole number", value=length, limit=f"2 to {most}")
     if not 2 <= asked <= most:
         raise InputError("the length is beyond the network", value=asked, limit=f"2 to {most}")
     configuration = Configuration(

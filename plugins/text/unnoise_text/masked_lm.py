@@ -24,6 +24,7 @@ from torch import nn
 
 from unnoise.denoise import Masked, NetworkDenoiser
 from unnoise.errors import InputError
+from unnoise.fields import configured
 from unnoise.model import Model
 from unnoise.spaces import Layout
 from unnoise_text.called import Called
@@ -85,6 +86,15 @@ def masked_lm(
     InputError : no such mask, or a tokenizer of more tokens than the network.
     ConfigError : the network returns something else.
     """
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            "the network is a torch.nn.Module",
+            value=type(network).__name__,
+            fix="put what you call into the forward of one",
+        )
+    if isinstance(mask, bool | float):
+        raise InputError("the mask token is a number or a name", value=mask)
+    plain = configured(Configuration, {"outside": outside, "length": length})
     found = tokenizer_of(tokenizer, outside)
     number = found.number(mask) if isinstance(mask, str) else found.mask if mask is None else mask
     called = Called(network.eval(), shift)
@@ -113,9 +123,7 @@ def masked_lm(
         hash=vocabulary.hash,
         vocab=vocab,
     )
-    configuration = Configuration(
-        outside=outside, length=length, architecture=CALLER, learned=learned
-    )
+    configuration = plain.model_copy(update={"architecture": CALLER, "learned": learned})
     domain, kernel = Text(), kernel_of(configuration)
     denoiser = NetworkDenoiser(called, kernel, Masked(number))
     card = {"data": "see the network that was handed in"}

@@ -147,8 +147,9 @@ def _array(path: str, what: str) -> np.ndarray:
     try:
         return np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError) as error:
+        said = "it holds objects, which numpy pickles" if "pickle" in str(error) else error
         raise InputError(
-            f"{what} cannot be read: {error}", value=path, limit="a .npy file"
+            f"{what} cannot be read: {said}", value=path, limit="a .npy file of numbers"
         ) from error
 
 

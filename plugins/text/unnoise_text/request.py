@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unnoise.domain import inputs_of
 from unnoise.errors import InputError
+from unnoise.storage.reading import whole
 from unnoise_text.canvas import LONGEST
 from unnoise_text.characters import Outside
-from unnoise_text.documents import whole
 
 Order: TypeAlias = Literal["random", "left-to-right", "confidence", "margin", "entropy"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -21,7 +21,6 @@ from unnoise_text.characters import Outside, Reading, Vocabulary, lacking
 from unnoise_text.folding import Folding
 
 BPE: Final = "bpe:"
-LARGEST: Final = 1 << 18
 
 
 def _byte_level() -> dict[str, int]:
@@ -72,6 +71,8 @@ class Subwords(Vocabulary):
             tokenizer = Tokenizer.from_str(self.content)
         except Exception as error:  # the library raises bare Exceptions
             raise ConfigError("this is not a tokenizer.json", value=str(error)[:200]) from error
+        if not tokenizer.get_vocab_size(with_added_tokens=False):
+            raise ConfigError("this tokenizer has no tokens")
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True  # as text, that is
@@ -159,7 +160,16 @@ class Subwords(Vocabulary):
 
     def _encoded(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Tokens, and where in `text` the unknown ones come from."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        tokenizer = self._tokenizer
+        try:
+            encoding = tokenizer.encode(text, add_special_tokens=False)
+        except Exception as error:  # the library raises bare Exceptions, here for want of a token
+            raise InputError(
+                "the tokenizer cannot read this text",
+                value=text[:60],
+                limit=str(error).partition("\n")[0][:200],
+                fix="give the tokenizer a token for what it does not know",
+            ) from error
         pairs = list(zip(encoding.ids, encoding.offsets, strict=True))
         no_text = self.special - {self.unknown}
         # A vocabulary may have a special token as a word of its own. Cut in two it is text.
@@ -327,56 +337,6 @@ def not_loaded(folder: Path, what: str, error: Exception) -> UnnoiseError:
             )
     said = (str(error).splitlines() or [""])[0][:200]
     return InputError(what, value=str(folder), fix=f"{type(error).__name__}: {said}")
-
-
-def learned_tokenizer(texts: Iterable[str], size: int, outside: Outside) -> Subwords:
-    """Byte-pair encoding of `size` tokens learned from `texts`, lossless.
-
-    With outside="error" it begins with all 256 bytes, so that nothing is outside. Else its alphabet
-    is closed: the bytes of `texts`.
-    """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    whole = outside == "error"
-    least = 258 if whole else 64
-    if not least <= size <= LARGEST:
-        raise ConfigError(
-            "size of a vocabulary",
-            value=size,
-            limit=f"{least} to {LARGEST}",
-            fix="outside='fold' needs fewer, without the bytes that the texts lack" * whole,
-        )
-    special = [_MASK] if whole else [_UNKNOWN, _MASK]
-    tokenizer = Tokenizer(models.BPE(unk_token=None if whole else _UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if whole else [],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(pieces(texts), trainer)
-    return Subwords(
-        tokenizer.to_str(),
-        mask=tokenizer.token_to_id(_MASK),
-        unknown=tokenizer.token_to_id(_UNKNOWN),
-        outside=outside,
-    )
-
-
-_UNKNOWN, _MASK = "[ UNK ]", "[ MASK ]"  # with spaces, which byte pairs write otherwise
-
-
-def pieces(texts: Iterable[str]) -> Iterator[str]:
-    """Long texts in pieces that the library takes well, cut at spaces."""
-    for text in texts:
-        start = 0
-        while start < len(text):
-            end = text.find(" ", start + 10_000)
-            end = len(text) if end < 0 else end
-            yield text[start:end]
-            start = end
 
 
 def _replaced(text: str, spans: Sequence[tuple[int, int]], by: Callable[[str], str]) -> str:

@@ -15,8 +15,6 @@ other words there are parts of their own, which training does not see. Without i
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from torch.utils.data import Dataset
 
 from unnoise.errors import InputError, LimitExceeded, left_out
 from unnoise.fields import configured
+from unnoise.storage.reading import json_of, separated, whole
 from unnoise.storage.tensors import digest
 from unnoise_images.data import MOST_BYTES
 from unnoise_images.files import SMALLEST, SUFFIXES, opened, shown_size, to_pixels
@@ -298,7 +297,7 @@ def _rows(table: Path) -> Iterator[Captioned]:
         texts = given if isinstance(given, (list, tuple)) else [given]
         if bad := [text for text in texts if not isinstance(text, str | None)]:
             raise InputError(f"a caption in {where} is no text", value=bad[0])
-        captions = tuple(text.strip() for text in texts if text and text.strip())
+        captions = tuple(whole(text, where).strip() for text in texts if text and text.strip())
         yield Captioned(file, captions, str(row.get("split") or ""))
 
 
@@ -323,7 +322,7 @@ def _jsonl(path: Path) -> Iterator[Mapping[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json_of(line)
         except ValueError as error:
             raise InputError(f"line {number} of {path.name} is no JSON: {error}") from error
         if not isinstance(row, dict):
@@ -332,7 +331,8 @@ def _jsonl(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
-    yield from csv.DictReader(_text(path).splitlines(keepends=True))
+    _, rows = separated(_text(path).splitlines(keepends=True), path.name)
+    yield from (row for _, row in rows)
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ from pydantic import (
 from torch import Tensor
 
 from unnoise.errors import InputError
+from unnoise.storage.reading import whole
 from unnoise_images.files import recorded
 from unnoise_images.request import PICTURES
 
@@ -94,9 +95,13 @@ class Request(BaseModel):
 
     @model_validator(mode="after")
     def _together(self) -> Request:
-        for given in ("mask", "strength"):
-            if self.image is None and getattr(self, given) is not None:
-                raise InputError(f"{given} was given without image", fix="pass image= too")
+        for one in ("mask", "strength"):
+            if self.image is None and getattr(self, one) is not None:
+                raise InputError(f"{one} was given without image", fix="pass image= too")
+        for name in ("prompt", "negative_prompt"):
+            given = getattr(self, name)
+            for text in given if isinstance(given, list) else [given]:
+                whole(text, name)
         low, high = self.guidance_interval
         if not 0 <= low <= high <= 1:
             raise InputError(

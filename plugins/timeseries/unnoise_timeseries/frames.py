@@ -233,7 +233,7 @@ def _frame(data: Any) -> pd.DataFrame:
     if len(data) == 0 or data.shape[1] == 0:
         axis = "sample(s)" if len(data) == 0 else "feature(s)"
         raise FrameError(
-            f"the frame is empty: 0 {axis} (shape={data.shape}) while a minimum of 1 is required."
+            f"the frame is empty: 0 {axis} (shape {data.shape}) while a minimum of 1 is required."
         )
     return data
 
@@ -266,7 +266,7 @@ def _numbers(frame: pd.DataFrame, j: int) -> np.ndarray[Any, np.dtype[np.float64
             value=str(column.iloc[0]),
             fix=f"frame.set_index({name!r})",
         )
-    if column.dtype == object:
+    if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
         column = _from_objects(name, column)
     if not types.is_numeric_dtype(column.dtype) or types.is_complex_dtype(column.dtype):
         raise _no_number(name, column, column.notna().to_numpy())
@@ -305,8 +305,9 @@ def _from_objects(name: Any, column: pd.Series[Any]) -> pd.Series[Any]:
     words = column.map(lambda value: isinstance(value, str | bytes | bool | np.bool_))
     words = words.to_numpy(dtype=bool)
     bad = column.notna().to_numpy() & (found.isna().to_numpy() | words)
-    if bad.any():
-        raise _no_number(name, column, bad)
+    if bad.any():  # of a file that has one word every cell is text: the word is what is wrong
+        unread = bad & found.isna().to_numpy()
+        raise _no_number(name, column, unread if unread.any() else bad)
     return found
 
 

@@ -68,8 +68,10 @@ def read_file(path: Path) -> pd.DataFrame:
         if suffix == ".parquet":
             return pd.read_parquet(path)
         if suffix in (".xlsx", ".xls"):
+            _check_names(pd.read_excel(path, header=None, nrows=1, dtype=str), path)
             return pd.read_excel(path, na_values=list(MISSING))
         if suffix in TABLES:
+            _check_names(pd.read_csv(path, header=None, nrows=1, dtype=str), path)
             return read_csv(path, na_values=list(MISSING), low_memory=False)
     except ImportError as error:
         raise InputError(f"a package is missing to read {path.name!r}: {error}") from error
@@ -79,6 +81,15 @@ def read_file(path: Path) -> pd.DataFrame:
             fix="is it whole, and what its name says?",
         ) from error
     raise InputError("this kind of file is not read", value=suffix, limit=", ".join(TABLES))
+
+
+def _check_names(first: pd.DataFrame, path: Path) -> None:
+    """Refuse two columns of one name, of which pandas would call the second NAME.1."""
+    names = first.iloc[0].dropna() if len(first) else pd.Series(dtype=str)
+    if twice := names[names.duplicated()].tolist():
+        raise InputError(
+            f"two columns of {str(path)!r} have one name", value=twice[0], fix="rename one"
+        )
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:

@@ -94,3 +94,25 @@ def test_a_table_that_is_not_there(tmp_path):
     for name in ("a.csv", "a.jsonl", "a.parquet"):
         with pytest.raises(InputError, match="cannot be read; got"):
             table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("[" * 100_000, "too deeply"),
+        ('{"a": 1, "a": 2}', "'a' is named twice"),
+        ("9" * 5000, "digits"),
+    ],
+)
+def test_lines_that_are_no_plain_object(tmp_path, line, why):
+    path = tmp_path / "r.jsonl"
+    path.write_text(line)
+    with pytest.raises(InputError, match=why):
+        table(path)
+
+
+def test_half_a_character_is_written_as_it_was(tmp_path):
+    path, target = tmp_path / "r.jsonl", tmp_path / "t.jsonl"
+    path.write_text('{"text": "a\\ud83d"}\n')
+    table(path).write(target, iter([[{"row": 0, "error": "half"}]]))
+    assert json.loads(target.read_text("utf-8")) == {"text": "a\ud83d", "row": 0, "error": "half"}

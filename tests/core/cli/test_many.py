@@ -205,3 +205,24 @@ def test_processes_that_are_killed(model, start, circle):
 def test_workers_of_ray_that_are_killed(model, start, circle):
     pytest.importorskip("ray", reason="pip install 'unnoise[ray]'")
     killed_and_resumed(start, circle, "--workers", "2", "--engine", "ray")
+
+
+def test_of_a_wrong_table_nothing_is_left(model, circle, capsys):
+    for lines in (["label,radius", "1,2", "1,2,3"], ["label"]):
+        words = [*WORDS, table(circle / "r.csv", *lines), "--out", "x/y"]
+        assert main(words) == 2
+        assert not (circle / "x").exists()
+    assert main([*WORDS, table(circle / "r.csv", "num_sample", "1"), "--out", "x"]) == 2
+    assert "'num_samples'" in capsys.readouterr().err  # a column is not called as a flag is
+    (circle / "x").mkdir()
+    (circle / "x" / "mine").write_text("")
+    assert main([*WORDS, table(circle / "r.csv", "label"), "--out", "x"]) == 2
+    assert [path.name for path in (circle / "x").iterdir()] == ["mine"]
+
+
+def test_half_a_character_is_the_error_of_its_row(model, circle, capsys):
+    name = table(circle / "r.jsonl", '{"sampler": "\\ud83d"}', '{"label": 1, "steps": 2}')
+    assert main([*WORDS, name, "--out", "x"]) == 0
+    assert "sampler holds half of a character" in capsys.readouterr().err
+    found = [json.loads(line) for line in (circle / "x" / "results.jsonl").read_text().splitlines()]
+    assert [one.get("sample") for one in found] == [None, 0]

@@ -81,6 +81,11 @@ def test_the_command_line_is_not_told_of_arguments():
         ("outside='fold' writes them", "--outside fold writes them"),
         ("or pass a larger length=", "or pass a larger --length"),
         ("edm(churn=20) is one", "edm(churn=20) is one"),
+        (
+            "the model's own; pass mel=x, if it is the model's",
+            "the model's own; pass --mel x, if it is the model's",
+        ),
+        ("got 'a=1'; it's called 'b=2'", "got 'a=1'; it's called 'b=2'"),
     ],
 )
 def test_what_is_spoken(python, shell):

@@ -366,3 +366,12 @@ def test_pictures_are_not_moved_out_of_sight(folder: Path) -> None:
     with pytest.raises(ConfigError, match="out of sight"):
         complete(folder, shift=10)  # pictures are 12 x 10
     assert complete(folder, shift=9).shift == 9
+
+
+def test_a_model_of_elsewhere_is_judged_on_everything(folder: Path) -> None:
+    own = complete(folder)
+    elsewhere = own.model_copy(update={"held_out": None})
+    parts = [len(data.read(folder, own, part)) for part in ("train", "validation")]
+    assert len(data.read(folder, elsewhere, "validation")) == sum(parts)
+    none = own.model_copy(update={"held_out": 0})
+    assert len(data.read(folder, none, "validation")) == 0

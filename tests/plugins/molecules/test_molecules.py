@@ -58,6 +58,14 @@ def test_files_of_smiles(tmp_path, name, text, packed):
 
 
 def test_the_column_of_a_table_can_be_named(tmp_path):
+    (tmp_path / "a.csv").write_text("smiles,name\nCCO,a,b\nCN,c\nCC,\n")
+    with pytest.raises(InputError, match="line 2 has another number of cells"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("smiles,name\nCCO,,\nCN\n")
+    assert smiles_of(read(tmp_path / "a.csv")) == ["CCO", "CN"]
+    (tmp_path / "a.csv").write_text("smiles,smiles\nCCO,CN\n")
+    with pytest.raises(InputError, match="have one name; got 'smiles'"):
+        read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("x,y\nCCO,CN\n")
     assert smiles_of(read(tmp_path / "a.csv", column="y")) == ["CN"]
     with pytest.raises(InputError, match=r"no column 'smiles'.*x, y"):

@@ -142,6 +142,10 @@ def test_a_transformers_folder_is_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(InputError, match="code of its own"):
         load_classifier(tmp_path)
+    for text in ("{", "[]", "[" * 100_000):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InputError, match="is damaged"):
+            load_classifier(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="no safetensors"):
         load_classifier(tmp_path)

@@ -97,6 +97,24 @@ def test_masks_by_number_and_name(tokenizer, tmp_path):
         masked_lm(nn.Identity(), tokenizer, length=8, mask=4)
 
 
+@pytest.mark.parametrize(
+    ("asked", "error", "why"),
+    [
+        ({"length": 1}, ConfigError, "length"),
+        ({"length": 10**9}, ConfigError, "length"),
+        ({"length": True}, ConfigError, "length is a number"),
+        ({"outside": "drp"}, ConfigError, "outside"),
+        ({"mask": True}, InputError, "a number or a name"),
+        ({"mask": 1.0}, InputError, "a number or a name"),
+        ({"network": len}, InputError, "torch.nn.Module"),
+    ],
+)
+def test_wrong_arguments(tokenizer, tmp_path, asked, error, why):
+    given = {"network": Own(), "tokenizer": tokenizer, "length": 8, **asked}
+    with pytest.raises(error, match=why):
+        masked_lm(given.pop("network"), given.pop("tokenizer"), **given)
+
+
 # ---- guidance
 
 generator = torch.Generator().manual_seed(5)

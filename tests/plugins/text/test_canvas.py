@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from unnoise.errors import InputError
+from unnoise_text.byte_pairs import learned_tokenizer
 from unnoise_text.canvas import canvas, fixed, given
 from unnoise_text.characters import Characters
 from unnoise_text.request import Request
-from unnoise_text.vocabulary import learned_tokenizer
 
 LETTERS = Characters(" abcdefghijklmnopqrstuvwxyz", "drop")
 TEXT = "my fellow citizens of the united states my fellow countrymen of the union is strong " * 20

@@ -14,11 +14,11 @@ from small_lms import SPECIAL, WORDS, save_network, save_tokenizer
 
 from unnoise.cli import main
 from unnoise.errors import InputError
+from unnoise_text.byte_pairs import learned_tokenizer
 from unnoise_text.canvas import canvas, given
 from unnoise_text.characters import Characters
 from unnoise_text.folding import DIGITS, Folding
 from unnoise_text.masked_lm import load_masked_lm
-from unnoise_text.vocabulary import learned_tokenizer
 
 SMALL = " " + string.ascii_lowercase
 CORPUS = ["the congress of the united states of america in war and peace " * 20, " ".join(DIGITS)]

@@ -6,13 +6,14 @@ import json
 
 import pytest
 
-from unnoise.errors import InputError
+from unnoise.errors import ConfigError, InputError
+from unnoise_text.byte_pairs import learned_tokenizer
 from unnoise_text.canvas import canvas, given
 from unnoise_text.characters import Characters
 from unnoise_text.data import configure, read
-from unnoise_text.documents import documents
+from unnoise_text.documents import counted, documents
 from unnoise_text.domain import Text
-from unnoise_text.vocabulary import Subwords, learned_tokenizer, read_tokenizer
+from unnoise_text.vocabulary import Subwords, read_tokenizer
 
 LETTERS = Characters(" abcdefghijklmnopqrstuvwxyz", "fold")
 CORPUS = ["the people of the united states in order to form a more perfect union " * 10]
@@ -216,3 +217,65 @@ def test_a_gap_that_fills_the_window_says_so(model):
         assert out.provenance["notes"] == [f"{sizes} {said}"]
     for fields in ({"template": "we ____", "length": 9}, {"prompt": "we"}, {"template": "____:3"}):
         assert "notes" not in model.generate(**fields, steps=2).provenance
+
+
+# ---- tables that would lose something, and what a parser gives up on
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.csv", "text,text\nab,cd\n", "have one name; got 'text'"),
+        ("a.csv", "id,text\n1,hello\n2,hello, world\n", "line 3 has another number of cells"),
+        ("a.tsv", "id\ttext\n1\n", "line 2 has another number of cells"),
+        ("a.jsonl", "[" * 100_000, "is not JSON: it is nested too deeply"),
+        ("a.jsonl", '{"text": ' + "1" * 5000 + "}", "a number has too many digits"),
+    ],
+)
+def test_rows_that_would_lose_something(tmp_path, name, content, why):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=why):
+        list(documents(tmp_path / name))
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    (tmp_path / "a.txt").write_text("abc")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "gone.txt")
+    with pytest.warns(UserWarning, match="were left out: b.txt"):
+        assert counted(tmp_path) == 1
+
+
+def test_tokenizers_that_cannot_read(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    path = tmp_path / "tokenizer.json"
+    Tokenizer(models.BPE()).save(str(path))
+    with pytest.raises(InputError, match="no tokens"):
+        read_tokenizer(path, "error")
+    Tokenizer(models.WordLevel({"a": 0, "b": 1})).save(str(path))  # and none for other words
+    found = read_tokenizer(path, "error")
+    assert found.read("a").tokens == (0,)
+    with pytest.raises(InputError, match="cannot read this text; got 'c'"):
+        found.read("c")
+
+
+def test_fewer_byte_pairs_than_asked_for():
+    with pytest.warns(UserWarning, match="tokens only, 5000 were asked for"):
+        learned_tokenizer(["ab ab"], 5000, "error")
+    with pytest.raises(ConfigError) as error:
+        learned_tokenizer(["ab"], 1 << 30, "error")
+    assert not error.value.fix  # a closed alphabet would not help
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_model_of_elsewhere_is_judged_on_everything(tmp_path, number):
+    for k in range(number):
+        (tmp_path / f"{k}.txt").write_text("abc " * 10)
+    asked = {"alphabet": "abc ", "length": 8}
+    own = configure(tmp_path, asked)
+    elsewhere = own.model_copy(update={"held_out": None})
+    whole = sum(len(w) for w in (read(tmp_path, own, "train"), read(tmp_path, own, "validation")))
+    assert len(read(tmp_path, elsewhere, "validation").tokens) == 40 * number + number - 1
+    assert whole <= len(read(tmp_path, elsewhere, "validation"))
+    none = own.model_copy(update={"held_out": 0})
+    assert len(read(tmp_path, none, "validation")) == 0

@@ -45,7 +45,7 @@ def test_words_of_whole_words(tmp_path):
 
 
 def test_units_are_filled_a_token_at_a_time(model):
-    for asked in ({"order": "confidence"}, {"block": 4}):
+    for asked in ({"order": "confidence"}, {"block": 4}, {"steps": 2}, {"grid": "quadratic"}):
         with pytest.raises(InputError, match="a token at a time"):
             model.generate(template="we ____:5c", **asked)
     with pytest.raises(InputError, match="already fixes its sampler"):

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from unnoise.errors import BundleError, ConfigError, InputError
+from unnoise_text.byte_pairs import learned_tokenizer
 from unnoise_text.characters import Characters
 from unnoise_text.configuration import Configuration, Learned
-from unnoise_text.vocabulary import Subwords, learned_tokenizer, read_tokenizer
+from unnoise_text.vocabulary import Subwords, read_tokenizer
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 TEXT = "the people of the united states and the people of the world in peace and in war " * 20

@@ -54,6 +54,30 @@ def test_tables(tmp_path: Path, kind: str) -> None:
     assert captions(source) == {"a.png": ("apple",), "b.png": ("heart",)}
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("m.csv", "path,caption\na.png,red, round\n", "line 2 has another number of cells"),
+        ("m.csv", "path,caption,caption\na.png,red,b\n", "have one name; got 'caption'"),
+        ("m.jsonl", "[" * 100_000, "is no JSON: it is nested too deeply"),
+        ("m.jsonl", '{"path": "a.png", "caption": "a\\ud83d"}', "holds half of a character"),
+    ],
+)
+def test_tables_that_would_lose_something(
+    tmp_path: Path, name: str, content: str, why: str
+) -> None:
+    root = pictures(tmp_path, "a.png")
+    (root / name).write_text(content)
+    with pytest.raises(InputError, match=why):
+        scan(root / name, CONFIGURATION)
+
+
+def test_prompts_are_whole_characters() -> None:
+    for name in ("prompt", "negative_prompt"):
+        with pytest.raises(InputError, match=f"{name} holds half of a character"):
+            Text2Image.Request(**{name: ["a", "b\udcff"]})
+
+
 def test_a_column_says_the_split_and_other_parts_are_kept_apart(folder: Path) -> None:
     found = scan(folder, CONFIGURATION)
     assert len(part_of(found, "train", CONFIGURATION)) == 11

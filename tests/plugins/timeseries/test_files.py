@@ -122,3 +122,20 @@ def test_pictures():
     assert np.abs(line.get_xdata() - line.get_ydata()).max() < 0.03
     both = plots.calibration([samples, 0.5 * samples], [truth, truth], ["right", "too sure"])
     assert (both.axes[0].lines[2].get_ydata()[5:-5] < both.axes[0].lines[1].get_ydata()[5:-5]).all()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".xlsx"])
+def test_two_columns_of_one_name(tmp_path, ending):
+    if ending == ".xlsx":
+        pytest.importorskip("openpyxl")
+    frame = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], columns=["a", "a"])
+    path = tmp_path / f"x{ending}"
+    (frame.to_csv if ending == ".csv" else frame.to_excel)(path, index=False)
+    with pytest.raises(InputError, match=r"two columns of .* have one name; got 'a'"):
+        loaders.load(path)
+
+
+def test_the_cell_that_is_no_number_is_named(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n3,five\n4,6\n")
+    with pytest.raises(FrameError, match="got \"'five' at row 1"):
+        table(loaders.load(tmp_path / "x.csv"))
