@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from latex2mathml.converter import convert
 
-from builder import checks, docstrings, plain, reference, render, samplers
+from builder import checks, docstrings, gallery, plain, reference, render, samplers
 from unnoise.discovery import registry
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,23 @@ def test_the_site(site):
     listed = (site / "llms.txt").read_text(encoding="utf-8")
     assert all(f"({Path(name).with_suffix('.md').as_posix()})" in listed for name in made)
     assert (site / "searchindex.js").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(gallery.EXAMPLES))
+def test_the_gallery(name, tmp_path, monkeypatch):
+    """Each script runs and makes what its page shows."""
+    monkeypatch.setattr(gallery, "KEPT", tmp_path)
+    gallery.one(name)
+    (tmp_path / "pictures").mkdir()
+    page = gallery.shown(name, tmp_path / "pictures")
+    assert f"python examples/{name}.py" in page
+    assert gallery.EXAMPLES[name].files == () or list((tmp_path / "pictures").iterdir())
+
+
+def test_every_example_is_in_the_gallery():
+    scripts = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    assert set(gallery.EXAMPLES) == scripts
 
 
 def test_problems_are_found(tmp_path):
