@@ -3,6 +3,8 @@
     python tests/benchmarks/purify.py --data mnist --out runs/purify [--device cuda]
     python tests/benchmarks/purify_tables.py runs/purify
 
+What was measured so far is in tests/benchmarks/kept/purify, and goes on with that as --out.
+
 `mnist` is the folder that plugins/images/prepare_mnist.py writes; the pictures are those of the
 validation part, evenly spaced, which neither the model nor a classifier was trained on. It does its
 jobs in order of importance, in `--workers` processes, and writes a line of rows.jsonl for
