@@ -57,7 +57,8 @@ class Setting:
 @final
 @dataclass(eq=False)
 class Record:
-    """What is known of a batch while its plan runs; `notes` are what a sampler said, by sample."""
+    """What is known of a batch while its plan runs; `notes` are what a sampler said, by sample.
+    Steps and grid are those that the request decides, where a plan has tasks with others."""
 
     batch: int
     samplers: list[Sampler] = field(default_factory=list)
@@ -107,10 +108,9 @@ def run_task(setting: Setting, task: Task, noise: NoiseSource, record: Record) -
     grid = grid_of(denoiser, steps, first, named)
     sampler.check_grid(kernel, grid)
     record.samplers.append(sampler)
-    record.steps = steps if isinstance(steps, int) else grid.tolist()
-    if isinstance(named, Grid):
-        named = None if isinstance(named, Custom) else spelled(named)
-    record.grid = named
+    if record.steps is None or (task.steps is None and task.grid is None):
+        record.steps = steps if isinstance(steps, int) else grid.tolist()
+        record.grid = named if isinstance(named, str | None) else _written(named)
     run = Diffusion(denoiser, layout, noise, _moved(task.condition, device))
     # what a plan does by itself, decoding among it, is no business of the networks' precision
     with computing(device, options.dtype, options.threads or fitting(denoiser, x)):
@@ -159,6 +159,11 @@ def _walked(
         for number, value in zip(run.noise.ids, values.tolist(), strict=True):
             record.notes.setdefault(number, {})[name] = value
     return x
+
+
+def _written(grid: Grid) -> str | None:
+    """A grid in a record, in which times that are listed stand for themselves."""
+    return None if isinstance(grid, Custom) else spelled(grid)
 
 
 def on_cpu(x: State) -> State:

@@ -123,6 +123,22 @@ def test_a_plan_without_tasks_and_a_plan_that_forgets():
         Model(Wrong(), POINTS.denoiser, POINTS.configuration).generate(num_samples=2)
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_the_record_has_the_steps_that_the_request_decides(first):
+    class Stages(Toy):
+        def plan(self, inputs, model, draws):
+            told = {"centre": torch.zeros(len(draws))}
+            own = Task(Layout.dense(len(draws), (2,)), told, steps=9, grid="quadratic")
+            asked = Task(own.layout, told)
+            for task in (asked, own) if first else (own, asked):
+                state = yield task
+            return state.tolist()
+
+    staged = Model(Stages(), POINTS.denoiser, POINTS.configuration)
+    found = staged.generate(num_samples=2, steps=3, grid="linspace").provenance
+    assert (found["steps"], found["grid"], found["evaluations"]) == (3, "linspace", 12)
+
+
 def test_guidance_is_counted_and_scale_zero_is_the_centre_zero():
     one = POINTS.generate(num_samples=2, steps=5)
     guided = POINTS.generate(num_samples=2, steps=5, centre=3.0, guidance_scale=2.0)
