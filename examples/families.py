@@ -3,7 +3,7 @@
 Six families of generative models on the same points, with about the same number of parameters and
 the same processor seconds of training: diffusion, a variational autoencoder, a denoising diffusion
 GAN, an autoregressive model, a flow (DiffFlow) and an energy-based model. Prints a table and writes
-a picture of the samples.
+a picture of the samples. families_digits.py trains them on digits.
 
 nll is in nats of held-out points, exact for diffusion (its ODE) and an upper bound for the
 autoencoder, the autoregressive model (in any order, of cells) and the flow. The Frechet distance is
@@ -58,6 +58,7 @@ BATCH, CELLS, REACH = 128, 128, 3.2
 
 Loss = Callable[[Tensor, NoiseSource, Elapsed], Tensor]
 """(points, noise, progress) -> (B,)."""
+Build = Callable[[int, int, int], nn.Module]  # inputs, outputs, width -> a network of (x, t)
 
 
 def gaussians(n: int, g: torch.Generator) -> Tensor:
@@ -75,21 +76,23 @@ def moons(n: int, g: torch.Generator) -> Tensor:
     return 1.2 * points + STD * torch.randn(n, 2, generator=g)
 
 
-def dense(n: int) -> Layout:
-    return Layout.dense(n, (2,))
+def dense(n: int, dim: int = 2) -> Layout:
+    return Layout.dense(n, (dim,))
 
 
 class Network(nn.Module):
-    """Of numbers and a time; sines of both."""
+    """Of numbers and a time; sines of both, or of the time alone."""
 
-    def __init__(self, inputs: int, outputs: int, width: int) -> None:
+    def __init__(self, inputs: int, outputs: int, width: int, sines: bool = True) -> None:
         super().__init__()
-        self.enter, self.time = nn.Linear(7 * inputs, width), nn.Linear(7, width)
+        self.seen = waves if sines else nn.Identity()
+        self.enter = nn.Linear(7 * inputs if sines else inputs, width)
+        self.time = nn.Linear(7, width)
         self.middle = nn.ModuleList([nn.Linear(width, width) for _ in range(3)])
         self.leave = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        h = self.enter(waves(x)) + self.time(waves(t.to(x.dtype)[:, None]))
+        h = self.enter(self.seen(x)) + self.time(waves(t.to(x.dtype)[:, None]))
         for layer in self.middle:
             h = h + layer(nn.functional.silu(h))
         return self.leave(nn.functional.silu(h))
@@ -144,7 +147,7 @@ def turns(networks: Networks, objective: Objective, rate: float = 1e-3) -> list:
 
     def loss_of(turn) -> Loss:
         return lambda x0, noise, progress: turn.loss(
-            networks, Batch(x0, dense(len(x0))), noise, progress
+            networks, Batch(x0, dense(*x0.shape)), noise, progress
         )
 
     return [
@@ -153,11 +156,11 @@ def turns(networks: Networks, objective: Objective, rate: float = 1e-3) -> list:
     ]
 
 
-def walked(denoiser, sampler: Sampler, steps: int, n: int) -> Tensor:
+def walked(denoiser, sampler: Sampler, steps: int, n: int, dim: int) -> Tensor:
     """n samples of a denoiser."""
     kernel = denoiser.kernel
     tokens = isinstance(kernel, CategoricalKernel)
-    layout = Layout.dense(n, (2,), dtype=torch.int64 if tokens else torch.float32)
+    layout = Layout.dense(n, (dim,), dtype=torch.int64 if tokens else torch.float32)
     run = Diffusion(denoiser, layout, NoiseSource(11, range(n)))
     with torch.no_grad():
         x = kernel.prior(layout).sample(run.noise)
@@ -169,7 +172,7 @@ def walked(denoiser, sampler: Sampler, steps: int, n: int) -> Tensor:
 class Told(nn.Module):
     """A network as denoisers call theirs; z beside the state, if any."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -178,21 +181,21 @@ class Told(nn.Module):
         return self.network(x if z is None else torch.cat([x, z], 1), label)
 
 
-def diffusion() -> Family:
+def diffusion(dim: int = 2, width: int = 80, network: Build = Network) -> Family:
     kernel = GaussianKernel(Euclidean(), VPCosine())
-    denoiser = NetworkDenoiser(Told(Network(2, 2, 80)), kernel, V())
+    denoiser = NetworkDenoiser(Told(network(dim, dim, width)), kernel, V())
 
     def nll(x: Tensor) -> float:
-        run = Diffusion(denoiser, dense(len(x)), NoiseSource(0, range(len(x))))
+        run = Diffusion(denoiser, dense(*x.shape), NoiseSource(0, range(len(x))))
         return -log_likelihood(run, x, eps=1e-3, tolerance=1e-3).nats.mean().item()
 
-    sample = lambda n: walked(denoiser, DDIM(), 30, n)  # noqa: E731
+    sample = lambda n: walked(denoiser, DDIM(), 30, n, dim)  # noqa: E731
     return Family("diffusion, DDIM", turns(Networks(denoiser), Simple()), sample, 30, nll)
 
 
-def autoencoder() -> Family:
-    """q(z | x) and p(x | z) Gaussian, z of two numbers."""
-    encoder, decoder = Network(2, 4, 52), Network(2, 4, 52)
+def autoencoder(dim: int = 2, width: int = 52, network: Build = Network, code: int = 2) -> Family:
+    """q(z | x) and p(x | z) Gaussian, z of `code` numbers."""
+    encoder, decoder = network(dim, 2 * code, width), network(code, 2 * dim, width)
     nought = lambda x: torch.zeros(len(x))  # noqa: E731
 
     def laws(x: Tensor, z: Tensor) -> Tensor:
@@ -203,7 +206,7 @@ def autoencoder() -> Family:
     def loss(x0: Tensor, noise: NoiseSource, progress: Elapsed) -> Tensor:
         mean, log = encoder(x0, nought(x0)).chunk(2, 1)
         log = log.clamp(-6, 2)
-        z = mean + log.exp() * noise.normal(dense(len(x0)))
+        z = mean + log.exp() * noise.normal(dense(*mean.shape))
         divergence = 0.5 * (mean**2 + (2 * log).exp() - 1) - log
         return laws(x0, z) + progress.ramp(0.3) * divergence.sum(1)
 
@@ -214,70 +217,73 @@ def autoencoder() -> Family:
     def sample(n: int) -> Tensor:
         noise = NoiseSource(11, range(n))
         with torch.no_grad():
-            mean, log = decoder(z := noise.normal(dense(n)), nought(z)).chunk(2, 1)
-            return mean + log.clamp(-4, 2).exp() * noise.normal(dense(n))
+            mean, log = decoder(z := noise.normal(dense(n, code)), nought(z)).chunk(2, 1)
+            return mean + log.clamp(-4, 2).exp() * noise.normal(dense(n, dim))
 
     own = [*encoder.parameters(), *decoder.parameters()]
     return Family("variational autoencoder", [(loss, own, 1e-3)], sample, 1, nll)
 
 
-def gan() -> Family:
+def gan(dim: int = 2, width: int = 52, network: Build = Network, z: int = 2) -> Family:
     class Judge(Told):
         def forward(self, x_s, x_t, label, layout, condition=None):
             return self.network(torch.cat([x_s, x_t], 1), label)[:, 0]
 
     kernel = GaussianKernel(Euclidean(), coarse(4))
-    objective = Adversarial(Judge(Network(4, 1, 52)), 4, weight=0.05, every=1, rate=1.0)
-    denoiser = Generator(Told(Network(4, 2, 52)), kernel, 2)
+    objective = Adversarial(Judge(network(2 * dim, 1, width)), 4, weight=0.05, every=1, rate=1.0)
+    denoiser = Generator(Told(network(dim + z, dim, width)), kernel, z)
     own = turns(Networks(denoiser, None, objective.others()), objective)
-    sample = lambda n: walked(denoiser, Ancestral(), 4, n)  # noqa: E731
+    sample = lambda n: walked(denoiser, Ancestral(), 4, n, dim)  # noqa: E731
     return Family("denoising diffusion GAN", own, sample, 4, betas=objective.betas)
 
 
-def autoregressive() -> Family:
-    """Cells of a grid as two tokens, in any order."""
-    width = 2 * REACH / CELLS
+def autoregressive(dim: int = 2, width: int = 66, cells=CELLS, reach=REACH) -> Family:
+    """Cells of a grid as tokens, in any order."""
+    side = 2 * reach / cells
 
     class Cells(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.seen, self.out = nn.Linear(4, 66), nn.Linear(66, 2 * (CELLS + 1))
-            self.middle = nn.ModuleList([nn.Linear(66, 66) for _ in range(1)])
+            self.seen, self.out = nn.Linear(2 * dim, width), nn.Linear(width, dim * (cells + 1))
+            self.middle = nn.Linear(width, width)
 
         def forward(self, x, label, layout, condition=None):
-            hidden = x == CELLS
-            place = torch.where(hidden, 0.0, (x + 0.5) * width - REACH)
+            hidden = x == cells
+            place = torch.where(hidden, 0.0, (x + 0.5) * side - reach)
             h = self.seen(torch.cat([place, hidden.float()], 1))
-            for layer in self.middle:
-                h = h + layer(nn.functional.silu(h))
-            return self.out(nn.functional.silu(h)).view(-1, 2, CELLS + 1)
+            h = h + self.middle(nn.functional.silu(h))
+            return self.out(nn.functional.silu(h)).view(-1, dim, cells + 1)
 
-    kernel = CategoricalKernel(Tokens(CELLS + 1), Absorbing(CELLS, Linear()))
-    denoiser = NetworkDenoiser(Cells(), kernel, Masked(CELLS))
+    kernel = CategoricalKernel(Tokens(cells + 1), Absorbing(cells, Linear()))
+    denoiser = NetworkDenoiser(Cells(), kernel, Masked(cells))
 
     def loss(x0: Tensor, noise: NoiseSource, progress: Elapsed) -> Tensor:
-        cells = ((x0 + REACH) / width).long().clamp(0, CELLS - 1)
-        layout = Layout.dense(len(x0), (2,), dtype=torch.int64)
-        return 2 * OrderAgnosticLoss()(denoiser, Batch(cells, layout), noise)
+        tokens = ((x0 + reach) / side).long().clamp(0, cells - 1)
+        layout = Layout.dense(len(x0), (dim,), dtype=torch.int64)
+        return dim * OrderAgnosticLoss()(denoiser, Batch(tokens, layout), noise)
 
     def nll(x: Tensor) -> float:
         with torch.no_grad():
-            found = loss(x, NoiseSource(0, range(len(x))), Elapsed(1, 1))
-        return found.mean().item() + 2 * math.log(width)
+            found = loss(x, NoiseSource(0, range(len(x))), Elapsed(1, 1)).mean().item()
+        return found + dim * math.log(side)
 
     def sample(n: int) -> Tensor:
-        u = NoiseSource(12, range(n)).uniform(dense(n)).float()
-        return (walked(denoiser, FirstHitting(), 2, n) + u) * width - REACH
+        u = NoiseSource(12, range(n)).uniform(dense(n, dim)).float()
+        return (walked(denoiser, FirstHitting(), dim, n, dim) + u) * side - reach
 
     own = list(denoiser.parameters())
-    return Family("autoregressive, any order", [(loss, own, 2e-3)], sample, 2, nll)
+    return Family("autoregressive, any order", [(loss, own, 2e-3)], sample, dim, nll)
 
 
-def flow(steps: int = 16) -> Family:
+def flow(
+    dim: int = 2, width: int = 52, network: Build = Network, steps: int = 16, least: float = 0.05
+) -> Family:
+    """`least` is the square of the noise's strength at the data."""
+
     class Field(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = Network(2, 2, 52)
+            self.network = network(dim, dim, width)
 
         def forward(self, x, t, layout):
             return self.network(x, t) - x
@@ -286,13 +292,13 @@ def flow(steps: int = 16) -> Family:
         def forward(self, x, t, layout):
             return 0.1 * self.network(x, t) - 0.5 * layout.expand(rate(t), x).to(x.dtype) * x
 
-    rate = lambda t: 0.05 + 12 * t**2  # noqa: E731
+    rate = lambda t: least + 12 * t**2  # noqa: E731
     drift, score = Drift(), Field()
     process = LearnedDrift(drift, lambda t: rate(t) ** 0.5)
     times = [i / steps for i in range(steps + 1)]
 
     def loss(x0: Tensor, noise: NoiseSource, progress: Elapsed) -> Tensor:
-        return path_bound(process, score, x0, times, dense(len(x0)), noise)
+        return path_bound(process, score, x0, times, dense(*x0.shape), noise)
 
     def nll(x: Tensor) -> float:
         with torch.no_grad():
@@ -300,29 +306,30 @@ def flow(steps: int = 16) -> Family:
 
     def sample(n: int) -> Tensor:
         noise = NoiseSource(11, range(n))
-        x = process.prior(dense(n)).sample(noise)
+        x = process.prior(dense(n, dim)).sample(noise)
         with torch.no_grad():
-            *_, x = process.restore(x, score, times[::-1], dense(n), noise)
+            *_, x = process.restore(x, score, times[::-1], dense(n, dim), noise)
         return x
 
     own = [*drift.parameters(), *score.parameters()]
     return Family("flow, DiffFlow", [(loss, own, 1e-3)], sample, 2 * steps, nll)
 
 
-def energy(steps: int = 6) -> Family:
-    kernel = GaussianKernel(Euclidean(), coarse(steps))
+def energy(dim: int = 2, width: int = 80, network: Build = Network, fine=STD) -> Family:
+    """`fine` is the width of the finest structure."""
+    kernel = GaussianKernel(Euclidean(), coarse(steps := 6))
 
     class Number(Told):
         """A correction of N(0, 1), beyond which nothing lies."""
 
         def forward(self, x, label, layout, condition=None):
-            square = kernel.schedule.sigma(label.double()) ** 2 + STD**2
+            square = kernel.schedule.sigma(label.double()) ** 2 + fine**2
             return self.network(x, label)[:, 0] - 0.5 * square.to(x.dtype) * (x**2).sum(1)
 
     sampler = Recovery(20, 0.7)
-    denoiser = Energy(Number(Network(2, 1, 80)), kernel, STD)
+    denoiser = Energy(Number(network(dim, 1, width)), kernel, fine)
     own = turns(Networks(denoiser), RecoveryLikelihood(steps, sampler))
-    sample = lambda n: walked(denoiser, sampler, steps, n)  # noqa: E731
+    sample = lambda n: walked(denoiser, sampler, steps, n, dim)  # noqa: E731
     return Family("energy, recovery likelihood", own, sample, steps * sampler.evaluations)
 
 

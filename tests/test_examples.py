@@ -42,7 +42,7 @@ def run(name: str, *words: str) -> str:
 def test_each_example_is_tested():
     found = {path.name for path in EXAMPLES.glob("*.py")}
     others = {"conformers.py", "generate.py", "latent_windows.py", "timeseries.py"}
-    others |= {"series_anomaly.py", "speech_noise.py", "families.py"}
+    others |= {"series_anomaly.py", "speech_noise.py", "families.py", "families_digits.py"}
     assert found == {*others, "train_own_folder.py", "own_kernel.py"}
 
 
@@ -57,6 +57,30 @@ def test_families(tmp_path):
         assert math.isfinite(float(row[3]))
         assert float(row[7]) >= 0
     assert Image.open(tmp_path / "families.png").size == (7 * 164, 2 * 164)
+
+
+def test_families_digits(tmp_path):
+    words = ["--seconds", "0.05", "--samples", "100", "--classifier-steps", "150"]
+    said = run("families_digits.py", *words, "--out", str(tmp_path))
+    table = [line.split("|")[1:-1] for line in said.splitlines() if line.startswith("| ")]
+    assert len(table) == 1 + 1 + 6
+    real, families = table[1], table[2:]
+    assert float(real[0].split(",")[1].split("%")[0]) > 90  # the classifier is one
+    assert int(real[4]) == 10
+    floor = float(real[3])
+    bits = {row[0].strip(): float(row[2]) for row in families if row[2].strip()}
+    assert len(bits) == 4
+    assert all(0 < value < 10 for value in bits.values())
+    for row in families:
+        assert 90_000 < int(row[1].replace(",", "")) < 110_000  # about the same
+        assert floor < float(row[3]) < math.inf  # a few steps teach no digits
+        assert 0.1 <= float(row[5]) <= 1
+        assert int(row[6]) >= 1
+        assert float(row[7]) >= 0
+    side = 2 * 10 * (8 + 2) + 2 * 4
+    with Image.open(tmp_path / "families_digits.png") as picture:
+        assert picture.size == (7 * side, side)
+        assert len(picture.crop((0, 0, side, side)).getcolors()) == 17 + 1  # levels, and the frame
 
 
 def test_conformers(tmp_path):

@@ -43,6 +43,7 @@ EXAMPLES = {
     "speech_noise": Example((), ("*.wav",)),
     "latent_windows": Example(("--steps", "400"), ("samples.csv",)),
     "families": Example(("--seconds", "5", "--samples", "1000"), ("families.png",)),
+    "families_digits": Example(("--seconds", "15"), ("families_digits.png",)),
     "train_own_folder": Example(("--steps", "100"), ("samples.png",)),
 }
 
