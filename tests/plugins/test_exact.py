@@ -48,7 +48,11 @@ def written(name: str, folder: Path, **options: Any) -> list[str]:
     return hashes(out.write(folder))
 
 
-@pytest.mark.parametrize("name", sorted(REQUESTS))
+QUICK = ("images", "molecules")
+NAMES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in sorted(REQUESTS)]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_batches_change_no_byte(name, tmp_path):
     whole = written(name, tmp_path / "a", num_samples=2)
     total = len(whole)
