@@ -18,11 +18,6 @@ NOWHERE: list[tuple[str, dict[str, Any], str]] = [
     ("text", {"particles": 4, "length": 8}, "there is none"),
     ("text2image", {"guidance_scale": 2.0}, "there is none"),
     ("text2image", {"guidance_scale": 2.0, "prompt": ["", " "]}, "there is none"),
-    (
-        "text2image",
-        {"guidance_scale": 1.0, "prompt": "apple", "negative_prompt": "red"},
-        "no negative_prompt leads away",
-    ),
 ]
 
 

@@ -3,6 +3,7 @@ starts from."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,21 @@ def continued(
 
 
 def check_apart(data: Any, folder: Path) -> None:
-    """Raise InputError for a run that would write into its data: what it writes, pictures or texts
-    of its own making among it, would be data to the next one, and to itself when it is resumed."""
-    if not isinstance(data, (str, Path)) or not Path(data).is_dir():
+    """Refuse a run that would be its data, and warn of one inside them: what it writes, pictures or
+    texts of its own making among it, would be data to the next one, and to itself when resumed."""
+    try:
+        if not isinstance(data, (str, Path)) or not Path(data).is_dir():
+            return
+        inside, own = Path(data).resolve(), folder.resolve()
+    except OSError:  # no name of a file: whoever reads it says so
         return
-    inside, own = Path(data).resolve(), folder.resolve()
-    if own == inside or inside in own.parents:
+    if own == inside:
         raise InputError(
             "a run does not write into its data", value=str(folder), fix="choose a folder beside"
+        )
+    if inside in own.parents:
+        warnings.warn(
+            f"the run {str(folder)!r} lies inside its data: what it writes would be data when it is"
+            " resumed; choose a folder beside",
+            stacklevel=4,
         )

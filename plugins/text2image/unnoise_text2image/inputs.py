@@ -81,7 +81,7 @@ def prepared(request: Request, model: Trained, options: Options) -> list[Prepare
         image=request.image,
         mask=request.mask,
     )
-    _check_read(request, fields, configuration, first.scale)
+    _check_read(request, fields, configuration)
     found = []
     for one in fields:
         picture = _picture(one["image"], configuration, model)
@@ -111,7 +111,6 @@ def _check_read(
     request: Request,
     fields: Sequence[Mapping[str, Any]],
     configuration: Configuration,
-    scale: float,
 ) -> None:
     """InputError for what was asked for and would be read by nothing."""
     asked = request.model_fields_set
@@ -122,14 +121,6 @@ def _check_read(
             "guidance_scale says how strongly a prompt is followed, and there is none",
             value=request.guidance_scale,
             fix="pass prompt= too, or leave guidance_scale out",
-        )
-    away = any(one["negative_prompt"].strip() for one in fields)
-    if scale == 1 and away and configuration.stage != "upsampler":
-        raise InputError(
-            "at a guidance_scale of 1 the prompt is followed as trained, and no negative_prompt"
-            " leads away from anything",
-            value=scale,
-            fix="leave negative_prompt out, or choose another guidance_scale",
         )
     if configuration.stage == "base":
         for name in ("upsampler_scale", "upsampler_steps", "upsampler_noise"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -110,10 +111,15 @@ def test_a_run_does_not_write_into_its_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (tmp_path / "link").symlink_to(data)
-    for out in (data, data / "run", data / "a" / "run", tmp_path / "link" / "run"):
-        with pytest.raises(InputError, match="does not write into its data"):
-            train(Toy(), data, out, **SMALL)
+    with pytest.raises(InputError, match="does not write into its data"):
+        train(Toy(), data, data, **SMALL)
     assert not any(data.iterdir())
-    check_apart(data, tmp_path / "data-run")
-    check_apart(0.0, data)
-    check_apart(tmp_path / "table.csv", tmp_path)  # a file may lie beside
+    for out in (data / "run", data / "a" / "run", tmp_path / "link" / "run"):
+        with pytest.warns(UserWarning, match="lies inside its data"):
+            check_apart(data, out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_apart(data, tmp_path / "data-run")
+        check_apart(0.0, data)
+        check_apart("n" * 300, tmp_path)
+        check_apart(tmp_path / "table.csv", tmp_path)  # a file may lie beside
