@@ -233,7 +233,7 @@ def _frame(data: Any) -> pd.DataFrame:
     if len(data) == 0 or data.shape[1] == 0:
         axis = "sample(s)" if len(data) == 0 else "feature(s)"
         raise FrameError(
-            f"the frame is empty: 0 {axis} (shape {data.shape}) while a minimum of 1 is required."
+            f"the frame is empty: 0 {axis} (shape={data.shape}) while a minimum of 1 is required."
         )
     return data
 
