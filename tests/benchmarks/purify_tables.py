@@ -38,7 +38,9 @@ def tables(out: Path) -> None:
             continue
         print(f"\n## {budget}\n\n| attack | right at once | right ten times | gradient | s |")
         print("|---|---|---|---|---|")
-        for row, seconds in rows:
+        control = {**clean["rows"][0], "attack": "none (the control)"} if clean else None
+        shown = rows if control is None else [(control, clean["seconds"]), *rows]
+        for row, seconds in shown:
             size = f"{row['gradient_norm']:.3g}" if "gradient_norm" in row else ""
             cells = (share(row["one_shot"]), share(row["repeated"]), size, f"{seconds:.0f}")
             print(f"| {row['attack']} | {' | '.join(map(str, cells))} |")

@@ -89,6 +89,7 @@ def test_the_page_speaks_to_its_server_alone(server):
 @needs_chromium
 def test_samples_of_the_example(server, visit):
     page = visit(server.url)
+    page.wait_for_selector("#field-centre")  # the page asks for the form when it is there
     assert page.text_content("#domain-name") == "toy"
     assert page.text_content("#domain-summary") == "points around a centre"
     assert "config.json" in page.text_content("#field-text .entries")
