@@ -168,7 +168,7 @@ def killed_and_resumed(start: Start, circle: Path, *words: str) -> None:
 
 def works(process: psutil.Process) -> bool:
     words = " ".join(process.cmdline())
-    return "spawn_main" in words or "ray::" in words
+    return "spawn_main" in words or "ray::MapWorker" in words
 
 
 def test_a_process_that_is_killed(model, start, circle, site, monkeypatch):
